@@ -1,0 +1,50 @@
+"""Loading of the native library: two shared objects beside the package, on libtorch's stable ABI.
+
+They hold kernels only. The schemas they implement are defined by each operator's ``library`` module, so an operator
+has a schema and a fake kernel even where nothing was compiled.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import torch
+
+__all__ = ["cpu_library_missing", "cuda_library_missing", "library_path"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def library_path(part: str) -> Path | None:
+    """Path of the shared object of ``part`` ("cpu" or "cuda"), or ``None`` where it was not built."""
+    found = sorted(_PACKAGE.glob(f"_native_{part}*.so"))
+    return found[0] if found else None
+
+
+@functools.cache
+def cpu_library_missing() -> str | None:
+    """Load the CPU library once; ``None`` when it is there, else the reason why it is not."""
+    path = library_path("cpu")
+    if path is None:
+        return "the native CPU library was not built (no C++ compiler or no torch headers at installation)"
+    try:
+        torch.ops.load_library(str(path))
+    except OSError as error:
+        return f"the native CPU library does not load: {error}"
+    return None
+
+
+@functools.cache
+def cuda_library_missing() -> str | None:
+    """Load the CUDA library once, only where a CUDA device is; ``None`` when it is there, else the reason."""
+    if not torch.cuda.is_available():
+        return "no CUDA device"
+    path = library_path("cuda")
+    if path is None:
+        return "the native CUDA library was not built (no nvcc at installation)"
+    try:
+        torch.ops.load_library(str(path))
+    except OSError as error:
+        return f"the native CUDA library does not load: {error}"
+    return None

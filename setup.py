@@ -1,0 +1,171 @@
+"""Builds the native library; everything declarative is in pyproject.toml.
+
+Two shared objects, both on libtorch's stable ABI, so that one wheel serves every PyTorch from 2.10 and every Python
+from 3.10:
+
+* ``gptface/_native_cpu.so`` from ``csrc/register.cpp`` and ``csrc/cpu/*.cpp``. A file whose name ends in an
+  instruction set (``_avx2``, ``_avx512``, ``_avx512_bf16``) is compiled for it and chosen at run time.
+* ``gptface/_native_cuda.so`` from ``csrc/register.cpp`` and ``csrc/cuda/*.cu``, where nvcc is found. The torch at hand need not
+  be a CUDA build: the launchers take raw pointers and a stream.
+
+Neither is fatal: without a compiler, or without torch in sight, the package installs and its reference and Triton
+implementations work. ``GPTFACE_BUILD=required`` turns a failed build into an error (the project's CI sets it), and
+``GPTFACE_CUDA=0`` leaves the CUDA part out.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+CSRC = ROOT / "csrc"
+TARGET_VERSION = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+INSTRUCTION_SETS = {
+    "_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"],
+    "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "_avx2": ["-mavx2", "-mfma", "-mf16c"],
+}
+# Machine code for Ampere, Hopper (with its own instructions) and Blackwell, and PTX for what comes after.
+CUDA_TARGETS = [
+    "-gencode=arch=compute_80,code=sm_80",
+    "-gencode=arch=compute_90a,code=sm_90a",
+    "-gencode=arch=compute_100,code=sm_100",
+    "-gencode=arch=compute_100,code=compute_100",
+]
+
+
+def instruction_set_flags(source: Path) -> list[str] | None:
+    """Compiler flags of a CPU source by its name's ending; ``None`` where this machine's family has no such thing."""
+    for ending, flags in INSTRUCTION_SETS.items():
+        if source.stem.endswith(ending):
+            return flags if X86 else None
+    return []
+
+
+class BuildNative(build_ext):
+    """Compiles the two libraries with the plain compilers; one process a source file, at most as many as cores."""
+
+    def build_extension(self, ext: Extension) -> None:
+        part = ext.name.rsplit("_", 1)[-1]
+        try:
+            import torch
+
+            headers = Path(torch.__file__).parent / "include"
+            libraries = Path(torch.__file__).parent / "lib"
+        except ImportError:
+            self.skip(part, "torch is not visible to the build; use `pip install --no-build-isolation .` beside torch")
+            return
+        output = Path(self.get_ext_fullpath(ext.name))
+        objects = Path(self.build_temp) / part
+        output.parent.mkdir(parents=True, exist_ok=True)
+        objects.mkdir(parents=True, exist_ok=True)
+        try:
+            build = self.build_cpu if part == "cpu" else self.build_cuda
+            build(output, objects, headers, libraries)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.skip(part, f"the {part.upper()} library did not build: {error}")
+
+    def get_ext_filename(self, fullname: str) -> str:
+        # Loaded by torch.ops.load_library, not imported: no Python ABI in the name because there is none in the file.
+        return os.path.join(*fullname.split(".")) + ".so"
+
+    def skip(self, part: str, reason: str) -> None:
+        if os.environ.get("GPTFACE_BUILD") == "required":
+            raise SystemExit(f"gptface: {reason}")
+        print(f"gptface: installing without the native {part.upper()} library: {reason}", file=sys.stderr)
+
+    def compile(self, jobs: list[list[str]]) -> None:
+        def run(command: list[str]) -> None:
+            print(" ".join(command), flush=True)
+            subprocess.run(command, check=True)
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            list(pool.map(run, jobs))
+
+    def stale(self, source: Path, target: Path) -> bool:
+        if self.force or not target.exists():
+            return True
+        inputs = [source, ROOT / "setup.py", *CSRC.rglob("*.h"), *CSRC.rglob("*.cuh")]
+        return any(file.stat().st_mtime > target.stat().st_mtime for file in inputs)
+
+    def build_cpu(self, output: Path, objects: Path, headers: Path, libraries: Path) -> None:
+        compiler = os.environ.get("CXX", "c++")
+        common = [
+            "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra", "-pthread",
+            TARGET_VERSION, f"-I{CSRC / 'include'}", f"-I{CSRC}", f"-isystem{headers}",
+        ]
+        jobs, compiled = [], []
+        for source in [CSRC / "register.cpp", *sorted((CSRC / "cpu").glob("*.cpp"))]:
+            flags = instruction_set_flags(source)
+            if flags is None:
+                continue
+            target = objects / f"{source.stem}.o"
+            compiled.append(str(target))
+            if self.stale(source, target):
+                jobs.append([compiler, *common, *flags, "-c", str(source), "-o", str(target)])
+        self.compile(jobs)
+        self.link([compiler, "-shared", "-pthread", *compiled, "-o", str(output), *self.torch_libraries(libraries)])
+
+    def build_cuda(self, output: Path, objects: Path, headers: Path, libraries: Path) -> None:
+        nvcc = shutil.which("nvcc")
+        common = [
+            "-std=c++20", "-O3", TARGET_VERSION, "-DUSE_CUDA", "-DGPTFACE_CUDA",
+            f"-I{CSRC / 'include'}", f"-I{CSRC}", f"-isystem{headers}",
+        ]
+        jobs, compiled = [], []
+        for source in [CSRC / "register.cpp", *sorted((CSRC / "cuda").glob("*.cu"))]:
+            target = objects / f"{source.stem}.o"
+            compiled.append(str(target))
+            targets = CUDA_TARGETS if source.suffix == ".cu" else []
+            if self.stale(source, target):
+                jobs.append([
+                    str(nvcc), *common, *targets, "-Xcompiler", "-fPIC,-fvisibility=hidden", "-c", str(source),
+                    "-o", str(target),
+                ])
+        self.compile(jobs)
+        self.link([
+            str(nvcc), "-shared", "-cudart", "static", *compiled, "-o", str(output), "-Xlinker", "--no-as-needed",
+            *self.torch_libraries(libraries),
+        ])
+
+    def torch_libraries(self, libraries: Path) -> list[str]:
+        return [f"-L{libraries}", "-ltorch", "-ltorch_cpu", "-lc10"]
+
+    def link(self, command: list[str]) -> None:
+        self.compile([command])
+
+
+extensions = [Extension("gptface._native_cpu", sources=[])]
+if shutil.which("nvcc") and os.environ.get("GPTFACE_CUDA", "1") != "0":
+    extensions.append(Extension("gptface._native_cuda", sources=[]))
+
+packages = ["gptface", "gptface.kernels", "gptface.include"]
+for directory in sorted((ROOT / "gptface").rglob("__init__.py")):
+    name = ".".join(directory.parent.relative_to(ROOT).parts)
+    if name not in packages:
+        packages.append(name)
+
+setup(
+    packages=packages,
+    # `kernels` is a top-level directory of the repository but never a top-level package: another project owns that name.
+    package_dir={"gptface": "gptface", "gptface.kernels": "kernels", "gptface.include": "csrc/include"},
+    package_data={
+        "gptface": ["py.typed"],
+        "gptface.kernels": ["tuned/*.json"],
+        "gptface.include": ["gptface/*.h", "gptface/*.cuh"],
+        "gptface.training": ["configurations/*.yaml"],
+    },
+    ext_modules=extensions,
+    cmdclass={"build_ext": BuildNative},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
