@@ -1,1 +1,4 @@
+"""Data: images, tar shards, captions, the procedural face generator, deterministic loading and collation.
 
+Nothing is imported here, so that one module does not pull in what only another one needs.
+"""
