@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from gptface.errors import InputError
+
+__all__ = ["REGIONS", "region_label"]
 
 REGIONS: tuple[str, ...] = (
     "background",
