@@ -1,8 +1,9 @@
-"""Shared fixtures: one thread a process (two test workers share two cores), poisoned allocation, the real-face shards."""
+"""Shared fixtures: one thread a process (two workers share two cores), poisoned allocation, the real-face shards."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fill what ``torch.empty`` returns with NaN, so that an element nobody wrote cannot pass a comparison."""
-    torch.utils.deterministic.fill_uninitialized_memory = True
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     previous = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)

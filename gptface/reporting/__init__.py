@@ -1,1 +1,1 @@
-
+"""What people read: the environment table of ``gptface doctor`` and the HTML report."""

@@ -1,0 +1,37 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+TORCH ?= 2.13.0
+VENV := .venv
+RUN := runs/demo
+GPTFACE := $(VENV)/bin/gptface
+# Two training threads are what two cores carry; more cores are used where they are.
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE := 1
+
+.PHONY: setup demo test lint check-wheel clean
+.DELETE_ON_ERROR:
+
+NATIVE_SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
+
+setup: $(VENV)/.ready
+
+# torch alone first, pinned; then the build tools; then this package without build isolation, so that it sees torch.
+$(VENV)/.torch:
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip "setuptools>=77" wheel
+	$(VENV)/bin/python -m pip install --quiet torch==$(TORCH)
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.torch $(NATIVE_SOURCES)
+	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
+	touch $@
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+test: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+clean:
+	rm -rf build dist runs *.egg-info gptface/_native_*.so

@@ -1,0 +1,86 @@
+"""The ``gptface`` command: finds the sub-command, runs it, and turns bad input into one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import sys
+from collections.abc import Sequence
+
+import gptface
+from gptface.errors import InputError
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+# Name -> one line for the overview. Each is a module of this package with `add_parser` and `run`. Only the module of
+# the command that was asked for is imported: `gptface doctor` must work where half the extras are missing.
+COMMANDS = {
+    "doctor": "what this machine has, which operator implementations run here, and why the others do not",
+    "faces": "make procedural faces with captions, as shards",
+    "train": "train the image tokenizer, the face-language transformer, or the face parser",
+    "evaluate": "measure a trained system on held-out faces",
+    "report": "write one HTML page with a system's pictures and numbers",
+    "generate": "caption to face",
+    "edit": "change an attribute, an expression or a region of a face",
+    "inpaint": "fill a masked part of a photo",
+    "unmask": "remove what covers a face",
+    "caption": "face to caption",
+}
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The argument parser; with ``command``, that command's own arguments are filled in."""
+    parser = argparse.ArgumentParser(
+        prog="gptface",
+        description="Face-language modelling on fast operators.",
+        epilog="example: gptface doctor",
+    )
+    parser.add_argument("--version", action="version", version=f"gptface {gptface.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        if name == command:
+            importlib.import_module(f"gptface.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def _requested(arguments: Sequence[str]) -> str | None:
+    first = next((argument for argument in arguments if not argument.startswith("-")), None)
+    return first if first in COMMANDS else None
+
+
+def _sentence(error: BaseException) -> str:
+    """The one sentence for ``error``; the system's own wording is kept for files."""
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or errno.errorcode.get(error.errno, 'input/output error')}"
+    return str(error) or type(error).__name__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, or 2 after one sentence on stderr when the input cannot be used."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = _requested(arguments)
+    try:
+        parser = build_parser(command)
+        parsed = parser.parse_args(arguments)
+        return int(parsed.func(parsed) or 0)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "gptface":
+            raise
+        print(
+            f"gptface: error: {command} needs the package {error.name!r}: pip install 'gptface[train]'", file=sys.stderr
+        )
+        return 2
+    except (InputError, OSError) as error:
+        print(f"gptface: error: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gptface: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The rooms of the architecture hold: who may import whom, and that the operators need torch alone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Room -> rooms of gptface it may import (itself always; the top-level modules `errors` and `files` too).
+ALLOWED: dict[str, set[str]] = {
+    "ops": {"kernels"},
+    "models": {"ops"},
+    "objectives": {"ops"},
+    "data": {"ops"},
+    "training": {"ops", "models", "objectives", "data"},
+    "generation": {"ops", "models"},
+    "evaluation": {"ops", "models", "data"},
+    "integrations": {"ops"},
+    "reporting": {"ops", "models", "objectives", "data", "training", "generation", "evaluation", "integrations"},
+    "cli": {
+        "ops", "models", "objectives", "data", "training", "generation", "evaluation", "integrations", "reporting",
+    },
+}
+EVERYBODY = {"errors", "files", "__version__", "get_include"}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The second component of every ``gptface.…`` import in a file, wherever in the file it stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("gptface."))
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            if node.module == "gptface":
+                found.update(alias.name for alias in node.names)
+            elif node.module.startswith("gptface."):
+                found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_room_imports_only_what_stands_above_it(room: str) -> None:
+    for path in sorted((ROOT / "gptface" / room).rglob("*.py")):
+        extra = imported_rooms(path) - ALLOWED[room] - {room} - EVERYBODY
+        assert not extra, f"{path.relative_to(ROOT)} imports {sorted(extra)}; {room} may import {sorted(ALLOWED[room])}"
+
+
+def test_every_directory_of_the_package_is_a_known_room() -> None:
+    rooms = {path.parent.name for path in (ROOT / "gptface").glob("*/__init__.py")}
+    assert rooms == set(ALLOWED)
+
+
+@pytest.mark.parametrize("directory", ["benchmarks", "examples"])
+def test_outside_the_package_nobody_imports_the_source_tree(directory: str) -> None:
+    for path in sorted((ROOT / directory).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                assert node.module.split(".")[0] != "kernels", f"{path}: use gptface.kernels"
+
+
+def test_importing_the_operators_pulls_in_torch_and_nothing_else() -> None:
+    heavy = [
+        "transformers", "PIL", "tokenizers", "accelerate", "webdataset", "pydantic", "matplotlib", "yaml", "triton",
+    ]
+    code = (
+        "import sys, torch; before = set(sys.modules); import gptface.ops; "
+        f"new = {{name.split('.')[0] for name in set(sys.modules) - before}}; "
+        f"print(sorted(new & set({heavy!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_package_pulls_in_nothing() -> None:
+    code = "import sys, gptface; print(int('torch' in sys.modules or 'numpy' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
