@@ -1,0 +1,90 @@
+"""Figures of merit, each a pure function of arrays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = [
+    "balanced_accuracy",
+    "outside_change_share",
+    "paired_gain",
+    "peak_signal_to_noise_ratio",
+    "unigram_entropy",
+    "wilson_interval",
+]
+
+
+def peak_signal_to_noise_ratio(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """PSNR in decibels of each image, for values in [-1, 1] (peak-to-peak 2).
+
+    Args:
+        images, reference: ``(B, C, H, W)``, any float dtype.
+
+    Returns:
+        ``(B,)`` float32, ``10 log10(4 / mean squared error)``; infinite for identical images.
+    """
+    error = (images.float() - reference.float()).square().flatten(1).mean(1)
+    return 10 * torch.log10(4 / error)
+
+
+def unigram_entropy(tokens: torch.Tensor, size: int) -> float:
+    """Entropy in nats of the empirical distribution of ``tokens`` (any shape, values in ``[0, size)``).
+
+    It is the cross-entropy of the best model that ignores all context: what a masked model has to beat.
+    """
+    counts = torch.bincount(tokens.flatten(), minlength=size).double()
+    probabilities = counts[counts > 0] / counts.sum()
+    return float(-(probabilities * probabilities.log()).sum())
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (95 % by default); (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    # At 0 or all successes the bound is 0 or 1 exactly; the formula reaches it only up to rounding.
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == trials else (centre + spread) / scale
+    return low, high
+
+
+def paired_gain(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """Compare two runs over the same cases, each a boolean success array.
+
+    Returns:
+        ``gained`` and ``lost`` (cases that changed), ``difference`` of the success shares, and ``p_value`` of the exact
+        two-sided McNemar test (a binomial test on the cases that changed).
+    """
+    before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    gained, lost = int((~before & after).sum()), int((before & ~after).sum())
+    changed = gained + lost
+    tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1)) / 2**changed
+    return {
+        "gained": gained,
+        "lost": lost,
+        "difference": float(after.mean() - before.mean()) if before.size else 0.0,
+        "p_value": min(1.0, 2 * tail) if changed else 1.0,
+    }
+
+
+def outside_change_share(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> float:
+    """Share of pixels outside ``mask`` whose value differs at all.
+
+    Args:
+        before, after: uint8 ``(..., H, W, 3)``.
+        mask: bool ``(..., H, W)``, true where a change was allowed.
+    """
+    changed = (before != after).any(axis=-1)
+    outside = ~mask
+    return float((changed & outside).sum() / max(1, outside.sum()))
+
+
+def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the classes present in ``truth`` of the share of that class that is recognised."""
+    return float(np.mean([(predicted[truth == label] == label).mean() for label in np.unique(truth)]))

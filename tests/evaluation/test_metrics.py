@@ -1,0 +1,62 @@
+"""The figures of merit against hand-computed values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gptface.evaluation.metrics import (
+    balanced_accuracy,
+    outside_change_share,
+    paired_gain,
+    peak_signal_to_noise_ratio,
+    unigram_entropy,
+    wilson_interval,
+)
+
+
+def test_psnr_of_a_constant_error() -> None:
+    reference = torch.zeros(2, 3, 4, 4)
+    images = reference + torch.tensor([0.2, 0.02])[:, None, None, None]
+    assert peak_signal_to_noise_ratio(images, reference).tolist() == pytest.approx([20.0, 40.0], abs=1e-3)
+
+
+def test_unigram_entropy_of_a_fair_coin_and_of_a_constant() -> None:
+    assert unigram_entropy(torch.tensor([[0, 5], [5, 0]]), 8) == pytest.approx(math.log(2))
+    assert unigram_entropy(torch.full((9,), 3), 8) == 0.0
+
+
+def test_wilson_interval_holds_the_share_and_stays_in_bounds() -> None:
+    low, high = wilson_interval(50, 100)
+    assert low == pytest.approx(0.4038, abs=1e-3) and high == pytest.approx(0.5962, abs=1e-3)
+    assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_paired_gain_is_the_exact_mcnemar_test() -> None:
+    before = np.array([0, 0, 0, 0, 0, 1, 1, 0], dtype=bool)
+    after = np.array([1, 1, 1, 1, 1, 1, 1, 0], dtype=bool)
+    gain = paired_gain(before, after)
+    assert (gain["gained"], gain["lost"]) == (5, 0)
+    assert gain["p_value"] == pytest.approx(2 / 32)
+    assert gain["difference"] == pytest.approx(5 / 8)
+    assert paired_gain(before, before)["p_value"] == 1.0
+
+
+def test_one_changed_pixel_outside_the_mask_is_seen() -> None:
+    before = np.zeros((4, 4, 3), dtype=np.uint8)
+    after = before.copy()
+    mask = np.zeros((4, 4), dtype=bool)
+    mask[:2] = True
+    after[0, 0] = 255
+    assert outside_change_share(before, after, mask) == 0.0
+    after[3, 3, 1] = 1
+    assert outside_change_share(before, after, mask) == pytest.approx(1 / 8)
+
+
+def test_balanced_accuracy_does_not_reward_the_commonest_class() -> None:
+    truth = np.array([0] * 9 + [1])
+    assert balanced_accuracy(np.zeros(10, dtype=int), truth) == 0.5
