@@ -40,7 +40,7 @@ class Page:
         for row in rows:
             cells = []
             for cell in row:
-                number = " class=number" if cell[:1].isdigit() or cell[:1] in "+-−" else ""
+                number = " class=number" if cell[:1].isdigit() or cell[:1] in ("+", "-", "\N{MINUS SIGN}") else ""
                 cells.append(f"<td{number}>{html.escape(cell)}</td>")
             lines.append(f"<tr>{''.join(cells)}</tr>")
         self._blocks.append(f"<table>{''.join(lines)}</table>")

@@ -1,0 +1,43 @@
+"""Atomic writing: the old content or the new, never half of it, and nothing left over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gptface.files import atomic_directory, atomic_write
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "picture.png"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_write(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("the disk filled up")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_a_successful_write_replaces_the_file_and_keeps_the_suffix(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "picture.png"
+    with atomic_write(target) as temporary:
+        assert temporary.suffix == ".png" and temporary.parent == target.parent
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o400
+    assert len(list(target.parent.iterdir())) == 1
+
+
+def test_a_failed_directory_keeps_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "checkpoint"
+    with atomic_directory(target) as temporary:
+        (temporary / "step").write_text("1")
+    with pytest.raises(OSError), atomic_directory(target) as temporary:
+        (temporary / "step").write_text("2")
+        raise OSError(28, "No space left on device")
+    assert (target / "step").read_text() == "1"
+    with atomic_directory(target) as temporary:
+        (temporary / "other").write_text("3")
+    assert [path.name for path in target.iterdir()] == ["other"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
