@@ -25,6 +25,7 @@ class ProbeResult:
         balanced: mean over classes of the per-class share (classes are often uneven).
         majority: accuracy of always answering the commonest training class.
         penalty: the L2 weight that the selection split chose.
+        selection: balanced accuracy on the selection split, for choosing between representations without the test rows.
         predictions: ``(N_test,)`` int64.
     """
 
@@ -32,6 +33,7 @@ class ProbeResult:
     balanced: float
     majority: float
     penalty: float
+    selection: float
     predictions: np.ndarray
 
 
@@ -117,5 +119,6 @@ def linear_probe(
         balanced=balanced_accuracy(predictions, np.asarray(test_labels)),
         majority=float((np.asarray(test_labels) == majority).mean()),
         penalty=penalty,
+        selection=max(scores),
         predictions=predictions,
     )

@@ -36,7 +36,8 @@ def test_the_overlay_touches_only_the_mask() -> None:
 
 def test_metrics_of_a_killed_run_are_read_up_to_the_broken_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n" + json.dumps({"step": 2, "psnr": 20.0}) + '\n{"step": 3')
+    whole = [json.dumps({"step": 1, "loss": 2.0}), json.dumps({"step": 2, "psnr": 20.0})]
+    path.write_text("\n".join([*whole, '{"step": 3']))
     metrics = read_metrics(path)
     assert metrics["step"].tolist() == [1, 2]
     assert metrics["loss"][0] == 2.0 and np.isnan(metrics["loss"][1])
