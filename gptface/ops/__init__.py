@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from gptface.ops.registry import Implementation, implementations
+from gptface.ops.vq import QuantizerOutput, VectorQuantizer, VQLookup, vq_lookup
 
-__all__ = ["Implementation", "implementations"]
+__all__ = ["Implementation", "QuantizerOutput", "VQLookup", "VectorQuantizer", "implementations", "vq_lookup"]

@@ -1,0 +1,8 @@
+"""VQ codebook lookup and the quantiser built on it."""
+
+from __future__ import annotations
+
+from gptface.ops.vq.api import VQLookup, vq_lookup
+from gptface.ops.vq.quantizer import QuantizerOutput, VectorQuantizer
+
+__all__ = ["QuantizerOutput", "VQLookup", "VectorQuantizer", "vq_lookup"]

@@ -1,0 +1,164 @@
+"""VQ lookup in plain PyTorch over chunks of rows: bounded memory, and indices as exact as float64 arithmetic.
+
+Three steps keep the choice exact although the matrix product runs in float32:
+
+1. The codes are centred. Ranking codes for one row does not change when a vector is subtracted from all codes (and,
+   for distances, from the row), and without a large common offset the product keeps its digits. ``‖x‖²`` is the same
+   for every code and is dropped.
+2. The product nominates ``topk + 1`` codes a row, taking the lowest index within its rounding error first, so that
+   equal codes are found in the order of their index although a matrix product may round equal columns differently.
+3. The nominated codes are scored once more from the original values in float64; that decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from gptface.ops.vq.library import score_dtype
+
+__all__ = ["lookup_chunked"]
+
+# Elements of one chunk's score block: fits the cache of a CPU core; large enough to fill a GPU.
+_BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 26}
+_FEWEST_ROWS = 64
+
+
+def lookup_chunked(
+    x: Tensor, codebook: Tensor, metric: str, topk: int, precision: str, nearest_rows: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As :func:`gptface.ops.vq.reference.lookup_reference`, in O(N + K·D) memory plus one block of scores."""
+    groups, number, length = x.shape
+    size = codebook.shape[1]
+    dtype = score_dtype(x, codebook)
+    device = x.device
+
+    codes = codebook.to(dtype)
+    usable_code = codes.isfinite().all(-1)
+    codes = torch.where(usable_code.unsqueeze(-1), codes, 0.0)
+    ranked = _normalised(codes) if metric == "cosine" else codes
+    centre = _centre(ranked, usable_code)
+    ranked = ranked - centre
+    bias = ranked.square().sum(-1).mul_(-0.5) if metric == "euclidean" else ranked.new_zeros(groups, size)
+    # Unusable codes rank behind every other, but before what has been nominated already (−inf).
+    bias = bias.masked_fill(~usable_code, torch.finfo(dtype).min).unsqueeze(1)
+    norms = ranked.norm(dim=-1)
+    ranked = _rounded(ranked, precision).transpose(1, 2).contiguous()
+
+    indices = torch.empty((groups, number, topk), dtype=torch.int64, device=device)
+    scores = torch.empty((groups, number, topk), dtype=dtype, device=device)
+    counts = torch.zeros((groups, size), dtype=torch.int64, device=device)
+    asked = size if nearest_rows else 0
+    nearest = torch.full((groups, asked), -1, dtype=torch.int64, device=device)
+    nearest_score = torch.full((groups, asked), -torch.inf, dtype=dtype, device=device)
+
+    nominated = min(topk + 1, size) if precision == "exact" else topk
+    elements = _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS["cuda"])
+    chunk = max(_FEWEST_ROWS, elements // (groups * max(size, 2 * nominated * length)))
+    for start in range(0, number, chunk):
+        rows = x[:, start : start + chunk].to(dtype)
+        usable_row = rows.isfinite().all(-1)
+        rows = torch.where(usable_row.unsqueeze(-1), rows, 0.0)
+        moved = _normalised(rows) if metric == "cosine" else rows
+        # A dot product with the row as it is; for distances the row moves along with the codes.
+        left_out = (moved * centre).sum(-1)
+        if metric == "euclidean":
+            moved = moved - centre
+            left_out = moved.square().sum(-1).mul_(-0.5)
+        with _matmul_precision(device, precision):
+            block = torch.baddbmm(bias, _rounded(moved, precision), ranked)
+
+        if nearest_rows:
+            by_code = (block + left_out.unsqueeze(-1)).masked_fill_(~usable_row.unsqueeze(-1), -torch.inf)
+            value, row = by_code.max(dim=1)
+            closer = value > nearest_score
+            nearest = torch.where(closer, row + start, nearest)
+            nearest_score = torch.where(closer, value, nearest_score)
+
+        candidates = _nominate(block, moved, norms, nominated, exact=precision == "exact")
+        value, best = _decide(rows, codes, usable_code, candidates, metric, topk)
+        best.masked_fill_(~usable_row.unsqueeze(-1), 0)
+        indices[:, start : start + chunk] = best
+        scores[:, start : start + chunk] = value.masked_fill_(~usable_row.unsqueeze(-1), torch.nan)
+        counts.scatter_add_(1, best[..., 0], usable_row.long())
+    if nearest_rows:
+        nearest.masked_fill_(~usable_code, -1)
+    return indices, scores, counts, nearest
+
+
+def _normalised(vectors: Tensor) -> Tensor:
+    return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
+
+
+def _centre(codes: Tensor, usable: Tensor) -> Tensor:
+    """Mean of the usable codes ``(G, 1, D)``, rounded to a multiple of a power of two no smaller than their spread.
+
+    The rounding leaves data without an offset untouched, and keeps differences of whole numbers whole: what was an
+    exact tie before stays one.
+    """
+    weight = usable.unsqueeze(-1).to(codes.dtype)
+    number = weight.sum(1, keepdim=True).clamp_min(1.0)
+    mean = (codes * weight).sum(1, keepdim=True) / number
+    spread = (((codes - mean) * weight).square().sum((1, 2), keepdim=True) / (number * codes.shape[-1])).sqrt()
+    step = torch.exp2(spread.clamp_min(torch.finfo(codes.dtype).tiny).log2().ceil())
+    rounded = (mean / step).round() * step
+    return torch.where(rounded.isfinite(), rounded, mean)
+
+
+def _rounded(values: Tensor, precision: str) -> Tensor:
+    """Products of bfloat16 values are exact in float32: rounding the factors is all there is to ``"bf16"``."""
+    return values.to(torch.bfloat16).to(values.dtype) if precision == "bf16" else values
+
+
+@contextmanager
+def _matmul_precision(device: torch.device, precision: str) -> Iterator[None]:
+    """Matrix products in IEEE float32, or in TF32 where that was asked for, whatever the global setting."""
+    backend = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul
+    before = backend.fp32_precision
+    backend.fp32_precision = "tf32" if device.type == "cuda" and precision in ("tf32", "bf16") else "ieee"
+    try:
+        yield
+    finally:
+        backend.fp32_precision = before
+
+
+def _nominate(block: Tensor, rows: Tensor, norms: Tensor, number: int, exact: bool) -> Tensor:
+    """Indices ``(G, n, number)`` of the codes that may be best, by the float32 ``block (G, n, K)``, which is used up."""
+    found = []
+    for turn in range(number):
+        value, index = block.max(dim=-1, keepdim=True)
+        if exact and turn + 1 < number:
+            # Equal codes have equal norms, so the norm of the best bounds the rounding error that could part them.
+            norm = norms.gather(1, index.squeeze(-1)).unsqueeze(-1)
+            error = 4 * torch.finfo(block.dtype).eps * norm * (rows.norm(dim=-1, keepdim=True) + norm)
+            index = (block >= value - error).to(torch.uint8).argmax(dim=-1, keepdim=True)
+        found.append(index)
+        if turn + 1 < number:
+            block.scatter_(-1, index, -torch.inf)
+    return torch.cat(found, dim=-1)
+
+
+def _decide(
+    rows: Tensor, codes: Tensor, usable_code: Tensor, candidates: Tensor, metric: str, topk: int
+) -> tuple[Tensor, Tensor]:
+    """Scores (in the dtype of ``rows``) and indices ``(G, n, topk)`` of the best candidates, compared in float64."""
+    groups, number, nominated = candidates.shape
+    flat = candidates.sort(dim=-1).values.reshape(groups, number * nominated)
+    chosen = codes.gather(1, flat.unsqueeze(-1).expand(-1, -1, codes.shape[-1]))
+    chosen = chosen.reshape(groups, number, nominated, -1).double()
+    row = rows.double().unsqueeze(2)
+    if metric == "euclidean":
+        scores = (row - chosen).square_().sum(-1).neg_()
+    else:
+        if metric == "cosine":
+            row, chosen = _normalised(row), _normalised(chosen)
+        scores = (row * chosen).sum(-1)
+    usable = usable_code.gather(1, flat).reshape(groups, number, nominated)
+    scores.masked_fill_(~usable, -torch.inf)
+    # The candidates are in ascending order, and the sort is stable: ties go to the lowest index.
+    scores, order = scores.sort(dim=-1, descending=True, stable=True)
+    indices = flat.reshape(groups, number, nominated).gather(-1, order)
+    return scores[..., :topk].to(rows.dtype), indices[..., :topk].clone()
