@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.ops.registry import available_or_raise, register_implementation
-from gptface.ops.vq import library
+from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
 
 __all__ = ["Metric", "Precision", "VQLookup", "vq_lookup"]
 
@@ -74,11 +74,11 @@ def vq_lookup(
             row is looked up in the ``g``-th codebook.
         metric: see above.
         topk: number of candidates, 1 to K.
-        precision: the least accuracy wanted; an implementation may give more. ``"exact"`` is float32 arithmetic (float64
-            for float64 inputs) and never runs as TF32 or bfloat16, whatever the global settings say. The others let the
-            choice among near ties differ. Share of rows whose index differs from float64 truth, D = 64 to 256:
-            ``"tf32x3"`` about as ``"exact"``; ``"tf32"`` up to 0.4 % on random data, about 5 % with a
-            common offset of 10 that is not centred; ``"bf16"`` 4 to 8 % on random data. Scores are always exact.
+        precision: the least accuracy wanted; an implementation may give more. ``"exact"`` is float32 arithmetic
+            (float64 for float64 inputs) and never runs as TF32 or bfloat16, whatever the global settings say. With the
+            others the choice among near ties may differ; scores are always those of ``"exact"``. Share of rows whose
+            index differs from float64 truth at D = 64 to 256: ``"tf32x3"`` about as ``"exact"``; ``"tf32"`` up to
+            0.4 % on random data; ``"bf16"`` 4 to 8 %.
         return_scores: also return the scores; differentiable with respect to ``x`` and ``codebook``.
         nearest_rows: also return, from the same pass, the row closest to each code. Rows that are equally close up to
             float32 rounding may stand for one another.

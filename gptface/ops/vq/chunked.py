@@ -14,17 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gptface.ops.vq.library import score_dtype
 
-__all__ = ["lookup_chunked"]
+__all__ = ["block_rows", "lookup_chunked", "matmul_precision"]
 
 # Elements of one chunk's score block: fits the cache of a CPU core; large enough to fill a GPU.
 _BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 26}
 _FEWEST_ROWS = 64
+
+
+def block_rows(device: torch.device, groups: int, *widths: int) -> int:
+    """How many rows make a block, when a row needs as many elements as the largest of ``widths`` in every group."""
+    elements = _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS["cuda"])
+    return max(_FEWEST_ROWS, elements // (groups * max(widths)))
 
 
 def lookup_chunked(
@@ -56,8 +63,7 @@ def lookup_chunked(
     nearest_score = torch.full((groups, asked), -torch.inf, dtype=dtype, device=device)
 
     nominated = min(topk + 1, size) if precision == "exact" else topk
-    elements = _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS["cuda"])
-    chunk = max(_FEWEST_ROWS, elements // (groups * max(size, 2 * nominated * length)))
+    chunk = block_rows(device, groups, size, 2 * nominated * length)
     for start in range(0, number, chunk):
         rows = x[:, start : start + chunk].to(dtype)
         usable_row = rows.isfinite().all(-1)
@@ -68,7 +74,7 @@ def lookup_chunked(
         if metric == "euclidean":
             moved = moved - centre
             left_out = moved.square().sum(-1).mul_(-0.5)
-        with _matmul_precision(device, precision):
+        with matmul_precision(device, precision):
             block = torch.baddbmm(bias, _rounded(moved, precision), ranked)
 
         if nearest_rows:
@@ -114,9 +120,10 @@ def _rounded(values: Tensor, precision: str) -> Tensor:
 
 
 @contextmanager
-def _matmul_precision(device: torch.device, precision: str) -> Iterator[None]:
+def matmul_precision(device: torch.device, precision: str) -> Iterator[None]:
     """Matrix products in IEEE float32, or in TF32 where that was asked for, whatever the global setting."""
-    backend = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul
+    backend: Any = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    backend = backend.matmul
     before = backend.fp32_precision
     backend.fp32_precision = "tf32" if device.type == "cuda" and precision in ("tf32", "bf16") else "ieee"
     try:
@@ -126,7 +133,7 @@ def _matmul_precision(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def _nominate(block: Tensor, rows: Tensor, norms: Tensor, number: int, exact: bool) -> Tensor:
-    """Indices ``(G, n, number)`` of the codes that may be best, by the float32 ``block (G, n, K)``, which is used up."""
+    """Indices ``(G, n, number)`` of the codes that may be best, by ``block (G, n, K)``, which is used up."""
     found = []
     for turn in range(number):
         value, index = block.max(dim=-1, keepdim=True)
