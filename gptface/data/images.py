@@ -1,0 +1,224 @@
+"""Reading any image file people have into 8-bit RGB, and writing pictures without ever leaving half of one.
+
+Decoding is Pillow's. What is added here is the set of decisions a face data set needs: which files are refused and
+under which name they are counted, how much memory one file may cost, which way is up, what lies behind transparency.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageChops, ImageOps
+
+from gptface.errors import InputError
+from gptface.files import atomic_write
+
+__all__ = [
+    "DEFAULT_MAXIMUM_PIXELS",
+    "IMAGE_PROBLEMS",
+    "IMAGE_SUFFIXES",
+    "UnusableImage",
+    "centre_square",
+    "encode_image",
+    "load_image",
+    "save_image",
+]
+
+DEFAULT_MAXIMUM_PIXELS = 40_000_000
+# A baseline JPEG decoded at 1/8 size needs 1/64 of the memory but still the time to read every coefficient.
+REDUCED_DECODING_FACTOR = 16
+# Formats with a pure image decoder. Pillow also opens formats that run other programs (EPS starts Ghostscript), which
+# files from the web must never reach.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "MPO")
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".ppm", ".pgm"),
+)
+
+IMAGE_PROBLEMS: dict[str, str] = {
+    "missing_file": "the file does not exist or cannot be opened",
+    "empty_file": "the file holds no bytes",
+    "not_an_image": "the bytes are not of a format that is read (" + ", ".join(FORMATS) + ")",
+    "truncated_image": "the file ends before the image does",
+    "corrupt_image": "the bytes do not decode",
+    "too_many_pixels": "decoding would take more memory than allowed (a decompression bomb, or a very large photo)",
+    "too_small": "the shorter side is below the minimum",
+    "unsupported_mode": "pixel values without a known range (32-bit or floating point)",
+}
+
+
+class UnusableImage(InputError):
+    """An image that cannot be used; ``reason`` is a key of ``IMAGE_PROBLEMS``, the name it is counted under."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[UnusableImage], tuple[str, str]]:
+        return type(self), (self.reason, str(self))  # an exception pickles by its args; a loader worker sends this one
+
+
+def centre_square(width: int, height: int) -> tuple[float, float, float, float]:
+    """The largest centred square of an image as (left, top, right, bottom), in pixels, possibly at half pixels."""
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def load_image(
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    size: int | None = None,
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    maximum_pixels: int = DEFAULT_MAXIMUM_PIXELS,
+    minimum_side: int = 1,
+    name: str | None = None,
+) -> np.ndarray:
+    """Decode an image to upright 8-bit RGB.
+
+    Greyscale, palette, 1-bit, CMYK (Adobe's inverted kind and the plain one) and 16-bit files are converted;
+    transparency is composited on ``background``; EXIF orientation is applied; of an animation the first frame is taken.
+    Colour profiles are not applied: values are taken as sRGB, CMYK is converted by (1 - ink) · (1 - black).
+
+    Args:
+        source: a path, the encoded bytes, or a binary file positioned at the image's start.
+        size: side in pixels of the square to return: the largest centred square, resampled with an antialiased cubic
+            filter. ``None`` keeps the image's own size.
+        background: RGB colour behind transparent pixels.
+        maximum_pixels: the most pixels that may be decoded. A larger baseline JPEG with a ``size`` to reach is decoded
+            at 1/2, 1/4 or 1/8 of its size (up to 16 times this number); any other larger image is refused. Pillow's
+            own limit of about 179 million pixels holds as well.
+        minimum_side: images whose shorter side is below this many pixels are refused.
+        name: what error messages call the image; by default the path.
+
+    Returns:
+        uint8 (H, W, 3); H = W = ``size`` where that is given.
+
+    Raises:
+        UnusableImage: an ``InputError`` whose ``reason`` is one of ``IMAGE_PROBLEMS``.
+    """
+    if size is not None and size < 1:
+        raise InputError(f"size: {size} pixels; it must be at least 1, or None for the image's own size")
+    data, name = _read_bytes(source, name)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _prepare_decoding(image, size, maximum_pixels, minimum_side, name)
+            image.load()
+            upright = _upright(_as_rgb(image, background, name))
+            if size is not None and upright.size != (size, size):
+                upright = upright.resize((size, size), Image.Resampling.BICUBIC, box=centre_square(*upright.size))
+            return np.array(upright, dtype=np.uint8)
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnusableImage("too_many_pixels", f"{name}: {error}") from None
+    except Image.UnidentifiedImageError:
+        raise UnusableImage("not_an_image", f"{name}: not an image of a known format ({', '.join(FORMATS)})") from None
+    except Exception as error:  # given hostile bytes, decoders raise struct.error, zlib.error, IndexError, ...
+        truncated = "truncated" in str(error) or isinstance(error, EOFError | struct.error)
+        reason = "truncated_image" if truncated else "corrupt_image"
+        raise UnusableImage(reason, f"{name}: {IMAGE_PROBLEMS[reason]} ({type(error).__name__}: {error})") from None
+
+
+def _read_bytes(source: str | os.PathLike[str] | bytes | IO[bytes], name: str | None) -> tuple[bytes, str]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        data, name = bytes(source), name or "image"
+    elif isinstance(source, str | os.PathLike):
+        name = name or str(source)
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise UnusableImage("missing_file", f"{name}: cannot be read ({error.strerror})") from None
+    else:
+        data, name = source.read(), name or str(getattr(source, "name", "image"))
+    if not data:
+        raise UnusableImage("empty_file", f"{name}: {IMAGE_PROBLEMS['empty_file']}")
+    return data, name
+
+
+def _prepare_decoding(image: Image.Image, size: int | None, maximum_pixels: int, minimum_side: int, name: str) -> None:
+    """Refuse by the header what is too small or too large; let a JPEG decode at the reduced size that is enough."""
+    width, height = image.size
+    if min(width, height) < minimum_side:
+        raise UnusableImage("too_small", f"{name}: {width}x{height} pixels, at least {minimum_side} a side are needed")
+    pixels = width * height
+    if image.format in ("JPEG", "MPO") and size is not None and pixels <= maximum_pixels * REDUCED_DECODING_FACTOR:
+        image.draft("", (2 * size, 2 * size))  # twice the target, so that the resampling filter still sees detail
+        if not image.info.get("progressive"):  # a progressive file keeps all its coefficients in memory all the same
+            pixels = image.width * image.height
+    if pixels > maximum_pixels:
+        message = f"{name}: {width}x{height} pixels, more than the {maximum_pixels:,} allowed (maximum_pixels)"
+        raise UnusableImage("too_many_pixels", message)
+
+
+def _as_rgb(image: Image.Image, background: tuple[int, int, int], name: str) -> Image.Image:
+    """The loaded image as mode RGB, EXIF orientation still to be applied (and still in its ``info``)."""
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        converted = Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    elif mode in ("I", "F"):
+        raise UnusableImage("unsupported_mode", f"{name}: pixel mode {mode}: the range of its values is not known")
+    elif mode == "CMYK":
+        # Pillow takes every CMYK JPEG for Adobe's, which stores inverted values. Without Adobe's marker (0, 0, 0, 0) is
+        # white (ITU-T T.872, 6.1).
+        plain = image.format == "JPEG" and "adobe" not in image.info
+        converted = (ImageChops.invert(image) if plain else image).convert("RGB")
+    elif "transparency" in image.info or mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        layer = image.convert("RGBA")
+        converted = Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
+    else:
+        converted = image.convert("RGB")
+    converted.info.update({key: image.info[key] for key in ("exif",) if key in image.info})
+    return converted
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken metadata around good pixels: the picture is used as it is stored
+        return image
+
+
+def encode_image(image: np.ndarray, format: str = "png", *, quality: int = 95) -> bytes:
+    """Encode uint8 (H, W, 3) RGB or (H, W) greyscale as ``"png"``, ``"jpg"`` (no chroma subsampling) or ``"webp"``.
+
+    ``quality`` (1 to 100) is for jpg and webp; ``"webp"`` at 100 is lossless, png always is.
+
+    Raises:
+        InputError: another dtype, shape or format.
+    """
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise InputError(f"image: {image.dtype} {image.shape}; it must be uint8 (H, W, 3) or (H, W)")
+    buffer = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    if format == "png":
+        picture.save(buffer, "PNG")
+    elif format in ("jpg", "jpeg"):
+        picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    elif format == "webp":
+        picture.save(buffer, "WEBP", quality=quality, lossless=quality == 100)
+    else:
+        raise InputError(f"format: {format!r} cannot be written; choose png, jpg or webp")
+    return buffer.getvalue()
+
+
+def save_image(path: str | os.PathLike[str], image: np.ndarray, *, quality: int = 95) -> None:
+    """Write uint8 (H, W, 3) or (H, W) to ``path`` in one step; the suffix (.png, .jpg, .jpeg, .webp) names the format.
+
+    Raises:
+        InputError: another suffix, dtype or shape; nothing is written.
+    """
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in ("png", "jpg", "jpeg", "webp"):
+        raise InputError(f"{path}: images are written as .png, .jpg or .webp, by the file's suffix")
+    data = encode_image(image, suffix, quality=quality)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,262 @@
+"""Captioned faces from tar shards or directories, by sample number; what cannot be used is named, never raised."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import mmap
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from gptface.data.images import DEFAULT_MAXIMUM_PIXELS, UnusableImage, centre_square, load_image
+from gptface.data.region_names import REGIONS
+from gptface.data.sample import Sample
+from gptface.data.shard_index import PARTS, find_sources, key_identity
+from gptface.data.shard_writer import write_shards
+from gptface.data.skipped import Skipped
+from gptface.errors import InputError
+
+__all__ = ["SAMPLE_NOTES", "FaceShards", "Sample", "Skipped", "write_shards"]
+
+logger = logging.getLogger("gptface.data")
+
+SAMPLE_NOTES: dict[str, str] = {
+    "missing_caption": "neither a caption file nor a caption in the metadata: the caption is empty",
+    "non_utf8_caption": "the caption is not UTF-8: the bytes that are wrong became U+FFFD",
+    "bad_json": "the metadata do not parse as a JSON object: they are empty",
+    "bad_region_map": "the region map does not decode, does not fit the image, or has unknown labels: there is none",
+}
+"""What may be amiss with a sample that is used all the same, as listed in its ``metadata["notes"]``."""
+
+
+class FaceShards:
+    """A map-style data set of ``Sample`` over webdataset tars as img2dataset writes them, and over directories.
+
+    A sample is KEY.jpg (.png, .webp, ...), KEY.txt (its caption), KEY.json (metadata) and, where ``write_shards`` wrote
+    one, KEY.regions.png (labels of facial regions). ``dataset[i]`` never raises for what lies in the files: an item is
+    a ``Sample``, or a ``Skipped`` whose reason is one of ``gptface.data.images.IMAGE_PROBLEMS``, ``"missing_image"``,
+    ``"missing_caption"`` or ``"unreadable_shard"``. Lesser faults (``SAMPLE_NOTES``) leave the sample in use and are
+    listed in ``metadata["notes"]``; the loader counts both.
+
+    A sample's identity is ``key_identity`` of its key, independent of the shard it lies in.
+
+    Args:
+        paths: tar files, directories, globs and brace lists (``find_sources``).
+        size: side in pixels; images and region maps are cropped to the centred square and resampled. ``None`` keeps
+            each image's own size.
+        captions: ``"optional"`` gives a sample without one the empty caption; ``"required"`` skips it.
+        minimum_side: images whose shorter side is smaller than this many pixels are skipped.
+        maximum_pixels: see ``load_image``.
+        background: RGB colour behind transparent pixels.
+        cache: ``"memory"`` keeps decoded images (size² · 3 bytes each) once they have been read, in memory that forked
+            loader workers share; needs ``size``.
+        cache_limit: the most bytes ``cache`` may take.
+        index_cache: a directory in which the shards' indices are kept (keyed by path, size and modification time), so
+            that a set of thousands of shards opens at once the second time.
+
+    Raises:
+        InputError: at construction, naming the file: nothing found, an empty or unreadable shard, a compressed one.
+            A truncated shard is used up to the break; ``problems`` says so, and a warning is logged.
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        size: int | None = None,
+        *,
+        captions: Literal["optional", "required"] = "optional",
+        minimum_side: int = 16,
+        maximum_pixels: int = DEFAULT_MAXIMUM_PIXELS,
+        background: tuple[int, int, int] = (255, 255, 255),
+        cache: Literal["memory"] | None = None,
+        cache_limit: int = 8 << 30,
+        index_cache: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if captions not in ("optional", "required"):
+            raise InputError(f"captions: {captions!r}; choose 'optional' or 'required'")
+        if size is not None and size < 1:
+            raise InputError(f"size: {size} pixels; it must be at least 1, or None")
+        self.size = size
+        self.captions = captions
+        self._decoding: dict[str, Any] = {
+            "minimum_side": minimum_side,
+            "maximum_pixels": maximum_pixels,
+            "background": background,
+        }
+        self._sources = find_sources(paths, index_cache)
+        self._starts = np.cumsum([0] + [len(source) for source in self._sources])
+        self.problems: list[str] = [problem for source in self._sources for problem in source.problems]
+        self.sample_ids = self._identify()
+        self._cache = _make_cache(cache, len(self), size, cache_limit)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __iter__(self) -> Iterator[Sample | Skipped]:
+        return (self[index] for index in range(len(self)))
+
+    def key(self, index: int) -> str:
+        """The sample's key: its name in its shard, or its path below its directory without the suffix."""
+        source, number = self._locate(index)
+        return self._sources[source].key(number)
+
+    def __getitem__(self, index: int) -> Sample | Skipped:
+        """Sample number ``index`` (negative ones count from the end); IndexError outside the data set."""
+        source_number, number = self._locate(index)
+        source = self._sources[source_number]
+        key = source.key(number)
+        name = f"{source.name}:{key}"
+        index = int(self._starts[source_number]) + number
+        try:
+            cached = None if self._cache is None else self._cache.get(index)
+            image = cached
+            if image is None:
+                encoded = source.read(number, 0)
+                if encoded is None:
+                    return Skipped(key, "missing_image", f"{name}: no image among its parts")
+                image = load_image(encoded, self.size, name=name, **self._decoding)
+                if self._cache is not None:
+                    self._cache.put(index, image)
+            texts = [source.read(number, part) for part in range(1, len(PARTS))]
+        except UnusableImage as problem:
+            return Skipped(key, problem.reason, str(problem))
+        except OSError as error:
+            return Skipped(key, "unreadable_shard", f"{name}: {error}")
+        notes: list[str] = []
+        metadata = _parse_metadata(texts[1], notes)
+        caption = _parse_caption(texts[0], metadata, notes)
+        if not caption:
+            if self.captions == "required":
+                return Skipped(key, "missing_caption", f"{name}: {SAMPLE_NOTES['missing_caption']}")
+            notes.append("missing_caption")
+        region_map = _parse_region_map(texts[2], self.size, image.shape[:2], notes)
+        metadata["key"] = key
+        if notes:
+            metadata["notes"] = notes
+        return Sample(image, caption, int(self.sample_ids[index]), metadata, region_map)
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"sample {index} of {count}")
+        index %= count
+        source = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return source, index - int(self._starts[source])
+
+    def _identify(self) -> np.ndarray:
+        keys = [source.key(number) for source in self._sources for number in range(len(source))]
+        seen: dict[str, int] = {}
+        identities = np.empty(len(keys), dtype=np.int64)
+        for index, key in enumerate(keys):
+            repetition = seen[key] = seen.get(key, -1) + 1
+            identities[index] = key_identity(key, repetition)
+        if len(seen) < len(keys):
+            self.problems.append(f"{len(keys) - len(seen)} of {len(keys)} keys occur in more than one shard")
+            logger.warning("%s; their identities depend on the order of the shards", self.problems[-1])
+        return identities
+
+
+def _parse_metadata(text: bytes | None, notes: list[str]) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        notes.append("bad_json")
+        return {}
+    return parsed
+
+
+def _parse_caption(text: bytes | None, metadata: dict[str, Any], notes: list[str]) -> str:
+    """The caption on one line, from the caption file or, where there is none, img2dataset's ``caption`` field."""
+    caption = ""
+    if text is not None:
+        encoding = "utf-16" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        try:
+            caption = text.decode(encoding)
+        except UnicodeDecodeError:
+            caption = text.decode("utf-8", "replace")
+            notes.append("non_utf8_caption")
+    caption = _one_line(caption)
+    if not caption and isinstance(metadata.get("caption"), str):
+        caption = _one_line(metadata["caption"])
+    return caption
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\s\x00]+", " ", text).strip()
+
+
+def _parse_region_map(
+    encoded: bytes | None, size: int | None, shape: tuple[int, ...], notes: list[str]
+) -> np.ndarray | None:
+    if encoded is None:
+        return None
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("PNG",)) as file:
+            if file.mode in ("L", "P") and max(file.size) <= 1 << 14:
+                picture: Image.Image = file
+                # A label is a name, not a quantity: it is never interpolated.
+                if size is not None and picture.size != (size, size):
+                    box = centre_square(*picture.size)
+                    picture = picture.resize((size, size), Image.Resampling.NEAREST, box=box)
+                labels = np.array(picture, dtype=np.uint8)
+                if labels.shape == tuple(shape) and int(labels.max()) < len(REGIONS):
+                    return labels
+    except Exception:  # as for images: decoders raise nearly anything
+        pass
+    notes.append("bad_region_map")
+    return None
+
+
+class _ImageCache:
+    """Decoded images in one anonymous shared mapping: what a forked worker decodes, the next epoch's worker finds.
+
+    (Named shared memory would be limited by /dev/shm, which containers keep at 64 MB.) An image is written before its
+    mark, and two workers that decode the same one write the same bytes, so no lock is needed. Processes that do not
+    inherit the mapping (spawn) begin with an empty one of their own.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count, self.size = count, size
+        self._map()
+
+    def _map(self) -> None:
+        each = self.size * self.size * 3
+        buffer = np.frombuffer(mmap.mmap(-1, self.count * (each + 1)), dtype=np.uint8)
+        self._present = buffer[: self.count]
+        self._images = buffer[self.count :].reshape(self.count, self.size, self.size, 3)
+
+    def get(self, index: int) -> np.ndarray | None:
+        return self._images[index].copy() if self._present[index] else None
+
+    def put(self, index: int, image: np.ndarray) -> None:
+        self._images[index] = image
+        self._present[index] = 1
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"count": self.count, "size": self.size}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def _make_cache(cache: str | None, count: int, size: int | None, limit: int) -> _ImageCache | None:
+    if cache is None:
+        return None
+    if cache != "memory":
+        raise InputError(f"cache: {cache!r}; choose 'memory' or None")
+    if size is None:
+        raise InputError("cache: 'memory' needs a size, so that all images take the same room")
+    needed = count * (size * size * 3 + 1)
+    if needed > limit:
+        raise InputError(f"cache: {count} images of {size}x{size} take {needed:,} bytes, cache_limit is {limit:,}")
+    return _ImageCache(count, size)
