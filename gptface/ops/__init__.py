@@ -3,6 +3,41 @@
 from __future__ import annotations
 
 from gptface.ops.registry import Implementation, implementations
+from gptface.ops.span_mask import (
+    FacialRegions,
+    Fixed,
+    Geometric,
+    ImageBlocks,
+    ImageRandom,
+    MaskGITCosine,
+    Multimodal,
+    Poisson,
+    SpanMask,
+    TextSpans,
+    Uniform,
+    corrupt_tokens,
+    sample_span_mask,
+)
 from gptface.ops.vq import QuantizerOutput, VectorQuantizer, VQLookup, vq_lookup
 
-__all__ = ["Implementation", "QuantizerOutput", "VQLookup", "VectorQuantizer", "implementations", "vq_lookup"]
+__all__ = [
+    "FacialRegions",
+    "Fixed",
+    "Geometric",
+    "ImageBlocks",
+    "ImageRandom",
+    "Implementation",
+    "MaskGITCosine",
+    "Multimodal",
+    "Poisson",
+    "QuantizerOutput",
+    "SpanMask",
+    "TextSpans",
+    "Uniform",
+    "VQLookup",
+    "VectorQuantizer",
+    "corrupt_tokens",
+    "implementations",
+    "sample_span_mask",
+    "vq_lookup",
+]

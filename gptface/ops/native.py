@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["cpu_library_missing", "cuda_library_missing", "library_path"]
+__all__ = ["cpu_kernel_missing", "cpu_library_missing", "cuda_kernel_missing", "cuda_library_missing", "library_path"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -48,3 +48,19 @@ def cuda_library_missing() -> str | None:
     except OSError as error:
         return f"the native CUDA library does not load: {error}"
     return None
+
+
+def cpu_kernel_missing(operator: str) -> str | None:
+    """``None`` where the CPU library holds a kernel of ``gptface::<operator>``, else the reason why there is none."""
+    return cpu_library_missing() or _kernel_missing(operator, "CPU")
+
+
+def cuda_kernel_missing(operator: str) -> str | None:
+    """The same for the CUDA library."""
+    return cuda_library_missing() or _kernel_missing(operator, "CUDA")
+
+
+def _kernel_missing(operator: str, key: str) -> str | None:
+    if torch._C._dispatch_has_kernel_for_dispatch_key(f"gptface::{operator}", key):
+        return None
+    return f"the native {key} library was built before it held {operator}: reinstall the package"

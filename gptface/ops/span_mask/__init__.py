@@ -1,0 +1,35 @@
+"""Span masks: which tokens of text and image are hidden, drawn exactly, without bias, and alike on every device."""
+
+from __future__ import annotations
+
+from gptface.ops.span_mask.api import SpanMask, corrupt_tokens, sample_span_mask
+from gptface.ops.span_mask.specification import (
+    FacialRegions,
+    Fixed,
+    Geometric,
+    ImageBlocks,
+    ImageRandom,
+    MaskGITCosine,
+    Multimodal,
+    Poisson,
+    Specification,
+    TextSpans,
+    Uniform,
+)
+
+__all__ = [
+    "FacialRegions",
+    "Fixed",
+    "Geometric",
+    "ImageBlocks",
+    "ImageRandom",
+    "MaskGITCosine",
+    "Multimodal",
+    "Poisson",
+    "SpanMask",
+    "Specification",
+    "TextSpans",
+    "Uniform",
+    "corrupt_tokens",
+    "sample_span_mask",
+]

@@ -1,0 +1,343 @@
+"""``sample_span_mask`` and ``corrupt_tokens``: what people call."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gptface.errors import InputError
+from gptface.ops.native import cpu_kernel_missing, cuda_kernel_missing
+from gptface.ops.registry import available_or_raise, register_implementation
+from gptface.ops.span_mask import library
+from gptface.ops.span_mask.program import IMAGE_REGIONS, Program
+from gptface.ops.span_mask.reference import masked_count
+from gptface.ops.span_mask.specification import LARGEST_SIZE, Multimodal, Specification, TextSpans
+
+__all__ = ["SpanMask", "corrupt_tokens", "sample_span_mask"]
+
+del library  # imported for its schemas
+
+for _operator, _what in (
+    ("sample_span_mask", "one sample at a time in plain Python"),
+    ("corrupt_tokens", "plain PyTorch"),
+):
+    register_implementation(_operator, "reference", lambda: None, f"the definition, {_what}")
+    register_implementation(
+        _operator, "cpu", functools.partial(cpu_kernel_missing, _operator), "C++, the batch in parallel threads"
+    )
+    register_implementation(
+        _operator, "cuda", functools.partial(cuda_kernel_missing, _operator), "CUDA, the same header as the CPU's"
+    )
+
+
+class SpanMask(NamedTuple):
+    """What is masked, in four views. B samples of S positions; tensors, or NumPy arrays where NumPy came in.
+
+    Attributes:
+        mask: bool ``(B, S)``.
+        indices: int64 ``(M,)``, ``b · S + s`` of every masked position in ascending order. M is their exact number
+            where the host knows it; otherwise (CUDA, compiled code) a static upper bound, and the rest holds −1.
+        cu_masked: int64 ``(B + 1,)``: sample b owns ``indices[cu_masked[b] : cu_masked[b + 1]]``.
+        span_ids: int32 ``(B, S)``: number of the span, block or region that masks the position, from 0 in each sample;
+            −1 where nothing does.
+    """
+
+    mask: Any
+    indices: Any
+    cu_masked: Any
+    span_ids: Any
+
+
+def _is_numpy(value: object) -> bool:
+    return hasattr(value, "__array_interface__") and not isinstance(value, Tensor)
+
+
+def _tensor(value: Any) -> Any:
+    """A NumPy array as a tensor over the same memory; anything else as it is."""
+    if _is_numpy(value):
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    return value
+
+
+@torch.compiler.assume_constant_result
+def _implementation(operator: str, impl: str, device_type: str) -> str:
+    """The implementation that runs; a named one never falls back."""
+    if impl != "auto":
+        available_or_raise(operator, impl)
+        if impl != "reference" and impl != device_type:
+            raise RuntimeError(f"{operator}: impl={impl!r} cannot run here: the inputs are on {device_type!r}")
+        return impl
+    missing = {"cpu": cpu_kernel_missing, "cuda": cuda_kernel_missing}.get(device_type)
+    return device_type if missing is not None and missing(operator) is None else "reference"
+
+
+def _seed_and_step(operator: str, seed: int, step: int | Tensor) -> tuple[int, int, Tensor | None]:
+    if isinstance(seed, bool) or not isinstance(seed, (int, torch.SymInt)):
+        raise InputError(f"{operator}: seed is a {type(seed).__name__}; allowed: an int")
+    if isinstance(step, Tensor):
+        if step.dim() != 0 or step.is_floating_point():
+            raise InputError(f"{operator}: step is {_describe(step)}; allowed: an int or a 0-d integer tensor")
+        return seed, 0, step.long()
+    if not isinstance(step, (int, torch.SymInt)) or not 0 <= step < 2**32:
+        raise InputError(f"{operator}: step is {step!r}; allowed: a whole number from 0 to 2**32 - 1, or a 0-d tensor")
+    return seed, step, None
+
+
+def _sample_ids(operator: str, sample_ids: Any, device: torch.device) -> Tensor:
+    ids = _tensor(sample_ids)
+    if not isinstance(ids, Tensor):
+        ids = torch.tensor([int(i) for i in ids], dtype=torch.int64)
+    if ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+        raise InputError(
+            f"{operator}: sample_ids has shape {tuple(ids.shape)} and {ids.dtype}; allowed: whole numbers, shape (B,)"
+        )
+    return ids.to(device=device, dtype=torch.int64, non_blocking=True).contiguous()
+
+
+def sample_span_mask(
+    spec: Specification,
+    lengths_or_eligible: Any = None,
+    *,
+    seed: int,
+    step: int | Tensor,
+    sample_ids: Any,
+    max_length: int | None = None,
+    word_ids: Any = None,
+    region_map: Any = None,
+    impl: str = "auto",
+) -> SpanMask:
+    """Draw the masked positions of every sample of a batch.
+
+    A sample's mask depends on ``seed``, ``step``, its id and its own layout alone: not on the rest of the batch, the
+    order, the process or the device. Every implementation gives the same bits. The number of masked positions is exact;
+    how likely each one is stands in the docstring of the specification.
+
+    Args:
+        spec: ``TextSpans``, ``ImageBlocks``, ``ImageRandom``, ``FacialRegions`` or ``Multimodal``.
+        lengths_or_eligible: one of
+
+            - lengths ``(B,)``: a list, a NumPy array or an integer tensor on any device (which needs ``max_length``,
+              since the host never reads it); positions below the length are eligible;
+            - eligible bool ``(B, S)``, NumPy or a tensor on any device;
+            - for ``Multimodal``: modality int8 or uint8 ``(B, S)``: 0 never masked, 1 text, 2 image, 3 an image cell
+              that is never masked;
+            - ``None`` for the specifications of an image grid: every cell is eligible, S = h · w.
+        seed: any 64-bit integer.
+        step: 0 to 2³² − 1, or a 0-d integer tensor on the inputs' device (a CUDA graph can then change it).
+        sample_ids: ``(B,)`` 64-bit identities of the samples: list, NumPy array or tensor.
+        max_length: S of the result for lengths; their maximum by default.
+        word_ids: integers ``(B, S)`` for ``TextSpans(whole_words=True)``: neighbours with one id are one word, a
+            negative id is a word of its own.
+        region_map: integers ``(B, h · w)`` for ``FacialRegions``: the region label of every cell of the grid.
+        impl: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        A :class:`SpanMask` on the device of the inputs, as NumPy arrays if ``lengths_or_eligible`` (or, where that is
+        ``None`` or a list, ``sample_ids``) is one. NumPy arrays are read and written without a copy.
+
+    Raises:
+        InputError: an argument has the wrong shape, dtype or range (sentence names it). Values on a CUDA device are not
+            looked at; lengths outside [0, S] count as the nearest allowed one.
+        RuntimeError: a named ``impl`` that cannot run here.
+    """
+    name = "sample_span_mask"
+    if not isinstance(spec, Specification):
+        raise InputError(
+            f"{name}: spec is a {type(spec).__name__}; allowed: a specification such as TextSpans(ratio=0.15)"
+        )
+    seed, step, device_step = _seed_and_step(name, seed, step)
+    program = Program.decode(spec.encoded)
+    text, image = program.text, program.image
+    cells = 0 if image is None else image.height * image.width
+
+    layout = _tensor(lengths_or_eligible)
+    host_lengths: list[int] | None = None
+    if layout is not None and not isinstance(layout, Tensor):
+        host_lengths = [int(length) for length in layout]
+        layout = torch.tensor(host_lengths, dtype=torch.int64)
+    given_ids = _tensor(sample_ids)
+    if isinstance(layout, Tensor) and host_lengths is None:
+        device = layout.device
+    else:
+        device = given_ids.device if isinstance(given_ids, Tensor) else torch.device("cpu")
+    ids = _sample_ids(name, given_ids, device)
+    batch = ids.shape[0]
+    in_numpy = _is_numpy(lengths_or_eligible if layout is not None and host_lengths is None else sample_ids)
+    compiling = torch.compiler.is_compiling()
+
+    if layout is None:
+        if text is not None or image is None:
+            raise InputError(
+                f"{name}: lengths_or_eligible is missing; {type(spec).__name__} needs lengths or an eligible mask"
+            )
+        size = cells
+    elif layout.dim() == 1 and not layout.is_floating_point() and layout.dtype != torch.bool:
+        if isinstance(spec, Multimodal):
+            raise InputError(
+                f"{name}: Multimodal takes the modality of every position, int8 (B, S); lengths were given"
+            )
+        if text is None:
+            size = cells
+        elif max_length is not None:
+            size = max_length
+        elif layout.device.type == "cpu" and not (compiling and host_lengths is None):
+            size = max(host_lengths, default=0) if host_lengths is not None else int(layout.max()) if batch else 0
+        else:
+            raise InputError(
+                f"{name}: lengths on a device, or in compiled code, need max_length (it is never read from the device)"
+            )
+        if layout.device.type == "cpu" and not compiling and layout.numel():
+            shortest, longest = int(layout.min()), int(layout.max())
+            if shortest < 0 or longest > size:
+                raise InputError(f"{name}: lengths run from {shortest} to {longest}; allowed: 0 to {size}")
+        layout = layout.to(device=device, dtype=torch.int64, non_blocking=True).contiguous()
+    elif layout.dim() == 2 and layout.dtype in (torch.bool, torch.int8, torch.uint8):
+        size = layout.shape[1]
+        if isinstance(spec, Multimodal) == (layout.dtype == torch.bool):
+            wanted = "int8 modality (0, 1, 2, 3)" if isinstance(spec, Multimodal) else "bool"
+            raise InputError(f"{name}: a (B, S) layout for {type(spec).__name__} is {wanted}, not {layout.dtype}")
+        if text is None and not isinstance(spec, Multimodal):
+            if size != cells:
+                raise InputError(f"{name}: eligible has shape {tuple(layout.shape)}; the grid has {cells} cells")
+            layout = 3 - layout.to(torch.uint8)
+        layout = layout.contiguous().view(torch.uint8)
+    else:
+        raise InputError(
+            f"{name}: lengths_or_eligible has shape {tuple(layout.shape)} and {layout.dtype}; allowed: integer "
+            "lengths (B,), bool eligible (B, S) or int8 modality (B, S)"
+        )
+    if layout is not None and layout.shape[0] != batch:
+        raise InputError(f"{name}: lengths_or_eligible is for {layout.shape[0]} samples, sample_ids for {batch}")
+    if not 0 <= size <= LARGEST_SIZE:
+        raise InputError(f"{name}: samples of {size} positions; allowed: at most {LARGEST_SIZE}")
+
+    words = regions = None
+    if text is not None and text.whole_words:
+        words = _companion(name, "word_ids", word_ids, (batch, size), torch.int64, device)
+    if image is not None and image.kind == IMAGE_REGIONS:
+        regions = _companion(name, "region_map", region_map, (batch, cells), torch.int32, device)
+
+    if (
+        host_lengths is not None
+        and isinstance(spec, TextSpans)
+        and not isinstance(spec.ratio, tuple)
+        and not spec.whole_words
+    ):
+        bound = sum(masked_count(text.ratio.largest(), length) for length in host_lengths) if text is not None else 0
+    else:
+        bound = batch * _most_masked(program, size)
+    chosen = _implementation(name, impl, device.type)
+    operator = (
+        torch.ops.gptface.sample_span_mask_reference if chosen == "reference" else torch.ops.gptface.sample_span_mask
+    )
+    mask, indices, cu_masked, span_ids = operator(
+        spec.encoded, layout, words, regions, ids, seed, step, device_step, size, bound
+    )
+    if device.type == "cpu" and not compiling:
+        indices = indices[: int(cu_masked[-1])]
+    if in_numpy:
+        return SpanMask(mask.numpy(), indices.numpy(), cu_masked.numpy(), span_ids.numpy())
+    return SpanMask(mask, indices, cu_masked, span_ids)
+
+
+def _most_masked(program: Program, size: int) -> int:
+    """Upper bound of the masked positions of one sample of ``size`` positions."""
+    most = 0
+    if program.text is not None:
+        most += size if program.text.whole_words else masked_count(program.text.ratio.largest(), size)
+    if program.image is not None:
+        most += masked_count(program.image.ratio.largest(), min(size, program.image.height * program.image.width))
+    return min(most, size)
+
+
+def _companion(
+    operator: str, argument: str, value: Any, shape: tuple[int, int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    if value is None:
+        raise InputError(f"{operator}: {argument} is missing; the specification needs it, shape {shape}")
+    tensor = _tensor(value)
+    if not isinstance(tensor, Tensor):
+        tensor = torch.tensor(tensor)
+    if tuple(tensor.shape) != shape or tensor.is_floating_point():
+        raise InputError(
+            f"{operator}: {argument} has shape {tuple(tensor.shape)} and {tensor.dtype}; allowed: integers {shape}"
+        )
+    return tensor.to(device=device, dtype=dtype, non_blocking=True).contiguous()
+
+
+def corrupt_tokens(
+    token_ids: Any,
+    span_mask: SpanMask,
+    *,
+    mask_id: int | Sequence[int],
+    vocabulary_ranges: Sequence[tuple[int, int]],
+    probabilities: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    per: str = "span",
+    seed: int,
+    step: int | Tensor,
+    sample_ids: Any,
+    impl: str = "auto",
+) -> Any:
+    """Replace masked tokens: by the mask token, by a random one of its modality, or not at all (BERT's 80/10/10).
+
+    Args:
+        token_ids: integers ``(B, S)``, tensor or NumPy array.
+        span_mask: what :func:`sample_span_mask` gave for these samples.
+        mask_id: the mask token, one for all or one for each vocabulary range.
+        vocabulary_ranges: half-open ``(low, high)`` of ids that a random replacement is drawn from, one for each
+            modality, ascending and disjoint. A token belongs to the last range that begins at or below it (to the
+            first, if none does), so special ids in front of a range count with it but are never drawn.
+        probabilities: of (mask token, random token, unchanged); they sum to one.
+        per: ``"span"``: one decision for all tokens of a span, as SpanBERT; ``"token"``: one for each, as BERT.
+        seed, step, sample_ids: as in :func:`sample_span_mask`; decisions are independent of the mask's own draws.
+        impl: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        The corrupted ids, shape, dtype and kind of ``token_ids``.
+
+    Raises:
+        InputError: an argument has the wrong shape, dtype or range.
+        RuntimeError: a named ``impl`` that cannot run here.
+    """
+    name = "corrupt_tokens"
+    seed, step, device_step = _seed_and_step(name, seed, step)
+    tokens = _tensor(token_ids)
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.dtype not in (torch.int64, torch.int32):
+        raise InputError(f"{name}: token_ids is {_describe(tokens)}; allowed: int64 or int32 (B, S)")
+    mask, span_ids = _tensor(span_mask.mask), _tensor(span_mask.span_ids)
+    if mask.shape != tokens.shape:
+        raise InputError(f"{name}: token_ids has shape {tuple(tokens.shape)}, span_mask {tuple(mask.shape)}")
+    ids = _sample_ids(name, sample_ids, tokens.device)
+    if ids.shape[0] != tokens.shape[0]:
+        raise InputError(f"{name}: token_ids has {tokens.shape[0]} samples, sample_ids {ids.shape[0]}")
+    if per not in ("span", "token"):
+        raise InputError(f"{name}: per is {per!r}; allowed: 'span', 'token'")
+    ranges = [(int(low), int(high)) for low, high in vocabulary_ranges]
+    mask_ids = [mask_id] * len(ranges) if isinstance(mask_id, int) else list(mask_id)
+    ascending = all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
+    if not ranges or not ascending or not all(0 <= low < high < 2**31 for low, high in ranges):
+        raise InputError(
+            f"{name}: vocabulary_ranges is {ranges}; allowed: non-empty (low, high), ascending, disjoint, below 2**31"
+        )
+    if len(mask_ids) != len(ranges):
+        raise InputError(f"{name}: mask_id has {len(mask_ids)} entries, vocabulary_ranges {len(ranges)}")
+    if len(probabilities) != 3 or min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
+        raise InputError(f"{name}: probabilities is {probabilities}; allowed: three numbers >= 0 that sum to 1")
+    masked, replaced = probabilities[0], probabilities[0] + probabilities[1]
+    thresholds = [round(masked * 2**32), 2**32 if probabilities[2] == 0 else round(replaced * 2**32)]
+    flat = [value for (low, high), own in zip(ranges, mask_ids) for value in (low, high, own)]  # noqa: B905
+    chosen = _implementation(name, impl, tokens.device.type)
+    operator = torch.ops.gptface.corrupt_tokens_reference if chosen == "reference" else torch.ops.gptface.corrupt_tokens
+    corrupted = operator(
+        tokens.contiguous(), mask, span_ids, flat, thresholds, per == "span", ids, seed, step, device_step
+    )
+    return corrupted.numpy() if _is_numpy(token_ids) else corrupted
+
+
+def _describe(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -1,0 +1,389 @@
+"""What can be masked and how much: the specifications of ``sample_span_mask``, frozen and self-printing.
+
+Each docstring states the law of the masks it gives: how lengths and places are drawn, and how likely a position is to
+be masked. ``m`` is the exact number of masked positions, ``round(ratio · n)`` with Python's rounding (ties to even, of
+the float64 product) for ``n`` eligible positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from gptface.errors import InputError
+from gptface.ops.span_mask.program import (
+    ASPECTS,
+    IMAGE_BLOCKS,
+    IMAGE_RANDOM,
+    IMAGE_REGIONS,
+    LAW_TABLE,
+    LAW_UNIFORM,
+    MAXIMUM_REGIONS,
+    MAXIMUM_TABLE,
+    RATIO_COSINE,
+    RATIO_RANGE,
+    ImageProgram,
+    LengthLaw,
+    Program,
+    Ratio,
+    TextProgram,
+)
+
+__all__ = [
+    "FacialRegions",
+    "Fixed",
+    "Geometric",
+    "ImageBlocks",
+    "ImageRandom",
+    "Lengths",
+    "MaskGITCosine",
+    "Multimodal",
+    "Poisson",
+    "RatioLike",
+    "Specification",
+    "TextSpans",
+    "Uniform",
+]
+
+LARGEST_SIZE = 2**24  # positions of one sample; keeps every product of the kernels inside 64 bits
+
+
+def _whole(name: str, value: int, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; allowed: a whole number from {low} to {high}")
+    return value
+
+
+@dataclass(frozen=True)
+class MaskGITCosine:
+    """A fresh ratio for every sample: ``cos(π u / 2)`` with ``u`` uniform on [0, 1) (Chang et al., MaskGIT, 2022).
+
+    Full generation, from everything masked to nothing masked, is then in the training distribution. The cosine is a
+    fixed-point polynomial, within 2·10⁻⁸ of the function.
+    """
+
+
+RatioLike = Union[float, tuple[float, float], MaskGITCosine]  # noqa: UP007 (evaluated at run time under Python 3.10)
+
+
+def _ratio(owner: str, ratio: RatioLike) -> Ratio:
+    if isinstance(ratio, MaskGITCosine):
+        return Ratio(RATIO_COSINE, 0, 0)
+    if isinstance(ratio, (tuple, list)) and len(ratio) == 2:
+        low, high = ratio
+        if not 0 <= low <= high <= 1:
+            raise InputError(f"{owner}.ratio is {ratio!r}; allowed: 0 <= low <= high <= 1")
+        return Ratio(RATIO_RANGE, round(low * 2**30), round(high * 2**30))
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
+        raise InputError(
+            f"{owner}.ratio is {ratio!r}; allowed: a number from 0 to 1, a pair (low, high) of them, or MaskGITCosine()"
+        )
+    return Ratio.number(float(ratio))
+
+
+def _table(low: int, weights: Sequence[float]) -> LengthLaw:
+    """Cumulative probabilities in units of 2⁻³² of lengths ``low, low + 1, …`` (weights need not sum to one)."""
+    total, running, table = sum(weights), 0.0, []
+    for weight in weights:
+        running += weight
+        table.append(min(round(running / total * 2**32), 2**32))
+    table[-1] = 2**32
+    return LengthLaw(LAW_TABLE, low, low + len(table) - 1, tuple(table))
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """``P(length = l) ∝ (1 − p)^(l − 1)`` for l = 1 … ``maximum`` (SpanBERT: p = 0.2, maximum 10, mean 3.8)."""
+
+    p: float = 0.2
+    maximum: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p <= 1:
+            raise InputError(f"Geometric.p is {self.p!r}; allowed: 0 < p <= 1")
+        _whole("Geometric.maximum", self.maximum, 1, MAXIMUM_TABLE)
+
+    def law(self) -> LengthLaw:
+        weights = [1.0]
+        while len(weights) < self.maximum:
+            weights.append(weights[-1] * (1.0 - self.p))
+        return _table(1, weights)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """``P(length = l) ∝ mean^l / l!`` for l = 1 … ``maximum``: BART's law (mean 3) without empty spans."""
+
+    mean: float = 3.0
+    maximum: int = 16
+
+    def __post_init__(self) -> None:
+        _whole("Poisson.maximum", self.maximum, 1, MAXIMUM_TABLE)
+        if not 0 < self.mean <= self.maximum:
+            raise InputError(f"Poisson.mean is {self.mean!r}; allowed: above 0 and at most maximum={self.maximum}")
+
+    def law(self) -> LengthLaw:
+        weights = [1.0]
+        for length in range(2, self.maximum + 1):
+            weights.append(weights[-1] * self.mean / length)
+        return _table(1, weights)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every length from ``minimum`` to ``maximum`` is equally likely."""
+
+    minimum: int
+    maximum: int
+
+    def __post_init__(self) -> None:
+        _whole("Uniform.maximum", self.maximum, 1, LARGEST_SIZE)
+        _whole("Uniform.minimum", self.minimum, 1, self.maximum)
+
+    def law(self) -> LengthLaw:
+        return LengthLaw(LAW_UNIFORM, self.minimum, self.maximum, ())
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Every span has the same length."""
+
+    length: int
+
+    def __post_init__(self) -> None:
+        _whole("Fixed.length", self.length, 1, LARGEST_SIZE)
+
+    def law(self) -> LengthLaw:
+        return LengthLaw(LAW_UNIFORM, self.length, self.length, ())
+
+
+Lengths = Union[Geometric, Poisson, Uniform, Fixed]  # noqa: UP007
+
+
+class Specification:
+    """Base of what ``sample_span_mask`` takes. ``encoded`` is the program that the kernels read."""
+
+    encoded: tuple[int, ...]
+
+    def program(self) -> Program:
+        """The integer form of the specification."""
+        raise TypeError(f"{type(self).__name__} is not a specification")
+
+    def _encode(self) -> None:
+        # Worked out once: a training step (perhaps a compiled one) only reads the tuple.
+        object.__setattr__(self, "encoded", self.program().encode())
+
+
+@dataclass(frozen=True)
+class TextSpans(Specification):
+    """Contiguous spans over the eligible positions of a sample.
+
+    Law. The n eligible positions, in order, form a ring. Lengths are drawn independently from ``lengths`` until their
+    sum reaches m; the last is cut to make it exactly m. The n − m unmasked positions are dealt into the gaps between
+    successive spans: ``min_gap`` each, the rest by a composition drawn uniformly from all. The ring is then turned by a
+    uniform draw. Hence:
+
+    - **every eligible position is masked with probability m/n exactly**, the first and the last one included;
+    - the count is exact, for every n and ratio;
+    - all spans but the cut one follow the stated law, as draws that stop when the budget is reached;
+    - a span that crosses the end of the sample (at most one) goes on at its beginning, and one that crosses
+      ineligible positions goes on behind them; each contiguous piece counts as a span of its own in ``span_ids``;
+    - where k spans leave fewer than k · min_gap unmasked positions, the gap shrinks to (n − m) // k: the count wins.
+
+    With ``whole_words`` the unit is the word and not the position: n counts the words of a sample (runs of eligible
+    positions with one word id), exactly m = round(ratio · n) words are masked, each whole, ``lengths`` and ``min_gap``
+    count words, and every position is masked with probability m/n. The number of masked positions then varies.
+
+    Attributes:
+        ratio: a number, a range ``(low, high)`` (uniform for each sample) or ``MaskGITCosine()``.
+        lengths: ``Geometric``, ``Poisson``, ``Uniform`` or ``Fixed``.
+        min_gap: unmasked positions between two spans, at least.
+        whole_words: mask whole words; needs ``word_ids``.
+    """
+
+    ratio: RatioLike = 0.15
+    lengths: Lengths = Geometric()
+    min_gap: int = 1
+    whole_words: bool = False
+
+    def __post_init__(self) -> None:
+        _whole("TextSpans.min_gap", self.min_gap, 0, LARGEST_SIZE)
+        if not isinstance(self.lengths, (Geometric, Poisson, Uniform, Fixed)):
+            raise InputError(f"TextSpans.lengths is {self.lengths!r}; allowed: Geometric, Poisson, Uniform, Fixed")
+        self._encode()
+
+    def program(self) -> Program:
+        ratio = _ratio("TextSpans", self.ratio)
+        return Program(TextProgram(ratio, self.min_gap, bool(self.whole_words), self.lengths.law()), None)
+
+
+def _grid(owner: str, grid: tuple[int, int]) -> tuple[int, int]:
+    if len(grid) != 2:
+        raise InputError(f"{owner}.grid is {grid!r}; allowed: (height, width) in tokens")
+    height = _whole(f"{owner}.grid[0]", grid[0], 1, 4096)
+    return height, _whole(f"{owner}.grid[1]", grid[1], 1, 4096)
+
+
+def _aspects(owner: str, aspect: tuple[float, float]) -> tuple[int, ...]:
+    """``ASPECTS`` values of height / width, evenly spaced in the logarithm, in units of 2⁻¹⁶."""
+    if len(aspect) != 2 or not 1 / 256 <= aspect[0] <= aspect[1] <= 256:
+        raise InputError(f"{owner}.aspect is {aspect!r}; allowed: 1/256 <= low <= high <= 256 (height / width)")
+    low, high = math.log(aspect[0]), math.log(aspect[1])
+    return tuple(round(math.exp(low + (high - low) * (i + 0.5) / ASPECTS) * 2**16) for i in range(ASPECTS))
+
+
+def _block_sizes(owner: str, minimum: int, maximum: int | None, cells: int) -> tuple[int, int]:
+    _whole(f"{owner}.minimum", minimum, 1, LARGEST_SIZE)
+    return minimum, cells if maximum is None else _whole(f"{owner}.maximum", maximum, minimum, LARGEST_SIZE)
+
+
+@dataclass(frozen=True)
+class ImageRandom(Specification):
+    """Independent tokens of the grid: a uniform subset of exactly m of the n eligible cells.
+
+    **Every eligible cell is masked with probability m/n exactly.** Each masked cell is a span of its own.
+
+    Attributes:
+        grid: (height, width) in tokens.
+        ratio: a number, a range ``(low, high)`` or ``MaskGITCosine()``.
+    """
+
+    grid: tuple[int, int]
+    ratio: RatioLike = 0.5
+
+    def __post_init__(self) -> None:
+        self._encode()
+
+    def program(self) -> Program:
+        height, width = _grid("ImageRandom", self.grid)
+        ratio = _ratio("ImageRandom", self.ratio)
+        return Program(None, ImageProgram(IMAGE_RANDOM, ratio, height, width, 1, 1, (), (), 0))
+
+
+@dataclass(frozen=True)
+class ImageBlocks(Specification):
+    """Rectangles on the token grid, until exactly m cells are masked.
+
+    Law. The grid is a torus: a rectangle that leaves it on one side enters on the other, so no cell is a border cell.
+    A block's area is uniform from ``minimum`` to ``maximum`` (both cut to what is left of the budget), its height /
+    width one of 32 values evenly spaced in the logarithm over ``aspect``; both are rounded to whole cells and kept
+    within the grid. Its place: a cell drawn uniformly from those still unmasked, at a uniform place inside the
+    rectangle. The block that reaches the budget stops there, in reading order. Hence **every cell is masked with
+    probability m/n exactly**, a corner as likely as the centre, as long as all cells are eligible. (With ineligible
+    cells the count stays exact; cells close to them then differ slightly from m/n.)
+
+    Attributes:
+        grid: (height, width) in tokens.
+        ratio: a number, a range ``(low, high)`` or ``MaskGITCosine()``.
+        aspect: range of height / width.
+        minimum: smallest area of a block in tokens (BEiT: 16 of 196; DINOv2: 4).
+        maximum: largest area; ``None``: no limit but the budget.
+    """
+
+    grid: tuple[int, int]
+    ratio: RatioLike = 0.4
+    aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    minimum: int = 4
+    maximum: int | None = None
+
+    def __post_init__(self) -> None:
+        self._encode()
+
+    def program(self) -> Program:
+        height, width = _grid("ImageBlocks", self.grid)
+        minimum, maximum = _block_sizes("ImageBlocks", self.minimum, self.maximum, height * width)
+        ratio = _ratio("ImageBlocks", self.ratio)
+        aspects = _aspects("ImageBlocks", self.aspect)
+        return Program(None, ImageProgram(IMAGE_BLOCKS, ratio, height, width, minimum, maximum, aspects, (), 0))
+
+
+@dataclass(frozen=True)
+class FacialRegions(Specification):
+    """Whole regions of the face first, blocks for the rest, until exactly m cells are masked (after PaCo-FR).
+
+    Law. Among the regions of the sample that are unmasked and fit into what is left of the budget, one is drawn with
+    probability in proportion to its weight and masked whole; when none is left, blocks as in :class:`ImageBlocks` fill
+    the rest, wherever cells are unmasked. All cells of a region are masked together in the first part, so their
+    probabilities are equal there: weight alone decides between regions of equal size. There is no closed form beyond
+    that, because the map of each face has its say.
+
+    The map of the regions is data and not part of the specification: ``sample_span_mask(..., region_map=(B, h·w))``.
+
+    Attributes:
+        grid: (height, width) in tokens.
+        ratio: a number, a range ``(low, high)`` or ``MaskGITCosine()``, of the cells that are not kept.
+        weights: a weight for each region label: a sequence indexed by label or a mapping (0 for labels it leaves
+            out). At most 64 labels; cells with other labels belong to no region.
+        keep: labels whose cells are never masked (the eyes, say).
+        aspect, minimum, maximum: of the blocks, see :class:`ImageBlocks`.
+    """
+
+    grid: tuple[int, int]
+    weights: Mapping[int, float] | Sequence[float]
+    ratio: RatioLike = 0.4
+    keep: tuple[int, ...] = ()
+    aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    minimum: int = 4
+    maximum: int | None = None
+
+    def __post_init__(self) -> None:
+        weights = self.weights
+        if isinstance(weights, Mapping):
+            for label in weights:
+                _whole("FacialRegions.weights: a label", label, 0, MAXIMUM_REGIONS - 1)
+            weights = [weights.get(label, 0.0) for label in range(max(weights, default=-1) + 1)]
+        weights = tuple(float(weight) for weight in weights)
+        if len(weights) > MAXIMUM_REGIONS or not all(0 <= weight < math.inf for weight in weights):
+            raise InputError(
+                f"FacialRegions.weights is {self.weights!r}; allowed: at most {MAXIMUM_REGIONS} finite numbers >= 0"
+            )
+        keep = tuple(sorted({_whole("FacialRegions.keep: a label", label, 0, 63) for label in self.keep}))
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "keep", keep)
+        self._encode()
+
+    def program(self) -> Program:
+        height, width = _grid("FacialRegions", self.grid)
+        minimum, maximum = _block_sizes("FacialRegions", self.minimum, self.maximum, height * width)
+        weights = tuple(self.weights) if not isinstance(self.weights, Mapping) else ()
+        total = sum(weights)
+        # A positive weight stays positive, however small its share.
+        integers = tuple(max(1, round(weight / total * 2**24)) if weight > 0 else 0 for weight in weights)
+        ratio, aspects = _ratio("FacialRegions", self.ratio), _aspects("FacialRegions", self.aspect)
+        kept = sum(1 << label for label in self.keep)
+        image = ImageProgram(IMAGE_REGIONS, ratio, height, width, minimum, maximum, aspects, integers, kept)
+        return Program(None, image)
+
+
+@dataclass(frozen=True)
+class Multimodal(Specification):
+    """Both modalities of one joint sequence, each with its own budget and its own random stream.
+
+    Positions are told apart by an int8 tensor ``(B, S)`` in place of lengths: 0 never masked (special tokens,
+    padding), 1 text, 2 image, 3 image but never masked. The j-th image position (2 or 3) of a sample is cell j of the
+    grid; a sample may have fewer cells than the grid (none, for example), and positions beyond it are never masked. A
+    position's law is that of its part: the text mask of a joint sequence is the one that ``text`` alone would give
+    for that many tokens.
+
+    Attributes:
+        text: a :class:`TextSpans`, or ``None`` to leave text alone.
+        image: an :class:`ImageBlocks`, :class:`ImageRandom` or :class:`FacialRegions`, or ``None``.
+    """
+
+    text: TextSpans | None
+    image: ImageBlocks | ImageRandom | FacialRegions | None
+
+    def __post_init__(self) -> None:
+        if not (self.text is None or isinstance(self.text, TextSpans)):
+            raise InputError(f"Multimodal.text is {self.text!r}; allowed: TextSpans or None")
+        if not (self.image is None or isinstance(self.image, (ImageBlocks, ImageRandom, FacialRegions))):
+            raise InputError(
+                f"Multimodal.image is {self.image!r}; allowed: ImageBlocks, ImageRandom, FacialRegions, None"
+            )
+        self._encode()
+
+    def program(self) -> Program:
+        text = self.text.program().text if self.text is not None else None
+        return Program(text, self.image.program().image if self.image is not None else None)
