@@ -57,7 +57,9 @@ def collect_faces(dataset: Any, count: int | None = None) -> HeldOutFaces:
     return HeldOutFaces(images, [sample.caption for sample in samples], samples, skipped)
 
 
-def measure_system(system: FaceSystem, faces: HeldOutFaces, *, seed: int = 0) -> tuple[dict[str, float], ReconstructionQuality]:
+def measure_system(
+    system: FaceSystem, faces: HeldOutFaces, *, seed: int = 0
+) -> tuple[dict[str, float], ReconstructionQuality]:
     """Reconstruction, masked modelling and matching in one dictionary of plain numbers (nats, decibels, shares)."""
     reconstruction = measure_reconstruction(system.tokenizer, faces.images)
     text_ids, text_lengths = encode_captions(system.text_tokenizer, faces.captions, system.model.config.max_text_length)
