@@ -35,7 +35,15 @@ def transformer_features(
         codes = tokenizer.encode(images_to_tensor(images[start : start + batch_size]).to(device))
         empty = torch.zeros(len(codes), 0, dtype=torch.int64, device=device)
         sequence = build_sequence(model.vocabulary, empty, [0] * len(codes), codes, Regime.MASKED)
-        hidden = model.hidden_states(sequence)[layer]
+        _, states = model(
+            sequence.token_ids,
+            sequence.position_ids,
+            sequence.segment_ids,
+            sequence.regimes,
+            sequence.attention_mask,
+            output_hidden_states=True,
+        )
+        hidden = states[layer]
         rows = torch.arange(len(codes), device=device).unsqueeze(1)
         found.append(hidden[rows, sequence.image_slots].float().mean(1).cpu().numpy())
     return np.concatenate(found)

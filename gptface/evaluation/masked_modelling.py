@@ -55,7 +55,7 @@ def measure_masked_modelling(
     device = next(model.parameters()).device
     vocabulary = model.vocabulary
     totals = {"text": [0.0, 0, 0], "image": [0.0, 0, 0]}
-    grid = tuple(model.config.grid)
+    grid = tuple(model.config.image_grid)
     for start in range(0, len(codes), batch_size):
         image, text = codes[start : start + batch_size], text_ids[start : start + batch_size]
         lengths = text_lengths[start : start + batch_size]

@@ -85,7 +85,7 @@ def measure_matching(
     other_ids, other_lengths = text_ids[other][usable], text_lengths[other][usable]
 
     mask = sample_span_mask(
-        ImageRandom(tuple(model.config.grid), 0.5),
+        ImageRandom(tuple(model.config.image_grid), 0.5),
         [codes.shape[1]] * len(codes),
         seed=seed,
         step=0,

@@ -97,8 +97,8 @@ class Judge:
 
     def __init__(self, parser: FaceParser) -> None:
         self.parser = parser.eval()
-        self.attribute_index = {name: index for index, name in enumerate(parser.config.attributes)}
-        self.expression_index = {name: index for index, name in enumerate(parser.config.expressions)}
+        self.attribute_index = {name: index for index, name in enumerate(parser.config.attribute_names)}
+        self.expression_index = {name: index for index, name in enumerate(parser.config.expression_names)}
 
     @torch.no_grad()
     def verdicts(self, images: np.ndarray, trials: Sequence[EditTrial]) -> np.ndarray:

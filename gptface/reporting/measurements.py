@@ -136,7 +136,7 @@ def probe_representations(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         random_model = FaceLanguageModel(system.model.config).to(next(system.model.parameters()).device)
-    depth = system.model.config.num_layers
+    depth = system.model.config.num_hidden_layers
     results = {}
     for name, model in (("pre-trained", system.model), ("random initialisation", random_model)):
         candidates = [
