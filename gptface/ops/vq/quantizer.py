@@ -48,7 +48,7 @@ class QuantizerOutput(NamedTuple):
 class VectorQuantizer(nn.Module):
     """Replaces every vector by the nearest code of a learned codebook (van den Oord et al., arXiv 1711.00937).
 
-    ``forward(x (..., D), mask=None)`` returns a :class:`QuantizerOutput`. Nothing in it asks the host, whether in
+    ``forward(x (..., D), mask=None, *, update=None)`` returns a :class:`QuantizerOutput`. Nothing in it asks the host, whether in
     training, k-means initialisation or revival; it lives in ``torch.compile(fullgraph=True)``. Activation checkpointing
     around it would run a training step twice and so update the codebook twice: leave it outside.
 
@@ -137,7 +137,7 @@ class VectorQuantizer(nn.Module):
         _check_range("decay", decay, 0.0 <= decay < 1.0, "0 up to, not including, 1")
         _check_range("epsilon", epsilon, epsilon > 0.0, "above 0")
         _check_range("kmeans_iterations", kmeans_iterations, kmeans_iterations >= 1, "1 or more")
-        _check_range("revive_below", revive_below, 0.0 <= revive_below < 1.0, "0 up to, not including, 1")
+        _check_range("revive_below", revive_below, 0.0 <= revive_below < 1.0, "0 to under 1 (share of the mean)")
         _check_range("topk", topk, 1 <= topk <= codebook_size, f"1 to codebook_size={codebook_size}")
         _check_range("temperature", temperature, temperature > 0.0, "above 0")
         _check_range("entropy_temperature", entropy_temperature, entropy_temperature > 0.0, "above 0")
@@ -220,15 +220,17 @@ class VectorQuantizer(nn.Module):
             )
         return _gather(self.codebook, indices).flatten(-2)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> QuantizerOutput:
-        """Quantize ``x (..., D)``; update the codebook when in training mode.
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> QuantizerOutput:
+        """Quantize ``x (..., D)`` and learn from it.
 
         Args:
             x: floating point, any strides.
             mask: bool ``(...)``; vectors where it is ``False`` are quantized too, but are in no loss and no statistic
                 (padding).
+            update: whether this batch changes the codebook and its statistics; by default in training mode only.
         """
         self._check_input(x, mask)
+        update = self.training if update is None else update
         leading = x.shape[:-1]
         # (N, G, D / G): row by row, as the lookup takes it.
         rows = x.reshape(-1, self.groups, self.dim // self.groups)
@@ -238,10 +240,12 @@ class VectorQuantizer(nn.Module):
         usable = rows.detach().isfinite().all(-1)
         if mask is not None:
             usable = usable & mask.reshape(-1, 1)
-        self._initialize(rows, usable)
+        if update and self._kmeans_pending:
+            self._kmeans_pending = False
+            self._initialize(rows, usable)
 
         weight = self.weight
-        if self.training and (self.topk > 1 or self.entropy_weight != 0.0 or self.metric == "cosine"):
+        if update and (self.topk > 1 or self.entropy_weight != 0.0 or self.metric == "cosine"):
             weight = weight.clone()  # what autograd keeps must not change when the codebook is updated in place below
         if self.metric == "cosine":
             weight = functional.normalize(weight, dim=-1)
@@ -259,7 +263,7 @@ class VectorQuantizer(nn.Module):
 
         loss = self._loss(rows, chosen, weight, usable, mask)
         quantized = (rotation_trick if self.estimator == "rotation" else straight_through)(rows, chosen)
-        counts = self._update(rows, indices, usable)
+        counts = self._update(rows, indices, usable, update)
         share = counts / counts.sum(-1, keepdim=True).clamp_min(1.0)
 
         def shaped(values: Tensor) -> Tensor:
@@ -309,9 +313,6 @@ class VectorQuantizer(nn.Module):
     def _initialize(self, rows: Tensor, usable: Tensor) -> None:
         """k-means on the first training batch. After loading a state that is initialised already, the outcome is
         thrown away on the device: the host does not know, and need not ask."""
-        if not (self.training and self._kmeans_pending):
-            return
-        self._kmeans_pending = False
         means, sizes = kmeans(
             rows.transpose(0, 1),
             usable.transpose(0, 1),
@@ -337,10 +338,10 @@ class VectorQuantizer(nn.Module):
         self.initialized.logical_or_(~keep)
 
     @torch.no_grad()
-    def _update(self, rows: Tensor, indices: Tensor, usable: Tensor) -> Tensor:
-        """Learn from a training batch; returns how many rows chose each code ``(G, K)``, in float32 or float64."""
+    def _update(self, rows: Tensor, indices: Tensor, usable: Tensor, update: bool) -> Tensor:
+        """Learn from a batch if that is wanted; returns how many rows chose each code ``(G, K)``, in float32 or float64."""
         rows, indices, usable = rows.transpose(0, 1), indices.transpose(0, 1), usable.transpose(0, 1)
-        if not (self.training and self._keeps_sizes):
+        if not (update and self._keeps_sizes):
             return cluster_counts(indices, usable, self.codebook_size).to(rows.dtype)
 
         averages, revives = self.codebook_update == "ema", self.revive_below > 0.0
