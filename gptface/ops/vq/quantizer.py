@@ -48,9 +48,9 @@ class QuantizerOutput(NamedTuple):
 class VectorQuantizer(nn.Module):
     """Replaces every vector by the nearest code of a learned codebook (van den Oord et al., arXiv 1711.00937).
 
-    ``forward(x (..., D), mask=None, *, update=None)`` returns a :class:`QuantizerOutput`. Nothing in it asks the host, whether in
-    training, k-means initialisation or revival; it lives in ``torch.compile(fullgraph=True)``. Activation checkpointing
-    around it would run a training step twice and so update the codebook twice: leave it outside.
+    ``forward(x (..., D), mask=None, *, update=None)`` returns a :class:`QuantizerOutput`. Nothing in it asks the host,
+    whether in training, k-means initialisation or revival; it lives in ``torch.compile(fullgraph=True)``. Activation
+    checkpointing around it would run a step twice and so update the codebook twice: leave it outside.
 
     Under ``torch.distributed`` the statistics of all processes are summed in one all-reduce a training step, so that
     codebooks stay identical and equal to those of a single process on the joined batch. The process group is looked up
@@ -339,7 +339,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _update(self, rows: Tensor, indices: Tensor, usable: Tensor, update: bool) -> Tensor:
-        """Learn from a batch if that is wanted; returns how many rows chose each code ``(G, K)``, in float32 or float64."""
+        """Learn from a batch if that is wanted; returns how many rows chose each code: floating point ``(G, K)``."""
         rows, indices, usable = rows.transpose(0, 1), indices.transpose(0, 1), usable.transpose(0, 1)
         if not (update and self._keeps_sizes):
             return cluster_counts(indices, usable, self.codebook_size).to(rows.dtype)
