@@ -1,4 +1,15 @@
-// Every dispatch entry of the native library, in one file. Schemas are defined in Python (gptface/ops/*/library.py).
+// Every dispatch entry of the native library, in one file. It is compiled twice: into the CPU library, and with
+// GPTFACE_CUDA into the CUDA library. The schemas are defined in Python (gptface/ops/*/library.py), so that an operator
+// has one even where nothing was compiled.
 #include <torch/csrc/stable/library.h>
 
-STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, m) { (void)m; }
+#include "operators/span_mask.h"
+
+#ifdef GPTFACE_CUDA
+STABLE_TORCH_LIBRARY_IMPL(gptface, CUDA, library) {
+#else
+STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
+#endif
+  library.impl("sample_span_mask", TORCH_BOX(&gptface::operators::sample_span_mask));
+  library.impl("corrupt_tokens", TORCH_BOX(&gptface::operators::corrupt_tokens));
+}

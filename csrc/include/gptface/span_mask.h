@@ -1,0 +1,398 @@
+// Span masks of one sample, written once for host and device.
+//
+// gptface/ops/span_mask/reference.py is the definition in plain Python; the draws here happen in the same order, so the
+// results agree bit for bit. Sets of units (positions, words, cells of the grid) are bit sets: membership, counting and
+// "the r-th unmasked cell" cost a few instructions each, and a sample costs O(S).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include <gptface/philox.h>
+#include <gptface/span_mask_program.h>
+
+namespace gptface {
+
+// Codes of a layout; 0: never masked, and no cell of the grid.
+constexpr uint8_t kText = 1, kImage = 2, kKeptCell = 3;
+
+GPTFACE_HOST_DEVICE inline int32_t count_bits(uint64_t word) {
+#if defined(__CUDA_ARCH__)
+  return __popcll(word);
+#else
+  return __builtin_popcountll(word);
+#endif
+}
+
+GPTFACE_HOST_DEVICE inline int32_t lowest_bit(uint64_t word) {
+#if defined(__CUDA_ARCH__)
+  return __ffsll(static_cast<long long>(word)) - 1;
+#else
+  return __builtin_ctzll(word);
+#endif
+}
+
+GPTFACE_HOST_DEVICE inline int32_t bit_words(int32_t size) { return (size + 63) / 64; }
+
+GPTFACE_HOST_DEVICE inline bool has_bit(const uint64_t* set, int32_t i) { return set[i >> 6] >> (i & 63) & 1; }
+
+GPTFACE_HOST_DEVICE inline void add_bit(uint64_t* set, int32_t i) { set[i >> 6] |= uint64_t{1} << (i & 63); }
+
+GPTFACE_HOST_DEVICE inline void clear_bits(uint64_t* set, int32_t size) {
+  for (int32_t w = 0; w < bit_words(size); ++w) set[w] = 0;
+}
+
+// round(ratio * units), ties to even. One IEEE product and one rounding: nothing a compiler could contract.
+GPTFACE_HOST_DEVICE inline int32_t masked_count(double ratio, int32_t units) {
+  const int32_t count = static_cast<int32_t>(rint(ratio * static_cast<double>(units)));
+  return count < units ? count : units;
+}
+
+// cos(pi u / 2) for u = word / 2^32, in units of 2^-30: Taylor's polynomial in fixed point, within 5e-9.
+GPTFACE_HOST_DEVICE inline int64_t quarter_cosine(uint32_t word) {
+  const int64_t square = static_cast<int64_t>(static_cast<uint64_t>(word) * word >> 32);
+  int64_t value = -7;
+  value = 506 + (value * square >> 32);
+  value = -27060 + (value * square >> 32);
+  value = 987048 + (value * square >> 32);
+  value = -22401992 + (value * square >> 32);
+  value = 272375560 + (value * square >> 32);
+  value = -1324675879 + (value * square >> 32);
+  value = 1073741824 + (value * square >> 32);
+  return value < 0 ? 0 : value > (int64_t{1} << 30) ? int64_t{1} << 30 : value;
+}
+
+// The sample's budget; a random ratio costs one word.
+GPTFACE_HOST_DEVICE inline int32_t draw_count(const Ratio& ratio, int32_t units, RandomStream& stream) {
+  if (ratio.kind == RatioKind::number) return masked_count(ratio.number, units);
+  const uint32_t word = stream.word();
+  const int64_t fixed = ratio.kind == RatioKind::cosine
+      ? quarter_cosine(word)
+      : ratio.low + ((ratio.high - ratio.low) * static_cast<int64_t>(word) >> 32);
+  return masked_count(static_cast<double>(fixed) * 0x1p-30, units);
+}
+
+GPTFACE_HOST_DEVICE inline int32_t draw_length(const TextProgram& text, RandomStream& stream) {
+  if (text.law == LawKind::uniform)
+    return text.low + static_cast<int32_t>(stream.below(static_cast<uint32_t>(text.high - text.low + 1)));
+  const uint64_t word = stream.word();
+  int32_t i = 0;
+  while (i + 1 < text.table_size && word >= text.table[i]) ++i;
+  return text.low + i;
+}
+
+// `count` of the numbers 0 … size - 1, every subset equally likely (Floyd's algorithm).
+GPTFACE_HOST_DEVICE inline void random_subset(int32_t size, int32_t count, RandomStream& stream, uint64_t* chosen) {
+  clear_bits(chosen, size);
+  for (int32_t last = size - count; last < size; ++last) {
+    const int32_t pick = static_cast<int32_t>(stream.below(static_cast<uint32_t>(last + 1)));
+    add_bit(chosen, has_bit(chosen, pick) ? last : pick);
+  }
+}
+
+// Spans on a ring of units: lengths up to the budget, a uniform composition of gaps, a uniform turn.
+// `spans` (units) holds -1 everywhere and receives the number of the span over each masked unit; `bits`: bit_words(units).
+GPTFACE_HOST_DEVICE inline void text_spans(
+    const TextProgram& text, int32_t units, RandomStream& stream, uint64_t* bits, int32_t* spans) {
+  const int32_t budget = draw_count(text.ratio, units, stream);
+  if (budget == 0) return;
+  // Lengths are drawn twice, here to count them and below to lay them out: a replayed stream needs no memory.
+  RandomStream replay = stream;
+  int32_t count = 0;
+  for (int32_t left = budget; left > 0; ++count) left -= draw_length(text, stream);
+  const int32_t unmasked = units - budget;
+  const int32_t room = unmasked / count;
+  const int32_t gap = text.min_gap < room ? text.min_gap : room;
+  // A composition of `free` into `count` gaps is a choice of count - 1 bars among free + count - 1 places.
+  const int32_t free = unmasked - count * gap;
+  const int32_t places = free + count - 1;
+  random_subset(places, count - 1, stream, bits);
+  int32_t position = static_cast<int32_t>(stream.below(static_cast<uint32_t>(units)));
+
+  int32_t left = budget, bar = -1, word_index = 0;
+  uint64_t word = places > 0 ? bits[0] : 0;
+  for (int32_t span = 0; span < count; ++span) {
+    int32_t length = draw_length(text, replay);
+    length = length < left ? length : left;
+    left -= length;
+    for (int32_t i = 0; i < length; ++i) {
+      spans[position] = span;
+      if (++position == units) position = 0;
+    }
+    int32_t next_bar = places;
+    if (span + 1 < count) {
+      while (word == 0) word = bits[++word_index];
+      next_bar = word_index * 64 + lowest_bit(word);
+      word &= word - 1;
+    }
+    position += gap + next_bar - bar - 1;
+    if (position >= units) position -= units;
+    bar = next_bar;
+  }
+}
+
+// The r-th set bit of `eligible` without `masked`.
+GPTFACE_HOST_DEVICE inline int32_t select_unmasked(
+    const uint64_t* eligible, const uint64_t* masked, int32_t rank) {
+  int32_t w = 0;
+  uint64_t word = eligible[0] & ~masked[0];
+  for (int32_t here = count_bits(word); rank >= here; here = count_bits(word)) {
+    rank -= here;
+    ++w;
+    word = eligible[w] & ~masked[w];
+  }
+  for (; rank > 0; --rank) word &= word - 1;
+  return w * 64 + lowest_bit(word);
+}
+
+// A uniform subset of the eligible cells; the smaller of the masked and the unmasked part is drawn.
+GPTFACE_HOST_DEVICE inline void image_random(
+    const ImageProgram& image, int32_t eligible_count, RandomStream& stream, const uint64_t* eligible, uint64_t* bits,
+    int32_t* spans) {
+  const int32_t budget = draw_count(image.ratio, eligible_count, stream);
+  const bool draw_masked = 2 * budget <= eligible_count;
+  random_subset(eligible_count, draw_masked ? budget : eligible_count - budget, stream, bits);
+  int32_t rank = 0, span = 0;
+  for (int32_t cell = 0; cell < image.height * image.width; ++cell)
+    if (has_bit(eligible, cell) && has_bit(bits, rank++) == draw_masked) spans[cell] = span++;
+}
+
+// Whole regions, drawn by weight among those that fit. Returns how many; `budget` shrinks.
+GPTFACE_HOST_DEVICE inline int32_t image_regions(
+    const ImageProgram& image, const int32_t* regions, int32_t& budget, RandomStream& stream, const uint64_t* eligible,
+    uint64_t* masked, int32_t* spans) {
+  const int32_t cells = image.height * image.width;
+  int32_t sizes[kMaximumRegions];
+  for (int32_t r = 0; r < image.regions; ++r) sizes[r] = 0;
+  for (int32_t cell = 0; cell < cells; ++cell)
+    if (has_bit(eligible, cell) && regions[cell] >= 0 && regions[cell] < image.regions) ++sizes[regions[cell]];
+  for (int32_t number = 0;; ++number) {
+    uint32_t total = 0;
+    for (int32_t r = 0; r < image.regions; ++r)
+      if (sizes[r] > 0 && sizes[r] <= budget) total += image.weights[r];
+    if (total == 0) return number;
+    uint32_t draw = stream.below(total);
+    int32_t region = 0;
+    for (;; ++region) {
+      if (sizes[region] == 0 || sizes[region] > budget) continue;
+      if (draw < image.weights[region]) break;
+      draw -= image.weights[region];
+    }
+    for (int32_t cell = 0; cell < cells; ++cell)
+      if (regions[cell] == region && has_bit(eligible, cell)) {
+        spans[cell] = number;
+        add_bit(masked, cell);
+      }
+    budget -= sizes[region];
+    sizes[region] = 0;
+  }
+}
+
+GPTFACE_HOST_DEVICE inline uint32_t integer_square_root(uint64_t square) {
+  // IEEE square roots are exact to the last bit, and below 2^53 at most one step away from the integer root.
+  uint64_t root = static_cast<uint64_t>(sqrt(static_cast<double>(square)));
+  while (root * root > square) --root;
+  while ((root + 1) * (root + 1) <= square) ++root;
+  return static_cast<uint32_t>(root);
+}
+
+// Rectangles on the torus, each over at least one unmasked cell, numbered from `number` on, until the budget is spent.
+GPTFACE_HOST_DEVICE inline void image_blocks(
+    const ImageProgram& image, int32_t unmasked, int32_t budget, int32_t number, RandomStream& stream,
+    const uint64_t* eligible, uint64_t* masked, int32_t* spans) {
+  const int32_t height = image.height, width = image.width;
+  for (; budget > 0; ++number) {
+    const int32_t smallest = image.minimum < budget ? image.minimum : budget;
+    const int32_t largest = image.maximum < budget ? image.maximum : budget;
+    const int32_t area = smallest + static_cast<int32_t>(stream.below(static_cast<uint32_t>(largest - smallest + 1)));
+    const uint64_t aspect = image.aspects[stream.below(kAspects)];
+    int32_t rows = static_cast<int32_t>((integer_square_root(area * aspect) + 128) >> 8);
+    rows = rows < 1 ? 1 : rows < height ? rows : height;
+    int32_t columns = (2 * area + rows) / (2 * rows);
+    columns = columns < 1 ? 1 : columns < width ? columns : width;
+    const int32_t anchor =
+        select_unmasked(eligible, masked, static_cast<int32_t>(stream.below(static_cast<uint32_t>(unmasked))));
+    int32_t row = anchor / width - static_cast<int32_t>(stream.below(static_cast<uint32_t>(rows)));
+    int32_t left = anchor % width - static_cast<int32_t>(stream.below(static_cast<uint32_t>(columns)));
+    if (row < 0) row += height;
+    if (left < 0) left += width;
+    for (int32_t r = 0; r < rows && budget > 0; ++r) {
+      int32_t column = left;
+      for (int32_t c = 0; c < columns && budget > 0; ++c) {
+        const int32_t cell = row * width + column;
+        if (has_bit(eligible, cell) && !has_bit(masked, cell)) {
+          add_bit(masked, cell);
+          spans[cell] = number;
+          --budget;
+          --unmasked;
+        }
+        if (++column == width) column = 0;
+      }
+      if (++row == height) row = 0;
+    }
+  }
+}
+
+// `spans` (cells) holds -1 everywhere. `eligible` may lose the cells of kept regions; `bits`: a second set of that size.
+GPTFACE_HOST_DEVICE inline void image_spans(
+    const ImageProgram& image, const int32_t* regions, RandomStream& stream, uint64_t* eligible, uint64_t* bits,
+    int32_t* spans) {
+  const int32_t cells = image.height * image.width;
+  if (image.kind == ImageKind::regions && image.kept != 0)
+    for (int32_t cell = 0; cell < cells; ++cell)
+      if (regions[cell] >= 0 && regions[cell] < 64 && image.kept >> regions[cell] & 1)
+        eligible[cell >> 6] &= ~(uint64_t{1} << (cell & 63));
+  int32_t count = 0;
+  for (int32_t w = 0; w < bit_words(cells); ++w) count += count_bits(eligible[w]);
+  if (image.kind == ImageKind::random) {
+    image_random(image, count, stream, eligible, bits, spans);
+    return;
+  }
+  clear_bits(bits, cells);
+  int32_t budget = draw_count(image.ratio, count, stream);
+  int32_t number = 0;
+  const int32_t before = budget;
+  if (image.kind == ImageKind::regions)
+    number = image_regions(image, regions, budget, stream, eligible, bits, spans);
+  image_blocks(image, count - (before - budget), budget, number, stream, eligible, bits, spans);
+}
+
+// A batch of samples in raw pointers, as both launchers take it. Null where an input is absent.
+struct SpanMaskBatch {
+  SpanMaskProgram program;
+  int64_t samples;
+  int32_t positions;               // S
+  const int64_t* lengths;          // (B)
+  const uint8_t* codes;            // (B, S)
+  const int64_t* word_ids;         // (B, S)
+  const int32_t* regions;          // (B, cells)
+  const int64_t* sample_ids;       // (B)
+  uint64_t seed, step;
+  const int64_t* device_step;      // read in place of `step`
+  bool* mask;                      // (B, S)
+  int64_t* indices;                // (capacity)
+  int64_t capacity;
+  int64_t* cu_masked;              // (B + 1)
+  int32_t* span_ids;               // (B, S)
+
+  GPTFACE_HOST_DEVICE int32_t workspace_units() const { return positions + program.cells(); }
+  GPTFACE_HOST_DEVICE int32_t workspace_words() const {
+    return 2 * bit_words(positions > program.cells() ? positions : program.cells());
+  }
+};
+
+// One sample: fills its row of span_ids. `units` (workspace_units, all -1) and `bits` (workspace_words) are scratch; the row
+// of span_ids holds -1 everywhere.
+GPTFACE_HOST_DEVICE inline void sample_span_ids(
+    const SpanMaskBatch& batch, int64_t sample, int32_t* units, uint64_t* bits) {
+  const SpanMaskProgram& program = batch.program;
+  const int32_t positions = batch.positions;
+  const int64_t row = sample * positions;
+  const uint8_t* codes = batch.codes ? batch.codes + row : nullptr;
+  const bool image_only = !program.text.present;
+  int32_t length = positions;
+  if (batch.lengths) {
+    const int64_t given = batch.lengths[sample];
+    length = given < 0 ? 0 : given < positions ? static_cast<int32_t>(given) : positions;
+  }
+  const uint8_t inside = image_only ? kImage : kText, outside = image_only ? kKeptCell : 0;
+  const SampleIdentity identity(
+      batch.seed, batch.device_step ? static_cast<uint64_t>(*batch.device_step) : batch.step,
+      static_cast<uint64_t>(batch.sample_ids[sample]));
+  int32_t* span_ids = batch.span_ids + row;
+  int32_t number = 0;
+
+  if (program.text.present) {
+    const int64_t* words = program.text.whole_words ? batch.word_ids + row : nullptr;
+    const bool direct = !codes && !words;  // unit = position
+    int32_t count = direct ? length : 0;
+    if (!direct) {
+      int64_t word = 0;
+      for (int32_t p = 0; p < positions; ++p) {
+        if ((codes ? codes[p] : p < length ? inside : outside) != kText) continue;
+        if (!words || count == 0 || words[p] < 0 || words[p] != word) ++count;
+        if (words) word = words[p];
+      }
+    }
+    RandomStream stream(identity, Purpose::text);
+    int32_t* spans = direct ? span_ids : units;
+    text_spans(program.text, count, stream, bits, spans);
+    // Ring order becomes reading order: a new number for each contiguous piece.
+    int32_t before = -2, piece = -1, unit = direct ? 0 : -1;
+    int64_t word = 0;
+    for (int32_t p = 0; p < (direct ? length : positions); ++p) {
+      if (direct) {
+        unit = p;
+      } else {
+        if ((codes ? codes[p] : p < length ? inside : outside) != kText) continue;
+        if (!words || unit < 0 || words[p] < 0 || words[p] != word) ++unit;
+        if (words) word = words[p];
+      }
+      const int32_t span = spans[unit];
+      if (span < 0) continue;
+      if (p != before + 1 || span != piece) ++number;
+      span_ids[p] = number - 1;
+      before = p;
+      piece = span;
+    }
+  }
+
+  if (program.image.kind != ImageKind::none) {
+    const int32_t cells = program.cells();
+    uint64_t* eligible = bits;
+    uint64_t* second = bits + batch.workspace_words() / 2;
+    clear_bits(eligible, cells);
+    const bool direct = !codes && positions == cells;  // cell = position
+    int32_t cell = 0;
+    for (int32_t p = 0; p < positions && cell < cells; ++p) {
+      const uint8_t code = codes ? codes[p] : p < length ? inside : outside;
+      if (code == kImage) add_bit(eligible, cell);
+      cell += code == kImage || code == kKeptCell;
+    }
+    RandomStream stream(identity, Purpose::image);
+    int32_t* spans = direct ? span_ids : units + positions;
+    const int32_t* regions = batch.regions ? batch.regions + sample * cells : nullptr;
+    image_spans(program.image, regions, stream, eligible, second, spans);
+    cell = 0;
+    for (int32_t p = 0; !direct && p < positions && cell < cells; ++p) {
+      const uint8_t code = codes ? codes[p] : p < length ? inside : outside;
+      if (code != kImage && code != kKeptCell) continue;
+      if (spans[cell] >= 0) span_ids[p] = number + spans[cell];
+      ++cell;
+    }
+  }
+}
+
+// A batch of tokens to corrupt, as both launchers take it.
+struct CorruptionBatch {
+  static constexpr int32_t kMaximumRanges = 16;
+
+  int64_t samples;
+  int32_t positions;
+  const bool* mask;            // (B, S)
+  const int32_t* span_ids;     // (B, S)
+  const int64_t* sample_ids;   // (B)
+  uint64_t seed, step;
+  const int64_t* device_step;
+  int32_t ranges;
+  int64_t low[kMaximumRanges], high[kMaximumRanges], mask_id[kMaximumRanges];
+  uint64_t mask_threshold, random_threshold;  // in units of 2^-32
+  bool per_span;
+};
+
+// What the token at `position` becomes; called for masked positions.
+GPTFACE_HOST_DEVICE inline int64_t corrupt_token(
+    const CorruptionBatch& batch, const SampleIdentity& identity, int64_t token, int32_t position, int32_t span) {
+  uint32_t words[4];
+  identity.block(Purpose::corruption, static_cast<uint32_t>(batch.per_span ? (span > 0 ? span : 0) : position), words);
+  if (words[0] >= batch.random_threshold) return token;
+  int32_t modality = 0;
+  for (int32_t r = 1; r < batch.ranges; ++r) modality += token >= batch.low[r];
+  if (words[0] < batch.mask_threshold) return batch.mask_id[modality];
+  identity.block(Purpose::replacement, static_cast<uint32_t>(position), words);
+  const uint64_t size = static_cast<uint64_t>(batch.high[modality] - batch.low[modality]);
+  // floor(64-bit word * size / 2^64) for size < 2^31
+  return batch.low[modality] + static_cast<int64_t>((words[0] * size + (words[1] * size >> 32)) >> 32);
+}
+
+}  // namespace gptface
