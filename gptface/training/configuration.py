@@ -1,0 +1,334 @@
+"""What a training run is: typed sections, each field with its range and its meaning.
+
+A configuration file is YAML with the sections below (``data``, ``tokenizer``, ``pretrain``, ``parser``); what it leaves out has
+the default given here. Reading, overriding and the wording of errors are in :mod:`gptface.training.configuration_files`.
+
+None of the numbers is the papers': what is known of their settings is said in the configuration ``base``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from gptface.errors import InputError
+from gptface.models.configuration_tokenizer import FaceTokenizerConfig
+
+__all__ = [
+    "Configuration",
+    "DataSection",
+    "ImageMaskSection",
+    "LoopSection",
+    "LossWeights",
+    "MatchingSection",
+    "PairWeightingSection",
+    "ParserSection",
+    "PretrainSection",
+    "RegimeShares",
+    "TextMaskSection",
+    "TokenizerLossWeights",
+    "TokenizerSection",
+]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class DataSection(Section):
+    """Where faces and captions come from, the same for all stages."""
+
+    source: Literal["procedural", "shards"] = "procedural"
+    """``procedural``: rendered by gptface.data.faces. ``shards``: tar shards or directories of images (below)."""
+    train: list[str] = []
+    """Shards: paths, globs or directories; ``~`` and ``$VARIABLES`` are expanded."""
+    validation: list[str] = []
+    """Shards held out for validation; empty: no validation."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Procedural: seed of the faces. Training and validation use different index ranges of it."""
+    count: Count = 8192
+    """Procedural: number of training faces (a flipped copy is not counted)."""
+    validation_count: Annotated[int, Field(ge=0)] = 512
+    """Procedural: number of held-out faces. Shards: at most this many of ``validation``."""
+    correlation: Share = 1.0
+    """Procedural: how much the captions say of the image (0: nothing, 1: all they say is true)."""
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 64
+    """Side in pixels to which every image is brought."""
+    flip: bool = True
+    """Mirror images at random."""
+    text_length: Annotated[int, Field(ge=1, le=512)] = 24
+    """Longest caption in word pieces; longer ones are cut."""
+    cache: bool = True
+    """Decode or render every image once into a memory-mapped file, for sets that fit on the disk."""
+    cache_directory: str | None = None
+    """Where that file lies, so that stages can share it; default: ``cache`` inside the output folder."""
+    workers: Annotated[int, Field(ge=0, le=128)] = 0
+    """Loader processes a rank when ``cache`` is off. 0: in the training process."""
+
+    @model_validator(mode="after")
+    def _source_and_paths(self) -> Self:
+        if self.source == "shards" and not self.train:
+            raise InputError("train: must name at least one shard, glob or directory when source is 'shards'")
+        if self.source == "procedural" and (self.train or self.validation):
+            raise InputError("source: must be 'shards' when train or validation name files")
+        return self
+
+
+class LoopSection(Section):
+    """What every stage's loop has in common."""
+
+    steps: Count | None = None
+    """Optimiser steps. With ``minutes`` too, whichever ends first."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Time budget; the learning rate then follows the clock, so two runs are alike but not identical."""
+    batch_size: Count = 64
+    """Samples a process and forward pass."""
+    accumulation: Count = 1
+    """Forward passes an optimiser step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Peak, after the warm-up."""
+    final_learning_rate: Share = 0.01
+    """Share of the peak where the cosine ends."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps of linear warm-up."""
+    weight_decay: Weight = 0.01
+    """Decoupled, on matrices and convolution kernels only."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """AdamW's moments."""
+    gradient_clip: Weight = 1.0
+    """Largest gradient norm; 0: no clipping."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Moving average of the weights, which is what is saved at the end (it starts faster); 0: none."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """``auto``: bf16 where the processor or GPU computes in it, else float32. Weights are float32 either way."""
+    compile: bool = False
+    """torch.compile the training step (pays on a GPU, or on runs of hours)."""
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """What MFU is measured against, a device; default: the rate of a large matrix product measured at the start."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of initialisation, order, masks and dropout."""
+    log_every: Count = 20
+    checkpoint_every: Count = 500
+    checkpoint_keep: Count = 2
+    """Steps between log lines and between checkpoints, and how many checkpoints are kept."""
+    validate_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between validations; 0: at the end only."""
+    tensorboard: bool = True
+    """Also write TensorBoard events."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _minutes_alone(cls, values: Any) -> Any:
+        """A budget of minutes without one of steps means just that, whatever the default number of steps."""
+        if isinstance(values, dict) and values.get("minutes") is not None and "steps" not in values:
+            return {**values, "steps": None}
+        return values
+
+    @model_validator(mode="after")
+    def _some_budget(self) -> Self:
+        if self.steps is None and self.minutes is None:
+            raise InputError("steps: give steps or minutes, neither was given")
+        return self
+
+
+class TokenizerLossWeights(Section):
+    """Weights of the tokenizer's losses (gptface.objectives.reconstruction)."""
+
+    l1: Weight = 1.0
+    l2: Weight = 0.0
+    gradient: Weight = 1.0
+    """Differences of neighbouring pixels at several scales, which stand in for a perceptual network."""
+    adversarial: Weight = 0.0
+    """Patch discriminator, hinge loss; 0: no discriminator is made."""
+    adversarial_start: Share = 0.5
+    """Share of the training after which the discriminator joins."""
+
+
+class TokenizerSection(LoopSection):
+    """The image tokenizer."""
+
+    steps: Count | None = 2000
+    preset: Literal["tiny", "demo", "paper"] = "demo"
+    """Starting point of the model's configuration (gptface.models.FaceTokenizerConfig)."""
+    model: dict[str, Any] = {}
+    """Fields of that configuration that differ from the preset."""
+    losses: TokenizerLossWeights = TokenizerLossWeights()
+    discriminator_channels: Count = 64
+    """First layer of the patch discriminator."""
+
+
+class RegimeShares(Section):
+    """How a batch is divided among the three ways of attending (gptface.models.sequence.Regime)."""
+
+    masked: Share = 0.5
+    text_to_image: Share = 0.25
+    image_to_text: Share = 0.25
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.masked + self.text_to_image + self.image_to_text
+        if abs(total - 1) > 1e-6:
+            raise InputError(f"masked + text_to_image + image_to_text must be 1, got {total:g}")
+        return self
+
+
+class TextMaskSection(Section):
+    """Masking of the text in the masked regime: spans, as in GPTFace's sibling code."""
+
+    share: Share = 0.5
+    """Share of the rows whose text is masked; the others keep it whole, as generation from a caption sees it."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a masked row's tokens."""
+    full_share: Share = 0.1
+    """Share of the rows whose text is masked altogether, as captioning by mask-predict begins."""
+    span_p: Annotated[float, Field(gt=0, le=1)] = 0.2
+    span_maximum: Count = 10
+    """Span lengths: geometric(p) up to the maximum."""
+    corruption: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)
+    """Once a span: replaced by the mask token, by random tokens, left as it is."""
+
+    @model_validator(mode="after")
+    def _sums(self) -> Self:
+        if abs(sum(self.corruption) - 1) > 1e-6:
+            raise InputError(f"corruption: the three shares must sum to 1, got {list(self.corruption)}")
+        if self.share + self.full_share > 1 + 1e-6:
+            raise InputError(f"share + full_share must be at most 1, got {self.share + self.full_share:g}")
+        return self
+
+
+class ImageMaskSection(Section):
+    """Masking of the image in the masked regime: a mixture of shapes, each with a fresh MaskGIT cosine ratio a sample."""
+
+    random: Weight = 0.5
+    """Independent tokens, as generation sees them."""
+    blocks: Weight = 0.25
+    """Rectangles, as inpainting sees them."""
+    regions: Weight = 0.25
+    """Whole facial regions first (PaCo-FR), as editing sees them; needs region maps in the data."""
+    full_share: Share = 0.05
+    """Share of the rows whose image is masked altogether, as generation begins."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.random + self.blocks + self.regions <= 0:
+            raise InputError("random + blocks + regions must be more than 0")
+        return self
+
+
+class MatchingSection(Section):
+    """Image–text matching, trained on partly masked inputs."""
+
+    negatives: Share = 1.0
+    """Mismatched rows for every row of the masked regime: the same masked image with another row's text."""
+    hard_share: Share = 0.5
+    """Share of the mismatched captions drawn by similarity to the true one instead of at random."""
+    hard_start: Share = 0.2
+    """Share of the training after which hard ones are drawn."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Of the draw by cosine similarity; smaller is harder."""
+
+
+class PairWeightingSection(Section):
+    """Weak correlation: a pair whose matching score stays low loses its caption more often (needs ``cache_codes``)."""
+
+    enabled: bool = False
+    start: Share = 0.3
+    """Share of the training after which scores count."""
+    threshold: float = 0.0
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """A caption is kept with probability sigmoid((score − threshold) / temperature)."""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    """Of the moving average of a pair's score (log-odds of a match) over its visits."""
+    floor: Share = 0.1
+    """Smallest probability of keeping a caption."""
+
+
+class LossWeights(Section):
+    """Weights of the pre-training losses."""
+
+    masked_image: Weight = 1.0
+    masked_text: Weight = 0.5
+    text_to_image: Weight = 1.0
+    image_to_text: Weight = 0.5
+    matching: Weight = 0.5
+
+
+class PretrainSection(LoopSection):
+    """The face–language transformer."""
+
+    steps: Count | None = 2000
+    preset: Literal["tiny", "small", "base"] = "small"
+    """Starting point of the model's configuration (gptface.models.FaceLanguageConfig)."""
+    model: dict[str, Any] = {}
+    """Fields of that configuration that differ; sizes of vocabulary, grid and text follow from the other sections."""
+    vocabulary_size: Annotated[int, Field(ge=32)] = 2048
+    """Most word pieces of the text tokenizer that is trained on the captions."""
+    text_tokenizer: str | None = None
+    """Folder of a text tokenizer to use instead."""
+    cache_codes: bool = True
+    """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache."""
+    caption_dropout: Share = 0.1
+    """Share of the masked and text→image rows that lose their caption, for classifier-free guidance."""
+    regimes: RegimeShares = RegimeShares()
+    text_masks: TextMaskSection = TextMaskSection()
+    image_masks: ImageMaskSection = ImageMaskSection()
+    matching: MatchingSection = MatchingSection()
+    pair_weighting: PairWeightingSection = PairWeightingSection()
+    losses: LossWeights = LossWeights()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.pair_weighting.enabled and not self.cache_codes:
+            raise InputError("pair_weighting.enabled: needs cache_codes, which is off")
+        if self.text_tokenizer is not None and "vocabulary_size" in self.model_fields_set:
+            raise InputError("vocabulary_size: cannot be chosen when text_tokenizer names a folder")
+        return self
+
+
+class ParserSection(LoopSection):
+    """The face parser (and, with another seed, the judge of the evaluation). Always trained on procedural labels."""
+
+    steps: Count | None = 500
+    model: dict[str, Any] = {}
+    """Fields of gptface.models.FaceParserConfig that differ from its defaults."""
+    region_weight: Weight = 1.0
+    attribute_weight: Weight = 1.0
+    expression_weight: Weight = 1.0
+    """Weights of the three losses."""
+    augment: bool = True
+    """Blur, noise, light and contrast at random, so that photos and decoded codes are understood too."""
+
+
+class Configuration(Section):
+    """A whole run: data and the stages."""
+
+    data: DataSection = DataSection()
+    tokenizer: TokenizerSection = TokenizerSection()
+    pretrain: PretrainSection = PretrainSection()
+    parser: ParserSection = ParserSection()
+
+    @model_validator(mode="after")
+    def _stages_fit_the_data(self) -> Self:
+        self.tokenizer_config()
+        if self.pretrain.cache_codes and not self.data.cache:
+            raise InputError("pretrain.cache_codes: needs data.cache, which is off")
+        return self
+
+    def tokenizer_config(self) -> FaceTokenizerConfig:
+        """The tokenizer's model configuration: the preset, the data's image size, the fields that differ."""
+        if "image_size" in self.tokenizer.model:
+            raise InputError("tokenizer.model.image_size: is set by data.image_size")
+        preset = getattr(FaceTokenizerConfig, self.tokenizer.preset)
+        try:
+            return preset(image_size=self.data.image_size, **self.tokenizer.model)
+        except InputError as error:
+            raise InputError(f"tokenizer.model: {error}") from error
