@@ -1,0 +1,118 @@
+"""Encoder and decoder of the image tokenizer: pixels to a grid of latent vectors and back.
+
+With ``stem_stride`` 1, GroupNorm and nearest upsampling this is VQGAN's network (Esser et al., 2012.09841), block for
+block. A larger ``stem_stride`` folds patches of pixels into channels first, which moves nearly all work to resolutions
+where convolutions are dense matrix products; on CPUs that is the difference between hours and minutes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gptface.models.configuration_tokenizer import FaceTokenizerConfig
+from gptface.models.convolution import Downsample, ResidualBlock, SpatialAttention, Upsample, normalisation
+
+__all__ = ["Decoder", "Encoder"]
+
+
+class _Level(nn.Module):
+    """The residual blocks of one resolution, each followed by attention where the configuration asks for it."""
+
+    def __init__(self, config: FaceTokenizerConfig, inputs: int, outputs: int, blocks: int, attention: bool) -> None:
+        super().__init__()
+        shared: dict[str, Any] = {"norm": config.norm, "groups": config.norm_groups}
+        self.blocks = nn.ModuleList()
+        self.attentions = nn.ModuleList()
+        for index in range(blocks):
+            self.blocks.append(
+                ResidualBlock(inputs if index == 0 else outputs, outputs, dropout=config.dropout, **shared)
+            )
+            self.attentions.append(
+                SpatialAttention(outputs, config.attention_heads, **shared) if attention else nn.Identity()
+            )
+        if blocks == 0 and inputs != outputs:
+            self.blocks.append(nn.Conv2d(inputs, outputs, 1))
+            self.attentions.append(nn.Identity())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            maps = attention(block(maps))
+        return maps
+
+
+def _middle(config: FaceTokenizerConfig) -> nn.Sequential:
+    width = config.channels[-1]
+    shared: dict[str, Any] = {"norm": config.norm, "groups": config.norm_groups}
+    layers: list[nn.Module] = []
+    for index in range(config.middle_blocks):
+        if index == 1 and config.middle_attention:
+            layers.append(SpatialAttention(width, config.attention_heads, **shared))
+        layers.append(ResidualBlock(width, width, dropout=config.dropout, **shared))
+    if config.middle_attention and config.middle_blocks < 2:
+        layers.append(SpatialAttention(width, config.attention_heads, **shared))
+    return nn.Sequential(*layers)
+
+
+class Encoder(nn.Module):
+    """``(B, 3, H, W)`` pixels to ``(B, latent_channels, h, w)``."""
+
+    def __init__(self, config: FaceTokenizerConfig) -> None:
+        super().__init__()
+        self.stem_stride = config.stem_stride
+        channels = config.channels
+        self.stem = nn.Conv2d(3 * config.stem_stride**2, channels[0], 3, padding=1)
+        self.levels = nn.ModuleList()
+        self.downsamples = nn.ModuleList()
+        for level, width in enumerate(channels):
+            inputs = channels[max(level - 1, 0)]
+            self.levels.append(_Level(config, inputs, width, config.encoder_blocks, level in config.attention_levels))
+            last = level == len(channels) - 1
+            self.downsamples.append(nn.Identity() if last else Downsample(width))
+        self.middle = _middle(config)
+        self.norm = normalisation(config.norm, channels[-1], config.norm_groups)
+        self.output = nn.Conv2d(channels[-1], config.latent_channels, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.stem_stride > 1:
+            images = functional.pixel_unshuffle(images, self.stem_stride)
+        maps = self.stem(images)
+        for level, downsample in zip(self.levels, self.downsamples, strict=True):
+            maps = downsample(level(maps))
+        return self.output(functional.silu(self.norm(self.middle(maps))))
+
+
+class Decoder(nn.Module):
+    """``(B, latent_channels, h, w)`` to ``(B, 3, H, W)`` pixels, unbounded (images lie in [−1, 1])."""
+
+    def __init__(self, config: FaceTokenizerConfig) -> None:
+        super().__init__()
+        self.stem_stride = config.stem_stride
+        channels = config.channels
+        self.input = nn.Conv2d(config.latent_channels, channels[-1], 3, padding=1)
+        self.middle = _middle(config)
+        self.levels = nn.ModuleList()
+        self.upsamples = nn.ModuleList()
+        for level in reversed(range(len(channels))):
+            inputs = channels[min(level + 1, len(channels) - 1)]
+            self.levels.append(
+                _Level(config, inputs, channels[level], config.decoder_blocks, level in config.attention_levels)
+            )
+            self.upsamples.append(nn.Identity() if level == 0 else Upsample(channels[level], config.upsample))
+        self.norm = normalisation(config.norm, channels[0], config.norm_groups)
+        pixels = config.stem_stride**2
+        self.output = nn.Conv2d(channels[0], (config.head_channels or 3) * pixels, 3, padding=1)
+        self.refine = nn.Conv2d(config.head_channels, 3, 3, padding=1) if config.head_channels else nn.Identity()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        maps = self.middle(self.input(latents))
+        for level, upsample in zip(self.levels, self.upsamples, strict=True):
+            maps = upsample(level(maps))
+        maps = self.output(functional.silu(self.norm(maps)))
+        if self.stem_stride > 1:
+            maps = functional.pixel_shuffle(maps, self.stem_stride)
+        if isinstance(self.refine, nn.Identity):
+            return maps
+        return self.refine(functional.silu(maps))

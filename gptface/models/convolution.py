@@ -1,0 +1,112 @@
+"""Convolutional building blocks of the image tokenizer and the parser."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gptface.ops import masked_attention
+
+__all__ = ["ChannelNorm", "Downsample", "ResidualBlock", "SpatialAttention", "Upsample", "normalisation"]
+
+LARGEST_HEAD = 256  # head width up to which masked_attention is defined
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel of a ``(B, C, H, W)`` map.
+
+    In channels-last memory this is one contiguous pass; on the CPU it takes a fifth to a seventh of GroupNorm's time.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def normalisation(kind: str, channels: int, groups: int) -> nn.Module:
+    """GroupNorm with as many groups, up to ``groups``, as divide ``channels``; or :class:`ChannelNorm`."""
+    if kind == "layer":
+        return ChannelNorm(channels, eps=1e-6)
+    return nn.GroupNorm(math.gcd(channels, groups), channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """``x + conv(silu(norm(conv(silu(norm(x))))))``, with a 1×1 convolution on the shortcut where the width changes."""
+
+    def __init__(self, inputs: int, outputs: int, *, norm: str, groups: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = normalisation(norm, inputs, groups)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2 = normalisation(norm, outputs, groups)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = self.conv1(functional.silu(self.norm1(maps)))
+        inner = self.conv2(self.dropout(functional.silu(self.norm2(inner))))
+        return self.shortcut(maps) + inner
+
+
+class SpatialAttention(nn.Module):
+    """Self-attention of every position of a map over all others, with a residual connection."""
+
+    def __init__(self, channels: int, heads: int, *, norm: str, groups: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = normalisation(norm, channels, groups)
+        self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
+        self.output = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        batch, channels, height, width = maps.shape
+        projected = self.query_key_value(self.norm(maps)).flatten(2).transpose(1, 2)  # (B, HW, 3C)
+        query, key, value = projected.reshape(batch, height * width, 3, self.heads, -1).unbind(2)
+        if query.shape[-1] <= LARGEST_HEAD:
+            mixed = masked_attention(query.contiguous(), key.contiguous(), value.contiguous())
+        else:  # VQGAN attends with one head as wide as the level, 512 in the published models
+            mixed = functional.scaled_dot_product_attention(
+                query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+            ).transpose(1, 2)
+        mixed = mixed.reshape(batch, height * width, channels).transpose(1, 2).reshape(batch, channels, height, width)
+        return maps + self.output(mixed)
+
+
+class Downsample(nn.Module):
+    """Halve the resolution by a strided 3×3 convolution, padded below and to the right (as in VQGAN)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.conv(functional.pad(maps, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double the resolution: nearest neighbour then a 3×3 convolution, or a 3×3 convolution then a pixel shuffle.
+
+    The pixel shuffle starts as a nearest-neighbour enlargement (:meth:`start_even`), so it shows no checkerboard.
+    """
+
+    def __init__(self, channels: int, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.conv = nn.Conv2d(channels, channels if kind == "nearest" else 4 * channels, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if self.kind == "nearest":
+            return self.conv(functional.interpolate(maps, scale_factor=2.0, mode="nearest"))
+        return functional.pixel_shuffle(self.conv(maps), 2)
+
+
+def start_even(convolution: nn.Conv2d, stride: int) -> None:
+    """Give all ``stride ** 2`` sub-pixels before a pixel shuffle the same weights (ICNR, Aitken et al., 1707.02937)."""
+    with torch.no_grad():
+        for parameter in (convolution.weight, convolution.bias):
+            # transformers marks what it has read from a file; that must stay as it is.
+            if parameter is not None and not getattr(parameter, "_is_hf_initialized", False):
+                first = parameter[:: stride * stride]
+                parameter.copy_(first.repeat_interleave(stride * stride, dim=0))

@@ -1,0 +1,44 @@
+"""What is read off the transformer's hidden states: text tokens, image codes, and whether picture and caption match."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["MatchHead", "TokenHead"]
+
+
+class TokenHead(nn.Module):
+    """Logits over one modality's tokens: dense, GELU, layer normalisation, then a projection.
+
+    Args:
+        hidden_size: width ``C`` of the hidden states.
+        size: number of tokens to choose from.
+        tied: project onto embeddings given to :meth:`forward` instead of a matrix of the head's own.
+    """
+
+    def __init__(self, hidden_size: int, size: int, *, tied: bool, eps: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.weight = None if tied else nn.Parameter(torch.empty(size, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
+        """``hidden (..., C)`` and ``embeddings (size, C)`` (unused where not tied) to logits ``(..., size)``."""
+        features = self.norm(functional.gelu(self.dense(hidden)))
+        return functional.linear(features, embeddings if self.weight is None else self.weight, self.bias)
+
+
+class MatchHead(nn.Module):
+    """Two-way logits from the hidden state of ``[CLS]``: dense, tanh, linear. Class 1 means "they match"."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.output = nn.Linear(hidden_size, 2)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``hidden (B, S, C)`` to ``(B, 2)``."""
+        return self.output(torch.tanh(self.dense(hidden[:, 0])))

@@ -1,0 +1,82 @@
+"""The base class of the models: loading that is strict and, unless asked otherwise, never leaves this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig, PreTrainedModel
+from typing_extensions import Self
+
+from gptface.errors import InputError
+
+__all__ = ["GPTFaceModel", "at_least", "preset"]
+
+
+def preset(config_class: type[Any], values: dict[str, Any], overrides: dict[str, Any]) -> Any:
+    """``config_class(**values)`` with ``overrides``, every one of which must be a field the class documents."""
+    known = config_class.field_names()
+    for name in overrides:
+        if name not in known:
+            raise InputError(f"{config_class.__name__} has no field {name!r}; it has {', '.join(sorted(known))}")
+    return config_class(**{**values, **overrides})
+
+
+def at_least(config: PretrainedConfig, name: str, minimum: int) -> None:
+    """Raise ``InputError`` unless the field ``name`` is an integer of at least ``minimum``."""
+    value = getattr(config, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise InputError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+
+
+class GPTFaceModel(PreTrainedModel):
+    """A ``transformers`` model whose ``from_pretrained`` refuses what does not fit instead of starting it afresh."""
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> Self:
+        """Load a folder that ``save_pretrained`` wrote. Local only, unless ``local_files_only=False`` is passed.
+
+        Raises:
+            InputError: the folder is missing, holds another kind of model, or lacks weights.
+        """
+        name = os.fspath(pretrained_model_name_or_path)
+        kwargs.setdefault("local_files_only", True)
+        wanted = kwargs.pop("output_loading_info", False)
+        if kwargs["local_files_only"]:
+            _check_folder(cls, Path(name))
+        try:
+            loaded: Any = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        except InputError:
+            raise
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{name}: cannot be loaded as a {cls.__name__}: {reason}") from error
+        model, report = loaded
+        for kind in ("missing_keys", "mismatched_keys"):
+            names = sorted(str(key) for key in report.get(kind, ()))
+            if names:
+                raise InputError(
+                    f"{name}: does not fit {cls.__name__}: {kind.replace('_', ' ')} {', '.join(names[:3])}"
+                    f"{' …' if len(names) > 3 else ''} ({len(names)} in all)"
+                )
+        return (model, report) if wanted else model  # type: ignore[return-value]
+
+
+def _check_folder(cls: type[PreTrainedModel], folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; a {cls.__name__} is a folder that save_pretrained wrote")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: has no config.json, so it is not a saved {cls.__name__}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        model_type = found.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path}: is not a readable model configuration ({error})") from error
+    expected = getattr(cls.config_class, "model_type", None)
+    if expected is not None and model_type != expected:
+        raise InputError(f"{folder}: holds a model of type {model_type!r}, but {cls.__name__} needs {expected!r}")

@@ -1,0 +1,179 @@
+"""``FaceParser``: facial regions, attributes and expression of a picture, from one small convolutional network.
+
+Editing uses it to find the region a wish concerns on any picture. A second instance, trained from another seed, judges
+edits in the evaluation; it never sees what the first one says.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PretrainedConfig
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from gptface.errors import InputError
+from gptface.models.convolution import Downsample, ResidualBlock, Upsample, normalisation
+from gptface.models.loading import GPTFaceModel, at_least, preset
+
+__all__ = ["FaceParser", "FaceParserConfig", "FaceParserOutput"]
+
+
+class FaceParserConfig(PretrainedConfig):
+    """The shape of a :class:`FaceParser` and the names of what it predicts.
+
+    Args:
+        image_size: side of the square image in pixels.
+        stem_stride: pixels folded into channels before the first convolution.
+        channels: channels of each level, finest first; each level after the first halves the resolution.
+        blocks: residual blocks a level on the way down (one a level on the way up).
+        norm: ``"layer"`` or ``"group"``.
+        region_names, attribute_names, expression_names: what the three heads predict, in the order of their logits.
+    """
+
+    model_type = "gptface_parser"
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        stem_stride: int = 2,
+        channels: Sequence[int] = (24, 40, 56),
+        blocks: int = 1,
+        norm: str = "layer",
+        region_names: Sequence[str] = ("background", "face"),
+        attribute_names: Sequence[str] = (),
+        expression_names: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.image_size = image_size
+        self.stem_stride = stem_stride
+        self.channels = list(channels)
+        self.blocks = blocks
+        self.norm = norm
+        self.region_names = list(region_names)
+        self.attribute_names = list(attribute_names)
+        self.expression_names = list(expression_names)
+        for name in ("image_size", "stem_stride", "blocks"):
+            at_least(self, name, 1)
+        if not self.channels or any(not isinstance(width, int) or width < 1 for width in self.channels):
+            raise InputError(f"channels must list at least one positive width, got {self.channels}")
+        reduction = self.stem_stride * 2 ** (len(self.channels) - 1)
+        if self.image_size % reduction:
+            raise InputError(f"image_size {self.image_size} is not a multiple of {reduction}, the parser's reduction")
+        if norm not in ("layer", "group"):
+            raise InputError(f"norm must be layer or group, got {norm!r}")
+        for field in ("region_names", "attribute_names", "expression_names"):
+            names = getattr(self, field)
+            if len(set(names)) != len(names):
+                raise InputError(f"{field} must not repeat a name, got {', '.join(map(str, names))}")
+        if not self.region_names:
+            raise InputError("region_names must hold at least one name")
+
+    @classmethod
+    def field_names(cls) -> set[str]:
+        """The names that the constructor documents."""
+        return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+
+    @classmethod
+    def tiny(cls, **overrides: Any) -> FaceParserConfig:
+        """For tests: 32² images and a few thousand parameters."""
+        return preset(cls, {"image_size": 32, "channels": [8, 16]}, overrides)
+
+
+@dataclass
+class FaceParserOutput(ModelOutput):
+    """Logits of the three heads.
+
+    Attributes:
+        region_logits: ``(B, R, H, W)`` float32 at the resolution of the image.
+        attribute_logits: ``(B, A)`` float32, one independent yes/no each.
+        expression_logits: ``(B, E)`` float32, one choice of E.
+    """
+
+    region_logits: Tensor | None = None
+    attribute_logits: Tensor | None = None
+    expression_logits: Tensor | None = None
+
+
+class FaceParser(GPTFaceModel):
+    """A small U-Net: regions from its decoder, attributes and expression from its pooled encoder."""
+
+    config: FaceParserConfig
+    config_class = FaceParserConfig
+    base_model_prefix = ""
+    main_input_name = "images"
+
+    def __init__(self, config: FaceParserConfig) -> None:
+        super().__init__(config)
+        channels = config.channels
+        shared: dict[str, Any] = {"norm": config.norm, "groups": 8}
+        self.stem = nn.Conv2d(3 * config.stem_stride**2, channels[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        self.reduce = nn.ModuleList()
+        self.enlarge = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for level, width in enumerate(channels):
+            inputs = channels[max(level - 1, 0)]
+            blocks = [ResidualBlock(inputs if index == 0 else width, width, **shared) for index in range(config.blocks)]
+            self.down.append(nn.Sequential(*blocks))
+            if level > 0:
+                self.reduce.append(Downsample(inputs))
+        for level in reversed(range(len(channels) - 1)):
+            self.enlarge.append(Upsample(channels[level + 1], "nearest"))
+            self.up.append(ResidualBlock(channels[level + 1] + channels[level], channels[level], **shared))
+        self.region_norm = normalisation(config.norm, channels[0], 8)
+        self.region_head = nn.Conv2d(channels[0], len(config.region_names) * config.stem_stride**2, 3, padding=1)
+        # Mean and maximum over the picture, of every level: a thin moustache and the light on the face both survive.
+        pooled = 2 * sum(channels)
+        self.pool_norm = nn.LayerNorm(pooled)
+        self.pool_hidden = nn.Linear(pooled, 128)
+        self.attribute_head = nn.Linear(128, len(config.attribute_names))
+        self.expression_head = nn.Linear(128, len(config.expression_names))
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            init.trunc_normal_(module.weight, std=1 / math.sqrt(max(1, module.weight[:1].numel())))
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> FaceParserOutput:
+        """``images (B, 3, image_size, image_size)`` in [−1, 1] to :class:`FaceParserOutput`."""
+        side = self.config.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, side, side):
+            raise InputError(f"images must have shape (B, 3, {side}, {side}), got {tuple(images.shape)}")
+        stride = self.config.stem_stride
+        maps = functional.pixel_unshuffle(images, stride).contiguous(memory_format=torch.channels_last)
+        maps = self.stem(maps)
+        levels = []
+        for level, blocks in enumerate(self.down):
+            maps = blocks(maps if level == 0 else self.reduce[level - 1](maps))
+            levels.append(maps)
+        pooled = torch.cat([part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))], dim=1)
+        features = functional.silu(self.pool_hidden(self.pool_norm(pooled)))
+        for index, (enlarge, up) in enumerate(zip(self.enlarge, self.up, strict=True)):
+            maps = up(torch.cat([enlarge(maps), levels[-2 - index]], dim=1))
+        regions = functional.pixel_shuffle(self.region_head(functional.silu(self.region_norm(maps))), stride)
+        return FaceParserOutput(
+            region_logits=regions.float(),
+            attribute_logits=self.attribute_head(features).float(),
+            expression_logits=self.expression_head(features).float(),
+        )
+
+    @torch.no_grad()
+    def regions(self, images: Tensor) -> Tensor:
+        """Region labels ``(B, H, W)`` int64, indices into ``config.region_names``."""
+        logits = self(images).region_logits
+        assert logits is not None
+        return logits.argmax(dim=1)

@@ -1,0 +1,262 @@
+"""``FaceLanguageModel``: one pre-LN transformer over joint sequences of word pieces and image codes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from gptface.errors import InputError
+from gptface.models.configuration_language import FaceLanguageConfig
+from gptface.models.flops import language_flops
+from gptface.models.heads import MatchHead, TokenHead
+from gptface.models.loading import GPTFaceModel
+from gptface.models.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
+from gptface.ops import IntervalMask, masked_attention
+
+__all__ = ["FaceLanguageModel"]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention under an :class:`~gptface.ops.IntervalMask`."""
+
+    def __init__(self, config: FaceLanguageConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.attention_dropout = config.attention_dropout
+        self.impl = "auto"
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, states: Tensor, mask: IntervalMask) -> Tensor:
+        batch, slots, width = states.shape
+        projected = self.query_key_value(states).view(batch, slots, 3, self.heads, width // self.heads)
+        query, key, value = projected.unbind(2)
+        dropout_p = self.attention_dropout if self.training else 0.0
+        # The seed comes from torch's host generator: reproducible under manual_seed, and no device synchronisation.
+        seed = int(torch.randint(2**62, (), device="cpu")) if dropout_p > 0 else None
+        mixed = masked_attention(query, key, value, mask, dropout_p=dropout_p, seed=seed, impl=self.impl)
+        return self.output(mixed.reshape(batch, slots, width))
+
+
+class TransformerLayer(GradientCheckpointingLayer):
+    """Attention and feed-forward, each behind a layer normalisation, each added to the residual stream."""
+
+    def __init__(self, config: FaceLanguageConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = SelfAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, states: Tensor, mask: IntervalMask) -> Tensor:
+        states = states + self.dropout(self.attention(self.attention_norm(states), mask))
+        inner = functional.gelu(self.expand(self.feed_forward_norm(states)))
+        return states + self.dropout(self.contract(inner))
+
+
+class FaceLanguageModel(GPTFaceModel):
+    """Hidden states of joint sequences, and the heads that read them.
+
+    Layouts, ids and masks come from :func:`~gptface.models.sequence.build_sequence`. The mask is built once a batch and
+    shared by all layers. ``token_embeddings`` is the ``nn.Embedding`` over the joint vocabulary.
+    """
+
+    config: FaceLanguageConfig
+    config_class = FaceLanguageConfig
+    base_model_prefix = ""
+    main_input_name = "token_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["TransformerLayer"]
+
+    def __init__(self, config: FaceLanguageConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        height, columns = config.image_grid
+        self.token_embeddings = nn.Embedding(config.vocabulary.size, width)
+        self.text_positions = nn.Embedding(config.max_text_length + 2, width)  # [CLS], the text, its [SEP]
+        if config.image_positions == "factorised":
+            self.row_positions = nn.Embedding(height, width)
+            self.column_positions = nn.Embedding(columns, width)
+            self.image_positions = nn.Embedding(1, width)  # the image's [SEP]
+        else:
+            self.image_positions = nn.Embedding(height * columns + 1, width)
+        self.segment_embeddings = nn.Embedding(2, width)
+        self.regime_embeddings = nn.Embedding(len(Regime), width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))
+        self.final_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        shared: dict[str, Any] = {"tied": config.tie_heads, "eps": config.layer_norm_eps}
+        self.text_head = TokenHead(width, config.text_vocab_size, **shared)
+        self.image_head = TokenHead(width, config.codebook_size, **shared)
+        self.match_head = MatchHead(width)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        deviation = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=deviation)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=deviation)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, TokenHead):
+            if module.weight is not None:
+                init.normal_(module.weight, std=deviation)
+            init.zeros_(module.bias)
+        elif isinstance(module, TransformerLayer):  # after its parts: the two projections onto the residual stream
+            smaller = deviation / math.sqrt(2 * self.config.num_hidden_layers)
+            init.normal_(module.attention.output.weight, std=smaller)
+            init.normal_(module.contract.weight, std=smaller)
+
+    @property
+    def vocabulary(self) -> JointVocabulary:
+        """The joint id space of text pieces and image codes."""
+        return self.config.vocabulary
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.token_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.token_embeddings = value  # type: ignore[assignment]
+
+    def set_attention_impl(self, impl: str) -> None:
+        """Choose ``impl`` of :func:`~gptface.ops.masked_attention` for every layer."""
+        for layer in self.layers:
+            layer.attention.impl = impl  # type: ignore[union-attr]
+
+    def embed_tokens(self, token_ids: Tensor) -> Tensor:
+        """Token embeddings ``(..., C)`` of joint ids, before positions: what ``inputs_embeds`` replaces."""
+        return self.token_embeddings(token_ids)
+
+    def _position_table(self) -> Tensor:
+        """All position embeddings in one table: the text's, then the image's row by row, then the image's ``[SEP]``."""
+        text = self.text_positions.weight
+        if self.config.image_positions == "indexed":
+            return torch.cat([text, self.image_positions.weight])
+        image = self.row_positions.weight.unsqueeze(1) + self.column_positions.weight.unsqueeze(0)
+        return torch.cat([text, image.flatten(0, 1), self.image_positions.weight])
+
+    @overload
+    def forward(
+        self,
+        token_ids: Tensor | None,
+        position_ids: Tensor,
+        segment_ids: Tensor,
+        regimes: Tensor,
+        attention_mask: IntervalMask,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        token_ids: Tensor | None,
+        position_ids: Tensor,
+        segment_ids: Tensor,
+        regimes: Tensor,
+        attention_mask: IntervalMask,
+        inputs_embeds: Tensor | None = None,
+        *,
+        output_hidden_states: Literal[True],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
+
+    def forward(
+        self,
+        token_ids: Tensor | None,
+        position_ids: Tensor,
+        segment_ids: Tensor,
+        regimes: Tensor,
+        attention_mask: IntervalMask,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
+        """Hidden states of joint sequences.
+
+        Args:
+            token_ids: ``(B, S)`` int64 joint ids; may be ``None`` where ``inputs_embeds`` is given.
+            position_ids, segment_ids: ``(B, S)`` int64, see :class:`~gptface.models.sequence.JointSequence`.
+            regimes: ``(B,)`` int64.
+            attention_mask: intervals ``(B or 1, S, K, 2)``.
+            inputs_embeds: ``(B, S, C)`` in place of the token embeddings, for gradients with respect to soft tokens.
+            output_hidden_states: also return the residual stream before the first layer and after each layer.
+
+        Returns:
+            ``(B, S, C)`` after the final normalisation, or the pair of it and a tuple of ``num_hidden_layers + 1``
+            tensors. Rows of padding carry no meaning.
+        """
+        if inputs_embeds is None:
+            if token_ids is None:
+                raise InputError("token_ids or inputs_embeds must be given, got neither")
+            inputs_embeds = self.embed_tokens(token_ids)
+        if inputs_embeds.shape[:2] != position_ids.shape:
+            raise InputError(
+                f"inputs_embeds {tuple(inputs_embeds.shape)} and position_ids {tuple(position_ids.shape)} "
+                "must agree in their first two dimensions"
+            )
+        image_start = self.text_positions.num_embeddings
+        positions = position_ids + (segment_ids == IMAGE_SEGMENT) * image_start
+        states = (
+            inputs_embeds
+            + functional.embedding(positions, self._position_table())
+            + self.segment_embeddings(segment_ids)
+            + self.regime_embeddings(regimes).unsqueeze(1)
+        )
+        states = self.dropout(states)
+        collected = [states]
+        for layer in self.layers:
+            states = layer(states, attention_mask)
+            if output_hidden_states:
+                collected.append(states)
+        hidden = self.final_norm(states)
+        return (hidden, tuple(collected)) if output_hidden_states else hidden
+
+    def forward_sequence(self, sequence: JointSequence, inputs_embeds: Tensor | None = None) -> Tensor:
+        """:meth:`forward` on everything a :class:`~gptface.models.sequence.JointSequence` holds: ``(B, S, C)``."""
+        return self(
+            sequence.token_ids,
+            sequence.position_ids,
+            sequence.segment_ids,
+            sequence.regimes,
+            sequence.attention_mask,
+            inputs_embeds=inputs_embeds,
+        )
+
+    def layer_states(self, sequence: JointSequence) -> tuple[Tensor, ...]:
+        """The residual stream at every depth, ``num_hidden_layers + 1`` tensors ``(B, S, C)``: features for probes."""
+        _, states = self(
+            sequence.token_ids,
+            sequence.position_ids,
+            sequence.segment_ids,
+            sequence.regimes,
+            sequence.attention_mask,
+            output_hidden_states=True,
+        )
+        return states
+
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        """``hidden (..., C)`` to logits ``(..., text_vocab_size)``."""
+        return self.text_head(hidden, self.token_embeddings.weight[: self.config.text_vocab_size])
+
+    def image_logits(self, hidden: Tensor) -> Tensor:
+        """``hidden (..., C)`` to logits ``(..., codebook_size)``: codes only, never the image mask token."""
+        start = self.config.text_vocab_size
+        return self.image_head(hidden, self.token_embeddings.weight[start : start + self.config.codebook_size])
+
+    def match_logits(self, hidden: Tensor) -> Tensor:
+        """``hidden (B, S, C)`` to ``(B, 2)``; class 1 means that picture and caption match."""
+        return self.match_head(hidden)
+
+    def flops_per_sequence(self, lengths: Tensor | list[int] | int, training: bool = True) -> int:
+        """Floating-point operations of sequences of these ``lengths``, forward (and backward, as twice the forward)."""
+        return language_flops(self.config, lengths) * (3 if training else 1)
