@@ -1,0 +1,53 @@
+"""``gptface evaluate``: the numbers of a trained system on faces it has not seen."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure a trained system on held-out faces",
+        description="Reconstruction, masked modelling, matching and, where asked, a linear probe for a label of the "
+        "faces' metadata: on pre-trained features, on those of a randomly initialised model, and on raw pixels.",
+        epilog="example: gptface evaluate --system runs/real --faces 'faces/val-*.tar' --probe expression "
+        "--probe-train 'faces/train-*.tar' --output runs/real/evaluation.json",
+    )
+    parser.add_argument("--system", type=Path, required=True, help="what `gptface train pretrain` leaves")
+    parser.add_argument(
+        "--faces", nargs="+", metavar="PATH", help="shards, globs or directories; default: fresh procedural faces"
+    )
+    parser.add_argument("--count", type=int, default=512, help="how many held-out faces at most (default 512)")
+    parser.add_argument("--seed", type=int, default=0, help="of the masks, the pairs and the random model (default 0)")
+    parser.add_argument(
+        "--faces-seed", type=int, default=1_000_003, help="seed of the procedural faces (default 1000003)"
+    )
+    parser.add_argument("--probe", metavar="FIELD", help="metadata field to probe for, such as expression")
+    parser.add_argument("--probe-train", nargs="+", metavar="PATH", help="shards whose faces the probe is fitted on")
+    parser.add_argument("--probe-count", type=int, default=None, help="how many of them at most (default all)")
+    parser.add_argument("--probe-group", metavar="FIELD", help="metadata field of identities kept on one side of a split")
+    parser.add_argument("--output", type=Path, help="also write the numbers as JSON")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from gptface.reporting.evaluate import EvaluationRequest, evaluate, format_numbers
+
+    request = EvaluationRequest(
+        system=arguments.system,
+        faces=arguments.faces,
+        count=arguments.count,
+        seed=arguments.seed,
+        faces_seed=arguments.faces_seed,
+        probe=arguments.probe,
+        probe_train=arguments.probe_train,
+        probe_count=arguments.probe_count,
+        probe_group=arguments.probe_group,
+        output=arguments.output,
+    )
+    print(format_numbers(evaluate(request)))
+    return 0
