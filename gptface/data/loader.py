@@ -99,7 +99,7 @@ class ResumableLoader(Generic[Batch]):
 
     Attributes:
         skipped: Counter of samples left out, by reason, since the beginning (resumed runs included) on this rank.
-        notes: Counter of lesser faults of samples in use (their ``metadata["notes"]``), likewise.
+        notes: Counter of lesser faults of samples in use (their ``metadata["reading_notes"]``), likewise.
         stand_ins: samples read in place of whole batches that were skipped.
     """
 
@@ -344,5 +344,5 @@ class _Collate(Generic[Batch]):
 
     def __call__(self, fetched: _Fetched) -> _Delivery[Batch]:
         batch = self.collate(fetched.samples) if fetched.samples else None
-        notes = [note for sample in fetched.samples for note in sample.metadata.get("notes", ())]
+        notes = [note for sample in fetched.samples for note in sample.metadata.get("reading_notes", ())]
         return _Delivery(batch, fetched.skipped, notes, fetched.stand_ins)

@@ -193,10 +193,14 @@ def _write_shard(dataset: SampleDataset, plan: _ShardPlan) -> Iterator[int]:
 
 
 def _encode(sample: Sample, plan: _ShardPlan) -> dict[str, bytes]:
+    height, width = sample.image.shape[:2]
+    metadata = {**sample.metadata, "width": width, "height": height}
+    metadata.pop("key", None)  # the reader's word for where it found a sample
+    metadata.pop("reading_notes", None)
     parts = {
         plan.format: encode_image(sample.image, plan.format, quality=plan.quality),
         "txt": sample.caption.encode("utf-8", "replace"),
-        "json": json.dumps(sample.metadata, default=_plain, ensure_ascii=False).encode("utf-8", "replace"),
+        "json": json.dumps(metadata, default=_plain, ensure_ascii=False).encode("utf-8", "replace"),
     }
     if sample.region_map is not None:
         parts["regions.png"] = encode_image(sample.region_map)

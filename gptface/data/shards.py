@@ -30,9 +30,10 @@ SAMPLE_NOTES: dict[str, str] = {
     "missing_caption": "neither a caption file nor a caption in the metadata: the caption is empty",
     "non_utf8_caption": "the caption is not UTF-8: the bytes that are wrong became U+FFFD",
     "bad_json": "the metadata do not parse as a JSON object: they are empty",
+    "bad_landmarks": "no (N, 2) coordinates, or the metadata do not give the image's width and height: there are none",
     "bad_region_map": "the region map does not decode, does not fit the image, or has unknown labels: there is none",
 }
-"""What may be amiss with a sample that is used all the same, as listed in its ``metadata["notes"]``."""
+"""What may be amiss with a sample that is used all the same, as listed in its ``metadata["reading_notes"]``."""
 
 
 class FaceShards:
@@ -42,7 +43,10 @@ class FaceShards:
     one, KEY.regions.png (labels of facial regions). ``dataset[i]`` never raises for what lies in the files: an item is
     a ``Sample``, or a ``Skipped`` whose reason is one of ``gptface.data.images.IMAGE_PROBLEMS``, ``"missing_image"``,
     ``"missing_caption"`` or ``"unreadable_shard"``. Lesser faults (``SAMPLE_NOTES``) leave the sample in use and are
-    listed in ``metadata["notes"]``; the loader counts both.
+    listed in ``metadata["reading_notes"]``; the loader counts both.
+
+    ``metadata`` are the json's (img2dataset's fields, ``expression``, ``attributes``, ...) with ``key``; ``landmarks``,
+    an (N, 2) list of pixel coordinates, follow the image's resampling.
 
     A sample's identity is ``key_identity`` of its key, independent of the shard it lies in.
 
@@ -130,15 +134,18 @@ class FaceShards:
             return Skipped(key, "unreadable_shard", f"{name}: {error}")
         notes: list[str] = []
         metadata = _parse_metadata(texts[1], notes)
+        metadata.pop("reading_notes", None)
         caption = _parse_caption(texts[0], metadata, notes)
         if not caption:
             if self.captions == "required":
                 return Skipped(key, "missing_caption", f"{name}: {SAMPLE_NOTES['missing_caption']}")
             notes.append("missing_caption")
+        if self.size is not None and "landmarks" in metadata:
+            _fit_landmarks(metadata, self.size, notes)
         region_map = _parse_region_map(texts[2], self.size, image.shape[:2], notes)
         metadata["key"] = key
         if notes:
-            metadata["notes"] = notes
+            metadata["reading_notes"] = notes
         return Sample(image, caption, int(self.sample_ids[index]), metadata, region_map)
 
     def _locate(self, index: int) -> tuple[int, int]:
@@ -193,6 +200,20 @@ def _parse_caption(text: bytes | None, metadata: dict[str, Any], notes: list[str
 
 def _one_line(text: str) -> str:
     return re.sub(r"[\s\x00]+", " ", text).strip()
+
+
+def _fit_landmarks(metadata: dict[str, Any], size: int, notes: list[str]) -> None:
+    """Bring ``landmarks`` from the stored image's pixels to those of its centred square at ``size``."""
+    try:
+        points = np.array(metadata["landmarks"], dtype=np.float32)
+        left, top, right, _ = centre_square(int(metadata["width"]), int(metadata["height"]))
+        if points.ndim != 2 or points.shape[1] != 2 or right <= left:
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        del metadata["landmarks"]
+        notes.append("bad_landmarks")
+        return
+    metadata["landmarks"] = (points - np.array([left, top], dtype=np.float32)) * (size / (right - left))
 
 
 def _parse_region_map(
