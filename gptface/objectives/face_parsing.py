@@ -1,0 +1,56 @@
+"""Losses of the face parser: regions of every pixel, attributes and expression of the face."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["parsing_losses"]
+
+
+def parsing_losses(
+    region_logits: Tensor,
+    attribute_logits: Tensor,
+    expression_logits: Tensor,
+    regions: Tensor,
+    attributes: Tensor,
+    expressions: Tensor,
+    *,
+    region: float = 1.0,
+    attribute: float = 1.0,
+    expression: float = 1.0,
+    region_weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The weighted parts of the parser's loss, and their sum under ``"total"``; a weight of 0 costs nothing.
+
+    Args:
+        region_logits: ``(B, R, H, W)``; regions: ``(B, H, W)`` int64, negative where unknown.
+        attribute_logits: ``(B, A)``; attributes: ``(B, A)`` 0 or 1, negative where unknown.
+        expression_logits: ``(B, E)``; expressions: ``(B,)`` int64, negative where unknown.
+        region, attribute, expression: weights of the three losses.
+        region_weights: ``(R,)`` weight of each region, against the rarity of brows beside backgrounds.
+    """
+    parts: dict[str, Tensor] = {}
+    if region:
+        targets = torch.where(regions < 0, -100, regions.long())
+        losses = functional.cross_entropy(
+            region_logits.float(), targets, weight=region_weights, reduction="none", ignore_index=-100
+        )
+        weights = (targets >= 0).float()
+        if region_weights is not None:
+            weights = weights * region_weights.to(losses.dtype)[targets.clamp_min(0)]
+        parts["region"] = region * losses.sum() / weights.sum().clamp_min(1e-6)
+    if attribute and attribute_logits.shape[1]:
+        known = (attributes >= 0).float()
+        losses = functional.binary_cross_entropy_with_logits(
+            attribute_logits.float(), attributes.clamp_min(0).float(), reduction="none"
+        )
+        parts["attribute"] = attribute * (losses * known).sum() / known.sum().clamp_min(1.0)
+    if expression and expression_logits.shape[1]:
+        seen = expressions >= 0
+        targets = torch.where(seen, expressions.long(), -100)
+        losses = functional.cross_entropy(expression_logits.float(), targets, reduction="none", ignore_index=-100)
+        parts["expression"] = expression * losses.sum() / seen.float().sum().clamp_min(1.0)
+    parts["total"] = torch.stack(list(parts.values())).sum() if parts else region_logits.sum() * 0.0
+    return parts

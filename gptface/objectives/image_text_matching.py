@@ -1,0 +1,145 @@
+"""Image–text matching: does this caption belong to this picture?
+
+The negatives come from the batch: a picture is paired with another sample's caption, drawn at random or by similarity.
+Draws are keyed by (seed, step, identity of the two samples), so they depend neither on the order of the batch nor on
+the device, and nothing here asks the host.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gptface.errors import InputError
+from gptface.ops.philox import philox4x32
+
+__all__ = ["Negatives", "hard_negatives", "match_loss", "random_negatives", "roll_negatives", "same_captions"]
+
+_WORD = 0xFFFFFFFF
+
+
+class Negatives(NamedTuple):
+    """Whose caption each sample gets instead of its own.
+
+    Attributes:
+        indices: ``(B,)`` int64, rows of the batch; the sample's own row where it has no negative.
+        valid: ``(B,)`` bool, whether the sample has a negative at all.
+    """
+
+    indices: Tensor
+    valid: Tensor
+
+
+def match_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Two-way cross-entropy and accuracy.
+
+    Args:
+        logits: ``(B, 2)``; class 1 means "match".
+        labels: ``(B,)`` int64 or bool.
+        weights: ``(B,)`` non-negative; 0 leaves a pair out.
+
+    Returns:
+        ``(loss, accuracy)``, float32 scalars, both 0 where all weights are.
+    """
+    if logits.ndim != 2 or logits.shape[1] != 2 or labels.shape != logits.shape[:1]:
+        raise InputError(
+            f"logits must have shape (B, 2) and labels (B,), got {tuple(logits.shape)} and {tuple(labels.shape)}"
+        )
+    scores = logits.float()
+    targets = labels.long()
+    losses = functional.cross_entropy(scores, targets, reduction="none")
+    correct = (scores.detach().argmax(-1) == targets).to(scores.dtype)
+    if weights is None:
+        return losses.mean(), correct.mean()
+    share = weights.to(scores.dtype)
+    total = share.sum()
+    normaliser = torch.where(total > 0, total, 1.0)
+    return (losses * share).sum() / normaliser, (correct * share).sum() / normaliser
+
+
+def same_captions(text_ids: Tensor, text_lengths: Tensor) -> Tensor:
+    """Which samples say exactly the same: ``(B, B)`` bool, true on the diagonal.
+
+    Args:
+        text_ids: ``(B, T)`` int64, padded; what stands behind a caption's end is ignored.
+        text_lengths: ``(B,)`` int64.
+    """
+    inside = torch.arange(text_ids.shape[1], device=text_ids.device) < text_lengths.unsqueeze(1)
+    ids = torch.where(inside, text_ids, -1)
+    return (ids.unsqueeze(0) == ids.unsqueeze(1)).all(-1)
+
+
+def roll_negatives(batch: int, shift: int = 1, *, device: torch.device | str = "cpu") -> Negatives:
+    """The cheapest negatives: sample ``i`` gets the caption of ``i + shift``, modulo the batch."""
+    rows = torch.arange(batch, device=device)
+    return Negatives(
+        (rows + shift) % max(batch, 1), torch.full_like(rows, shift % max(batch, 1) != 0, dtype=torch.bool)
+    )
+
+
+def random_negatives(sample_ids: Tensor, *, seed: int, step: int | Tensor, excluded: Tensor | None = None) -> Negatives:
+    """For each sample another one of the batch, uniformly.
+
+    Args:
+        sample_ids: ``(B,)`` int64 identities. Samples with the same identity are never each other's negatives.
+        seed, step: key of the draw.
+        excluded: ``(B, B)`` bool, further pairs that must not be drawn, such as :func:`same_captions`.
+    """
+    return _draw(torch.zeros((), device=sample_ids.device), sample_ids, seed, step, excluded)
+
+
+def hard_negatives(
+    similarity: Tensor,
+    sample_ids: Tensor,
+    *,
+    seed: int,
+    step: int | Tensor,
+    temperature: float = 0.1,
+    excluded: Tensor | None = None,
+) -> Negatives:
+    """For each sample another one of the batch, with probability ``softmax(similarity / temperature)``.
+
+    Args:
+        similarity: ``(B, B)``; row ``i`` scores how well the captions of the others would pass for that of ``i``.
+            No gradient flows into it.
+        sample_ids, seed, step, excluded: see :func:`random_negatives`.
+        temperature: smaller is harder; 0 takes the most similar one, without a draw.
+    """
+    count = sample_ids.shape[0]
+    if similarity.shape != (count, count):
+        raise InputError(f"similarity must have shape ({count}, {count}), got {tuple(similarity.shape)}")
+    if temperature < 0:
+        raise InputError(f"temperature must not be negative, got {temperature}")
+    scores = similarity.detach().float()
+    if temperature == 0:
+        return _pick(scores, _forbidden(sample_ids, excluded))
+    return _draw(scores / temperature, sample_ids, seed, step, excluded)
+
+
+def _forbidden(sample_ids: Tensor, excluded: Tensor | None) -> Tensor:
+    forbidden = sample_ids.unsqueeze(0) == sample_ids.unsqueeze(1)
+    return forbidden if excluded is None else forbidden | excluded
+
+
+def _pick(scores: Tensor, forbidden: Tensor) -> Negatives:
+    valid = ~forbidden.all(-1)
+    best = torch.where(forbidden, -torch.inf, scores.nan_to_num(nan=-1e30)).argmax(-1)
+    own = torch.arange(best.shape[0], device=best.device)
+    return Negatives(torch.where(valid, best, own), valid)
+
+
+def _draw(log_weights: Tensor, sample_ids: Tensor, seed: int, step: int | Tensor, excluded: Tensor | None) -> Negatives:
+    """One draw a row from ``softmax(log_weights)`` by the Gumbel maximum: no sorting, no multinomial, no host."""
+    ids = sample_ids.long()
+    low, high = ids & _WORD, (ids >> 32) & _WORD
+    steps = torch.as_tensor(step, dtype=torch.int64, device=ids.device) & _WORD
+    word, _, _, _ = philox4x32(
+        (low.unsqueeze(1), high.unsqueeze(1), low.unsqueeze(0), high.unsqueeze(0)),
+        (torch.full_like(steps, seed & _WORD), steps),
+    )
+    uniform = ((word >> 8).float() + 0.5) * 2.0**-24  # inside (0, 1), so that both logarithms are finite
+    gumbel = -torch.log(-torch.log(uniform))
+    return _pick(log_weights + gumbel, _forbidden(ids, excluded))

@@ -1,0 +1,81 @@
+"""Cross-entropy at chosen positions only: masked text and image modelling, and next-token prediction with it.
+
+Only the chosen rows are projected onto the vocabulary, so a batch whose loss falls on a tenth of its tokens pays for a
+tenth of the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gptface.errors import InputError
+
+__all__ = ["gathered_cross_entropy", "gathered_token_losses"]
+
+
+def gathered_token_losses(
+    hidden: Tensor,
+    positions: Tensor,
+    labels: Tensor,
+    project: Callable[[Tensor], Tensor],
+    *,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """The loss of every chosen row, and whether its best guess was right.
+
+    Args:
+        hidden: ``(B, S, C)``.
+        positions: ``(M,)`` int64, packed ``b * S + s``; −1 names no row.
+        labels: ``(M,)`` int64; ignored where the position is −1.
+        project: hidden rows ``(M, C)`` to logits ``(M, V)``, such as ``model.image_logits``.
+        label_smoothing: share of the target spread evenly over all V.
+
+    Returns:
+        ``losses (M,)`` float32 and ``correct (M,)`` bool; 0 and ``False`` where the position is −1.
+    """
+    if hidden.ndim != 3:
+        raise InputError(f"hidden must have shape (B, S, C), got {tuple(hidden.shape)}")
+    if positions.ndim != 1 or positions.shape != labels.shape:
+        raise InputError(
+            f"positions and labels must be vectors of the same length, "
+            f"got {tuple(positions.shape)} and {tuple(labels.shape)}"
+        )
+    chosen = positions >= 0
+    rows = hidden.flatten(0, 1).index_select(0, positions.clamp_min(0))
+    logits = project(rows).float()
+    targets = torch.where(chosen, labels, 0)
+    losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    correct = (logits.detach().argmax(-1) == targets) & chosen
+    # where, not a product: an infinite loss in a row nobody asked for must not become NaN.
+    return torch.where(chosen, losses, 0.0), correct
+
+
+def gathered_cross_entropy(
+    hidden: Tensor,
+    positions: Tensor,
+    labels: Tensor,
+    project: Callable[[Tensor], Tensor],
+    *,
+    weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy and accuracy over the chosen rows; rows of −1 add nothing to loss, accuracy or gradient.
+
+    Args:
+        hidden, positions, labels, project, label_smoothing: see :func:`gathered_token_losses`.
+        weights: ``(M,)`` non-negative weight a row; the means are weighted by it.
+
+    Returns:
+        ``(loss, accuracy)``, float32 scalars on the device of ``hidden``; both 0 where no row is chosen.
+    """
+    losses, correct = gathered_token_losses(hidden, positions, labels, project, label_smoothing=label_smoothing)
+    share = (positions >= 0).to(losses.dtype)
+    if weights is not None:
+        share = share * weights.to(losses.dtype)
+    total = share.sum()
+    normaliser = torch.where(total > 0, total, 1.0)
+    return (losses * share).sum() / normaliser, (correct * share).sum() / normaliser
