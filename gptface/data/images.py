@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageOps, features
 
 from gptface.errors import InputError
 from gptface.files import atomic_write
@@ -34,7 +34,26 @@ DEFAULT_MAXIMUM_PIXELS = 40_000_000
 REDUCED_DECODING_FACTOR = 16
 # Formats with a pure image decoder. Pillow also opens formats that run other programs (EPS starts Ghostscript), which
 # files from the web must never reach.
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "MPO")
+# (Multi-picture MPO files are opened as JPEG.)
+OPTIONAL_FORMATS = [name for name in ("WEBP", "AVIF") if features.check(name.lower())]
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", *OPTIONAL_FORMATS)
+IMAGE_SUFFIXES",
+    "UnusableImage",
+    "centre_square",
+    "encode_image",
+    "load_image",
+    "save_image",
+]
+
+DEFAULT_MAXIMUM_PIXELS = 40_000_000
+# A baseline JPEG decoded at 1/8 size needs 1/64 of the memory but still the time to read every coefficient.
+REDUCED_DECODING_FACTOR = 16
+# Formats with a pure image decoder. Pillow also opens formats that run other programs (EPS starts Ghostscript), which
+# files from the web must never reach.
+# (Multi-picture MPO files are opened as JPEG.)
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM") + tuple(
+    name for name, feature in (("WEBP", "webp"), ("AVIF", "avif")) if features.check(feature)
+)
 IMAGE_SUFFIXES: tuple[str, ...] = (
     *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp"),
     *(".tif", ".tiff", ".ppm", ".pgm"),
@@ -120,7 +139,7 @@ def load_image(
     except Image.UnidentifiedImageError:
         raise UnusableImage("not_an_image", f"{name}: not an image of a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # given hostile bytes, decoders raise struct.error, zlib.error, IndexError, ...
-        truncated = "truncated" in str(error) or isinstance(error, EOFError | struct.error)
+        truncated = "truncated" in str(error).lower() or isinstance(error, EOFError) or _announces_more(data)
         reason = "truncated_image" if truncated else "corrupt_image"
         raise UnusableImage(reason, f"{name}: {IMAGE_PROBLEMS[reason]} ({type(error).__name__}: {error})") from None
 
@@ -139,6 +158,11 @@ def _read_bytes(source: str | os.PathLike[str] | bytes | IO[bytes], name: str | 
     if not data:
         raise UnusableImage("empty_file", f"{name}: {IMAGE_PROBLEMS['empty_file']}")
     return data, name
+
+
+def _announces_more(data: bytes) -> bool:
+    """Whether a WebP file is shorter than it says (its decoder only says that it cannot)."""
+    return data[:4] == b"RIFF" and len(data) >= 8 and struct.unpack("<I", data[4:8])[0] + 8 > len(data)
 
 
 def _prepare_decoding(image: Image.Image, size: int | None, maximum_pixels: int, minimum_side: int, name: str) -> None:
