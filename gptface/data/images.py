@@ -33,27 +33,9 @@ DEFAULT_MAXIMUM_PIXELS = 40_000_000
 # A baseline JPEG decoded at 1/8 size needs 1/64 of the memory but still the time to read every coefficient.
 REDUCED_DECODING_FACTOR = 16
 # Formats with a pure image decoder. Pillow also opens formats that run other programs (EPS starts Ghostscript), which
-# files from the web must never reach.
-# (Multi-picture MPO files are opened as JPEG.)
+# files from the web must never reach. Multi-picture files (MPO) are opened as JPEG.
 OPTIONAL_FORMATS = [name for name in ("WEBP", "AVIF") if features.check(name.lower())]
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", *OPTIONAL_FORMATS)
-IMAGE_SUFFIXES",
-    "UnusableImage",
-    "centre_square",
-    "encode_image",
-    "load_image",
-    "save_image",
-]
-
-DEFAULT_MAXIMUM_PIXELS = 40_000_000
-# A baseline JPEG decoded at 1/8 size needs 1/64 of the memory but still the time to read every coefficient.
-REDUCED_DECODING_FACTOR = 16
-# Formats with a pure image decoder. Pillow also opens formats that run other programs (EPS starts Ghostscript), which
-# files from the web must never reach.
-# (Multi-picture MPO files are opened as JPEG.)
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM") + tuple(
-    name for name, feature in (("WEBP", "webp"), ("AVIF", "avif")) if features.check(feature)
-)
 IMAGE_SUFFIXES: tuple[str, ...] = (
     *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp"),
     *(".tif", ".tiff", ".ppm", ".pgm"),
