@@ -60,15 +60,13 @@ def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
     Args:
         probabilities: ``(…, V)``, non-negative, need not sum to exactly 1.
-        uniform: ``(…)`` in [0, 1).
+        uniform: ``(…, n)`` in [0, 1): n independent draws of each distribution.
 
     Returns:
-        ``(…)`` int64; never a category of probability 0.
+        ``(…, n)`` int64; never a category of probability 0.
     """
     cumulative = probabilities.cumsum(-1)
     total = cumulative[..., -1:]
     # u · total may round up to total, and then no category would lie above it.
-    threshold = torch.minimum(
-        uniform.to(cumulative.dtype).unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total))
-    )
-    return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+    below = torch.nextafter(total, torch.zeros_like(total))
+    return torch.searchsorted(cumulative, torch.minimum(uniform.to(total.dtype) * total, below), right=True)

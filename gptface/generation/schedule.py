@@ -29,7 +29,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """``cos(π/2 · progress)``: few tokens while the picture is open, many once it is settled (MaskGIT, arXiv 2202.04200)."""
+    """``cos(π/2 · progress)``: few tokens while the picture is open, many once it is settled (MaskGIT, 2202.04200)."""
 
     def __call__(self, progress: float) -> float:
         return math.cos(0.5 * math.pi * progress) if progress < 1 else 0.0

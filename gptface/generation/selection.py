@@ -112,5 +112,6 @@ def keep_best(scores: Tensor, unknown: Tensor, count: Tensor) -> Tensor:
         ``(B, L)`` bool, a subset of ``unknown``.
     """
     order = scores.masked_fill(~unknown, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    ranks = torch.empty_like(order).scatter_(1, order, places)
     return unknown & (ranks < count.unsqueeze(1))
