@@ -63,7 +63,7 @@ class BuildNative(build_ext):
             headers = Path(torch.__file__).parent / "include"
             libraries = Path(torch.__file__).parent / "lib"
         except ImportError:
-            self.skip(part, "torch is not visible to the build; use `pip install --no-build-isolation .` beside torch")
+            self.skip(ext, "torch is not visible to the build; use `pip install --no-build-isolation .` beside torch")
             return
         output = Path(self.get_ext_fullpath(ext.name))
         objects = Path(self.build_temp) / part
@@ -73,13 +73,16 @@ class BuildNative(build_ext):
             build = self.build_cpu if part == "cpu" else self.build_cuda
             build(output, objects, headers, libraries)
         except (OSError, subprocess.CalledProcessError) as error:
-            self.skip(part, f"the {part.upper()} library did not build: {error}")
+            self.skip(ext, f"the {part.upper()} library did not build: {error}")
 
     def get_ext_filename(self, fullname: str) -> str:
         # Loaded by torch.ops.load_library, not imported: no Python ABI in the name because there is none in the file.
         return os.path.join(*fullname.split(".")) + ".so"
 
-    def skip(self, part: str, reason: str) -> None:
+    def skip(self, ext: Extension, reason: str) -> None:
+        part = ext.name.rsplit("_", 1)[-1]
+        ext.optional = True  # nothing to copy into the source tree of an editable installation
+        Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
         if os.environ.get("GPTFACE_BUILD") == "required":
             raise SystemExit(f"gptface: {reason}")
         print(f"gptface: installing without the native {part.upper()} library: {reason}", file=sys.stderr)
@@ -102,7 +105,7 @@ class BuildNative(build_ext):
         compiler = os.environ.get("CXX", "c++")
         common = [
             "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra", "-pthread",
-            TARGET_VERSION, f"-I{CSRC / 'include'}", f"-I{CSRC}", f"-isystem{headers}",
+            TARGET_VERSION, f"-I{CSRC / 'include'}", f"-I{CSRC}", "-isystem", str(headers),
         ]
         jobs, compiled = [], []
         for source in [CSRC / "register.cpp", *sorted((CSRC / "cpu").glob("*.cpp"))]:
@@ -120,7 +123,7 @@ class BuildNative(build_ext):
         nvcc = shutil.which("nvcc")
         common = [
             "-std=c++20", "-O3", TARGET_VERSION, "-DUSE_CUDA", "-DGPTFACE_CUDA",
-            f"-I{CSRC / 'include'}", f"-I{CSRC}", f"-isystem{headers}",
+            f"-I{CSRC / 'include'}", f"-I{CSRC}", "-isystem", str(headers),
         ]
         jobs, compiled = [], []
         for source in [CSRC / "register.cpp", *sorted((CSRC / "cuda").glob("*.cu"))]:
@@ -134,7 +137,8 @@ class BuildNative(build_ext):
                 ])
         self.compile(jobs)
         self.link([
-            str(nvcc), "-shared", "-cudart", "static", *compiled, "-o", str(output), "-Xlinker", "--no-as-needed",
+            # The targets again: without them nvcc adds an empty part for its own default architecture.
+            str(nvcc), "-shared", "-cudart", "static", *CUDA_TARGETS, *compiled, "-o", str(output), "-Xlinker", "--no-as-needed",
             *self.torch_libraries(libraries),
         ])
 

@@ -33,8 +33,7 @@ def corrupt_reference(
     modality = torch.zeros_like(original)
     for begin in ranges[3::3]:
         modality += original >= begin
-    first, second = sample_key(seed)
-    key = (torch.full_like(sample_ids[:1], first), torch.full_like(sample_ids[:1], second))
+    key = sample_key(seed)
     positions = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
     sample = sample_ids.unsqueeze(1)
     moment = torch.full_like(sample, step) if device_step is None else device_step.long().expand_as(sample)

@@ -250,7 +250,7 @@ def sample_reference(
             length = max_length if layout is None else min(max(int(layout[b]), 0), max_length)
             inside, outside = (TEXT, 0) if program.image is None else (IMAGE, KEPT_CELL)
             codes = [inside] * length + [outside] * (max_length - length)
-        rows.append(sample_one(program, codes, words[b], regions[b], seed, step, sample_id))
+        rows.append(sample_one(program, codes, words[b], regions[b], int(seed), int(step), int(sample_id)))
     span_ids = torch.tensor(rows, dtype=torch.int32).reshape(batch, max_length)
     mask = span_ids >= 0
     cu_masked = torch.zeros(batch + 1, dtype=torch.int64)
