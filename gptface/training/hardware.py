@@ -5,9 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptface.errors import InputError
 
-__all__ = ["FlopCount", "counted_flops", "has_fast_bf16", "mixed_precision", "peak_flops", "peak_memory_gib"]
+__all__ = ["forward_flops", "has_fast_bf16", "mixed_precision", "peak_flops", "peak_memory_gib"]
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -52,7 +50,8 @@ def peak_flops(device: torch.device, precision: str) -> float:
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     side = 8192 if device.type == "cuda" else 1024
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    generator = torch.Generator(device).manual_seed(0)  # the global one belongs to the run
+    left, right = (torch.randn(side, side, device=device, generator=generator).to(dtype) for _ in range(2))
 
     def run() -> None:
         torch.mm(left, right)
@@ -76,18 +75,9 @@ def peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-@dataclass
-class FlopCount:
-    """Filled when :func:`counted_flops` ends."""
-
-    total: float = 0.0
-
-
-@contextmanager
-def counted_flops() -> Iterator[FlopCount]:
-    """Count the floating-point operations of matrix products, convolutions and attention, backward passes included."""
-    count = FlopCount()
+def forward_flops(call: Callable[[], object]) -> float:
+    """Floating-point operations of the matrix products and convolutions of one call, which is made, without gradients."""
     counter = FlopCounterMode(display=False)
-    with counter:
-        yield count
-    count.total = float(counter.get_total_flops())
+    with counter, torch.no_grad():
+        call()
+    return float(counter.get_total_flops())

@@ -1,0 +1,75 @@
+"""The data section of a configuration as data sets of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gptface.data.faces import ProceduralFaces
+from gptface.data.sample import Sample
+from gptface.data.shard_index import find_sources
+from gptface.data.shard_writer import SampleDataset
+from gptface.data.shards import FaceShards
+from gptface.data.skipped import Skipped
+from gptface.errors import InputError
+from gptface.training.configuration import DataSection
+from gptface.training.configuration_files import expand_paths
+
+__all__ = ["has_validation", "open_faces", "source_identity"]
+
+VALIDATION_START = 1 << 30  # first index of held-out procedural faces: no training set reaches it
+
+
+class _First:
+    """The first ``count`` samples of a data set."""
+
+    def __init__(self, dataset: SampleDataset, count: int) -> None:
+        self._dataset = dataset
+        self._count = min(count, len(dataset))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Sample | Skipped:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._dataset[index]
+
+    def __iter__(self) -> Iterator[Sample | Skipped]:
+        return (self[index] for index in range(len(self)))
+
+
+def has_validation(data: DataSection) -> bool:
+    """Whether anything is held out."""
+    return data.validation_count > 0 and (data.source == "procedural" or bool(data.validation))
+
+
+def open_faces(data: DataSection, split: str) -> SampleDataset:
+    """The samples of ``split``: ``"train"`` or ``"validation"``.
+
+    Raises:
+        InputError: no such files, nothing in them, or nothing held out.
+    """
+    if split == "validation" and not has_validation(data):
+        raise InputError("data.validation: nothing is held out in this configuration")
+    if data.source == "procedural":
+        start, count = (0, data.count) if split == "train" else (VALIDATION_START, data.validation_count)
+        return ProceduralFaces(data.seed, data.image_size, start=start, count=count, correlation=data.correlation)
+    paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
+    dataset = FaceShards(paths, data.image_size)
+    return dataset if split == "train" else _First(dataset, data.validation_count)
+
+
+def source_identity(data: DataSection, split: str) -> dict[str, Any]:
+    """What determines the samples of ``split``: numbers for procedural faces; names, sizes and times for files."""
+    if data.source == "procedural":
+        count = data.count if split == "train" else data.validation_count
+        return {"source": "procedural", "seed": data.seed, "count": count, "correlation": data.correlation}
+    paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
+    files = []
+    for source in find_sources(paths):
+        status = Path(source.name).stat()
+        files.append([source.name, len(source), status.st_size, status.st_mtime_ns])
+    limit = None if split == "train" else data.validation_count
+    return {"source": "shards", "files": files, "count": limit}

@@ -1,0 +1,374 @@
+"""The training loop of every stage: Accelerate underneath, exact resumption, and no host synchronisation between log lines."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast, gather_object
+from torch import Tensor, nn
+
+from gptface.errors import InputError
+from gptface.training.averaging import MovingAverage
+from gptface.training.checkpoint import (
+    Checkpoint,
+    check_same_run,
+    checkpoint_folders,
+    load_checkpoint,
+    random_state,
+    save_checkpoint,
+    set_random_state,
+    sweep,
+)
+from gptface.training.configuration import LoopSection
+from gptface.training.hardware import mixed_precision, peak_flops, peak_memory_gib
+from gptface.training.metrics import Display, MetricsFile, TensorBoard, format_duration, log_line
+from gptface.training.schedule import Budget, learning_rate
+from gptface.training.stage import Moment, Stage
+
+__all__ = ["Loop", "Outcome", "build_accelerator"]
+
+AGREE_EVERY = 10  # steps between two looks at rank 0's clock, where several processes share a time budget
+
+
+def build_accelerator(section: LoopSection) -> Accelerator:
+    """An Accelerator for one processor, one GPU or, under ``torchrun``/``accelerate launch``, many of either.
+
+    Raises:
+        InputError: launched under a strategy other than plain data parallelism.
+    """
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=mixed_precision(section.precision, device),
+        # The quantizer keeps its own buffers equal on all processes.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    plain = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+    if accelerator.distributed_type not in plain:
+        raise InputError(
+            f"launcher: {accelerator.distributed_type.value} is not supported; use plain data parallelism "
+            "(torchrun, or accelerate launch --multi_gpu or --cpu)"
+        )
+    return accelerator
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        steps, seconds: in all, former processes included.
+        reason: ``steps`` or ``minutes``, whichever budget ended it.
+        validation: the figures of the last validation.
+        average: the moving average, to be applied when weights are saved.
+    """
+
+    steps: int
+    seconds: float
+    reason: str
+    validation: dict[str, float]
+    average: MovingAverage
+
+
+class Loop:
+    """Trains ``stage`` in ``output``, going on from its newest checkpoint.
+
+    Args:
+        stage: built on ``accelerator.device``.
+        accelerator: of :func:`build_accelerator`.
+        output: ``metrics.jsonl``, ``validation.jsonl``, ``tensorboard/`` and ``checkpoints/`` are written there by rank 0.
+        run: what identifies the run; a checkpoint of another one is refused.
+        verbose: show progress on stderr (rank 0).
+    """
+
+    def __init__(
+        self, stage: Stage, accelerator: Accelerator, output: Path, run: Mapping[str, Any], verbose: bool = True
+    ) -> None:
+        self.stage = stage
+        self.section = stage.section
+        self.accelerator = accelerator
+        self.output = output
+        self.folder = output / "checkpoints"
+        self.run_identity = dict(run)
+        self.main = accelerator.is_main_process
+        self.verbose = verbose and self.main
+        if self.section.compile:
+            for module in stage.compilable():
+                module.compile()
+        self.modules = [phase.module.to(accelerator.device) for phase in stage.phases]
+        self.average = MovingAverage(self.modules[0], self.section.ema_decay)
+        self.wrapped: list[nn.Module] = [accelerator.prepare_model(module) for module in self.modules]
+        self.optimizers = [_optimizer(module, self.section) for module in self.modules]
+        self.step = 0
+        self.budget = Budget(self.section)
+        self.pending: list[dict[str, Tensor]] = []
+        self.interrupted: int | None = None
+
+    # The run ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Train until the budget is spent.
+
+        Raises:
+            InputError: the newest checkpoint is damaged or another run's; the loss is no longer finite.
+            OSError: a file cannot be written; the checkpoints written before remain.
+            KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
+        """
+        resumed = self._resume()
+        resume_step = self.step if resumed else None
+        if self.main:
+            self.metrics = MetricsFile(self.output / "metrics.jsonl", resume_step)
+            self.validations = MetricsFile(self.output / "validation.jsonl", resume_step)
+            self.tensorboard = TensorBoard(self.output / "tensorboard", resume_step)
+        precision = self.accelerator.mixed_precision
+        measured = self.section.peak_tflops is None
+        self.peak = peak_flops(self.accelerator.device, precision) if measured else self.section.peak_tflops * 1e12  # type: ignore[operator]
+        self.peak_name = f"{self.peak / 1e12:.3g} TFLOP/s {'measured' if measured else 'configured'}"
+        self.budget = Budget(self.section, self.budget.seconds if resumed else 0.0)
+        with Display(self.stage.name, self.verbose) as self.display, self._signals():
+            self.display.line(self._opening(precision, resumed))
+            try:
+                return self._train()
+            finally:
+                if self.main:
+                    self.tensorboard.close()
+
+    def _opening(self, precision: str, resumed: bool) -> str:
+        parameters = sum(value.numel() for value in self.modules[0].parameters())
+        kind = "bf16" if precision == "bf16" else "float32"
+        start = f"resumes at step {self.step}" if resumed else "starts"
+        processes = self.accelerator.num_processes
+        where = f"{self.accelerator.device.type}" + (f", {processes} processes" if processes > 1 else "")
+        return f"{self.stage.name} {start}: {parameters / 1e6:.2f} M parameters, {kind} on {where}"
+
+    def _train(self) -> Outcome:
+        share = self._share(force=True)
+        self.marked_step, self.marked_time, shown = self.step, time.perf_counter(), 0.0
+        while share < 1:
+            self._one_step(share)
+            share = self._share()
+            now = time.perf_counter()
+            if now - shown > 0.5:
+                shown = now
+                self.display.advance(share, f"step {self.step}, {format_duration(self.budget.remaining_seconds(share))} left")
+            if self.step % self.section.log_every == 0:
+                self._log(share)
+            last = share >= 1
+            validate_every = self.section.validate_every
+            if not last and validate_every and self.step % validate_every == 0:
+                self._validate()
+            if not last and (self.step % self.section.checkpoint_every == 0 or self.interrupted is not None):
+                self._save()
+            if self.interrupted is not None and not last:
+                self.display.line(f"{self.stage.name} stopped at step {self.step}; the same command goes on from there")
+                raise KeyboardInterrupt
+        if self.pending:
+            self._log(share)
+        self._save()
+        validation = self._validate()
+        by_steps = self.section.steps is not None and self.step >= self.section.steps
+        return Outcome(self.step, self.budget.seconds, "steps" if by_steps else "minutes", validation, self.average)
+
+    def _share(self, force: bool = False) -> float:
+        """The budget's spent share; several processes take rank 0's clock, looked at every few steps."""
+        if not self.budget.timed or self.accelerator.num_processes == 1:
+            return self.budget.spent(self.step)
+        if force or self.step % AGREE_EVERY == 0:
+            share = torch.tensor(self.budget.spent(self.step), dtype=torch.float64, device=self.accelerator.device)
+            self._agreed = float(broadcast(share))
+        return self._agreed
+
+    def _one_step(self, share: float) -> None:
+        accumulation = self.section.accumulation
+        rate = learning_rate(self.section, self.step, share)
+        active = [index for index, phase in enumerate(self.stage.phases) if share >= phase.start]
+        scalars: dict[str, Tensor] = {}
+        for micro in range(accumulation):
+            batch = next(self.stage.batches)
+            moment = Moment(self.step, self.step * accumulation + micro, share)
+            for index in active:
+                module = self.wrapped[index]
+                final = micro + 1 == accumulation
+                with nullcontext() if final else self.accelerator.no_sync(module):
+                    loss, parts = module(batch, moment)
+                    self.accelerator.backward(loss / accumulation if accumulation > 1 else loss)
+                if index == 0:
+                    parts = {"loss": loss, **parts}
+                for name, value in parts.items():
+                    value = value.detach()
+                    scalars[name] = scalars[name] + value if micro else value
+        if accumulation > 1:
+            scalars = {name: value / accumulation for name, value in scalars.items()}
+        for index in active:
+            optimizer = self.optimizers[index]
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            limit = self.section.gradient_clip or math.inf
+            norm = torch.nn.utils.clip_grad_norm_(self.modules[index].parameters(), limit)
+            if index == 0:
+                scalars["gradient_norm"] = norm
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.average.update()
+        self.step += 1
+        self.rate = rate
+        self.pending.append(scalars)
+
+    # Logging ---------------------------------------------------------------------------------------------------------
+
+    def _log(self, share: float) -> None:
+        names = list(dict.fromkeys(name for scalars in self.pending for name in scalars))
+        columns = [torch.stack([scalars[name].float() for scalars in self.pending if name in scalars]) for name in names]
+        means = torch.stack([column.mean() for column in columns])
+        means = self.accelerator.reduce(means, reduction="mean")
+        values = dict(zip(names, means.tolist(), strict=True))  # the one synchronisation
+        self.pending = []
+        now = time.perf_counter()
+        steps, elapsed = self.step - self.marked_step, max(now - self.marked_time, 1e-9)
+        self.marked_step, self.marked_time = self.step, now
+        samples = self.section.batch_size * self.section.accumulation * steps
+        rate = samples / elapsed
+        record = {
+            "step": self.step,
+            "seconds": round(self.budget.seconds, 3),
+            "images_per_second": round(rate * self.accelerator.num_processes, 2),
+            "mfu": round(rate * self.stage.flops_per_sample / self.peak, 5),
+            "memory_gib": round(peak_memory_gib(self.accelerator.device), 4),
+            "loss": values.pop("loss"),
+            "learning_rate": self.rate,
+            **values,
+        }
+        self._check_finite(record["loss"])
+        if self.main:
+            self.metrics.write(record)
+            if self.section.tensorboard:
+                self.tensorboard.write(self.stage.name, record, self.step)
+            self.display.line(log_line(self.stage.name, record, share, self.budget.remaining_seconds(share), self.peak_name))
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            kept = checkpoint_folders(self.folder)
+            advice = f"; the last good checkpoint is {kept[-1]}" if kept else ""
+            raise InputError(
+                f"{self.stage.name}.learning_rate: the loss is {loss} at step {self.step}, so {self.section.learning_rate:g} "
+                f"is too large for this model and data{advice}"
+            )
+
+    def _validate(self) -> dict[str, float]:
+        for module in self.modules:
+            module.eval()
+        # Validation must not move the generators: with or without it, training goes the same way.
+        state = random_state()
+        with self.average.applied(), torch.no_grad(), self.accelerator.autocast():
+            figures = self.stage.validate()
+        set_random_state(state)
+        for module in self.modules:
+            module.train()
+        if figures and self.main:
+            self.validations.write({"step": self.step, **figures})
+            if self.section.tensorboard:
+                self.tensorboard.write(f"{self.stage.name}-validation", figures, self.step)
+            text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            self.display.line(f"{self.stage.name} validation at step {self.step}: {text}")
+        self.marked_step, self.marked_time = self.step, time.perf_counter()
+        return figures
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        begun = time.perf_counter()
+        own = {"random": random_state(), "batches": self.stage.batches.state_dict()}
+        processes = gather_object([own])
+        self._check_finite(float(self.pending[-1]["loss"]) if self.pending else 0.0)
+        failure: OSError | None = None
+        if self.main:
+            shared = {
+                "modules": [module.state_dict() for module in self.modules],
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "average": self.average.state_dict(),
+                "seconds": self.budget.seconds,
+                "pending": [{name: value.cpu() for name, value in scalars.items()} for scalars in self.pending],
+            }
+            try:
+                save_checkpoint(
+                    self.folder,
+                    Checkpoint(self.step, self.run_identity, shared, processes),
+                    self.section.checkpoint_keep,
+                )
+            except OSError as error:
+                failure = error
+        # A rank that waits for one that died would wait for ever, so failure is shared.
+        failed = torch.tensor(float(failure is not None), device=self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            failed = broadcast(failed)
+        if failure is not None:
+            raise failure
+        if self.accelerator.num_processes > 1 and bool(failed):
+            raise OSError(0, "the first process could not write a checkpoint", os.fspath(self.folder))
+        self.marked_time += time.perf_counter() - begun
+
+    def _resume(self) -> bool:
+        if self.main:
+            sweep(self.folder)
+        self.accelerator.wait_for_everyone()
+        found = checkpoint_folders(self.folder)
+        if not found:
+            return False
+        checkpoint = load_checkpoint(found[-1])
+        check_same_run(self.run_identity, checkpoint.run, found[-1])
+        shared, own = checkpoint.shared, checkpoint.processes[self.accelerator.process_index]
+        for module, state in zip(self.modules, shared["modules"], strict=True):
+            module.load_state_dict(state)
+        for optimizer, state in zip(self.optimizers, shared["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.average.load_state_dict(shared["average"])
+        self.budget = Budget(self.section, float(shared["seconds"]))
+        device = self.accelerator.device
+        self.pending = [{name: value.to(device) for name, value in scalars.items()} for scalars in shared["pending"]]
+        self.stage.batches.load_state_dict(own["batches"])
+        set_random_state(own["random"])
+        self.step = checkpoint.step
+        return True
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; a second one ends it at once.
+
+        Several processes would have to agree on the step, so they leave signals to their launcher.
+        """
+        if self.accelerator.num_processes > 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: Any) -> None:
+            if self.interrupted is not None:
+                raise KeyboardInterrupt
+            self.interrupted = number
+
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _optimizer(module: nn.Module, section: LoopSection) -> torch.optim.Optimizer:
+    """AdamW; weight decay on tensors of two dimensions and more, so not on biases, norms and scales."""
+    trained = [value for value in module.parameters() if value.requires_grad]
+    groups = [
+        {"params": [value for value in trained if value.ndim >= 2], "weight_decay": section.weight_decay},
+        {"params": [value for value in trained if value.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=section.learning_rate, betas=(section.beta1, section.beta2), fused=True)

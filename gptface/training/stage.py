@@ -1,0 +1,87 @@
+"""What a stage is to the loop: modules that give losses, batches for them, and a way to validate."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from gptface.training.configuration import LoopSection
+
+__all__ = ["Batches", "Losses", "Moment", "Phase", "Stage"]
+
+Losses = tuple[Tensor, dict[str, Tensor]]
+"""What a phase's forward returns: the loss to minimise, and scalars to log (detached or not)."""
+
+
+class Batches(Protocol):
+    """An endless iterator of batches that knows where it is."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __next__(self) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Moment:
+    """When a forward pass happens.
+
+    Attributes:
+        step: optimiser steps made before.
+        micro_step: forward passes made before, accumulation counted; a fresh number keys fresh masks.
+        share: of the run's budget that is spent, 0 to 1.
+        handover: what an earlier phase of the same pass leaves for a later one.
+    """
+
+    step: int
+    micro_step: int
+    share: float
+    handover: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Phase:
+    """A module with an optimiser of its own; a pass runs the active phases in order.
+
+    Attributes:
+        name: prefix of its optimiser in checkpoints.
+        module: ``forward(batch, moment) -> Losses``.
+        start: share of the budget from which on it is active.
+    """
+
+    name: str
+    module: nn.Module
+    start: float = 0.0
+
+
+class Stage(ABC):
+    """One training stage.
+
+    Attributes:
+        name: ``tokenizer``, ``pretrain`` or ``parser``.
+        section: its part of the configuration.
+        phases: at least one; the weights of the first are averaged and saved.
+        batches: the training data of this process.
+        flops_per_sample: operations of a training step, forward and backward, per sample of the batch.
+    """
+
+    name: str
+    section: LoopSection
+    phases: Sequence[Phase]
+    batches: Batches
+    flops_per_sample: float
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """Modules that ``compile: true`` compiles in place."""
+        return ()
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Held-out figures; called in evaluation mode, without gradients, on every process alike. Empty: none held out."""
