@@ -7,11 +7,19 @@ has a schema and a fake kernel even where nothing was compiled.
 from __future__ import annotations
 
 import functools
+import warnings
 from pathlib import Path
 
 import torch
 
-__all__ = ["cpu_kernel_missing", "cpu_library_missing", "cuda_kernel_missing", "cuda_library_missing", "library_path"]
+__all__ = [
+    "cpu_kernel_missing",
+    "cpu_library_missing",
+    "cuda_kernel_missing",
+    "cuda_library_missing",
+    "library_path",
+    "warn_of_fallback",
+]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -64,3 +72,9 @@ def _kernel_missing(operator: str, key: str) -> str | None:
     if torch._C._dispatch_has_kernel_for_dispatch_key(f"gptface::{operator}", key):
         return None
     return f"the native {key} library was built before it held {operator}: reinstall the package"
+
+
+@functools.cache
+def warn_of_fallback(reason: str) -> None:
+    """Say once in a process that ``impl="auto"`` runs a reference, slowly, and why; ``gptface doctor`` says it in full."""
+    warnings.warn(f"gptface runs without a native kernel: {reason}", RuntimeWarning, stacklevel=2)

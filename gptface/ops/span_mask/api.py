@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.ops.native import cpu_kernel_missing, cuda_kernel_missing
+from gptface.ops.native import cpu_kernel_missing, cuda_kernel_missing, warn_of_fallback
 from gptface.ops.registry import available_or_raise, register_implementation
 from gptface.ops.span_mask import library
 from gptface.ops.span_mask.program import IMAGE_REGIONS, Program
@@ -72,8 +72,12 @@ def _implementation(operator: str, impl: str, device_type: str) -> str:
         if impl != "reference" and impl != device_type:
             raise RuntimeError(f"{operator}: impl={impl!r} cannot run here: the inputs are on {device_type!r}")
         return impl
-    missing = {"cpu": cpu_kernel_missing, "cuda": cuda_kernel_missing}.get(device_type)
-    return device_type if missing is not None and missing(operator) is None else "reference"
+    probe = {"cpu": cpu_kernel_missing, "cuda": cuda_kernel_missing}.get(device_type)
+    missing = probe(operator) if probe is not None else f"there is none for {device_type} devices"
+    if missing is None:
+        return device_type
+    warn_of_fallback(missing)
+    return "reference"
 
 
 def _seed_and_step(operator: str, seed: int, step: int | Tensor) -> tuple[int, int, Tensor | None]:
@@ -134,7 +138,9 @@ def sample_span_mask(
         word_ids: integers ``(B, S)`` for ``TextSpans(whole_words=True)``: neighbours with one id are one word, a
             negative id is a word of its own.
         region_map: integers ``(B, h · w)`` for ``FacialRegions``: the region label of every cell of the grid.
-        impl: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+        impl: ``"auto"`` (the native library where it holds a kernel for the device, else, with a warning, the
+            reference, which works on the host and on a GPU waits for its inputs), ``"reference"``, ``"cpu"`` or
+            ``"cuda"``.
 
     Returns:
         A :class:`SpanMask` on the device of the inputs, as NumPy arrays if ``lengths_or_eligible`` (or, where that is
