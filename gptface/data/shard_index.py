@@ -15,10 +15,12 @@ import logging
 import os
 import tarfile
 import threading
+import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
+from zipfile import BadZipFile
 
 import braceexpand
 import numpy as np
@@ -67,23 +69,35 @@ class Source(Protocol):
         ...
 
 
+class _Descriptor:
+    """An open file, closed when nobody reads it any more."""
+
+    def __init__(self, path: str) -> None:
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
 class _OpenFiles:
-    """The most recently read files, kept open; per process, so nothing is shared across a fork but read-only places."""
+    """The shards read last, kept open. ``pread`` moves no file position, so forks and threads may share them."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[str, BinaryIO] = OrderedDict()
+        self._files: OrderedDict[str, _Descriptor] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, path: str, offset: int, size: int) -> bytes:
+    def read(self, owner: str, path: str, offset: int, size: int) -> bytes:
+        """``owner`` tells the files of one index from those of another that a new file at the same path got."""
         with self._lock:
-            file = self._files.get(path)
+            file = self._files.get(owner)
             if file is None:
-                file = self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115 (it outlives this call)
+                file = self._files[owner] = _Descriptor(path)
                 if len(self._files) > OPEN_FILES:
                     self._files.popitem(last=False)  # closed when the last thread that reads it lets go
             else:
-                self._files.move_to_end(path)
-        data = os.pread(file.fileno(), size, offset)
+                self._files.move_to_end(owner)
+        data = os.pread(file.number, size, offset)
         if len(data) != size:
             raise OSError(f"{path}: {len(data)} of {size} bytes at {offset}; the shard has shrunk since it was opened")
         return data
@@ -102,6 +116,7 @@ class ShardSource:
     def __init__(self, path: str | os.PathLike[str], index_cache: str | os.PathLike[str] | None = None) -> None:
         self.name = os.path.abspath(path)
         self.problems: list[str] = []
+        self._owner = uuid.uuid4().hex
         try:
             status = os.stat(self.name)
             cached = _cached_index_path(self.name, status, index_cache)
@@ -122,14 +137,14 @@ class ShardSource:
 
     def read(self, number: int, part: int) -> bytes | None:
         offset, size = self._places[number, part].tolist()
-        return None if offset < 0 else _open_files.read(self.name, offset, size)
+        return None if offset < 0 else _open_files.read(self._owner, self.name, offset, size)
 
     def _scan(self, file_size: int) -> None:
         """Fill ``_keys`` ("S", n) and ``_places`` (n, parts, 2: offset and size in bytes, -1 where absent)."""
         keys: list[str] = []
         places: list[list[tuple[int, int]]] = []
         absent = (-1, -1)
-        broken = ""
+        broken = cut = ""
         with open(self.name, "rb") as file:
             start = file.read(512)
             for magic, compression in COMPRESSED.items():
@@ -146,8 +161,7 @@ class ShardSource:
                         key, part = part_of
                         if member.offset_data + member.size > file_size:
                             broken = f"{member.name} reaches beyond the end of the file"
-                            if keys and keys[-1] == key:
-                                del keys[-1], places[-1]
+                            cut = key
                             break
                         if not keys or keys[-1] != key:
                             keys.append(key)
@@ -166,8 +180,11 @@ class ShardSource:
                 block = file.read(512)
                 if len(block) < 512 or any(block):
                     broken = f"no end-of-archive mark at byte {end:,} of {file_size:,}"
-                    if places and places[-1].count(absent) > places[0].count(absent):
-                        del keys[-1], places[-1]
+        if broken and keys:
+            # The last sample before the break is whole if another begins after it, or if it has all that others have.
+            most = min((place.count(absent) for place in places[:-1]), default=-1)
+            if keys[-1] == cut or (not cut and places[-1].count(absent) > most):
+                del keys[-1], places[-1]
         if not keys:
             why = f"truncated ({broken})" if broken else "an empty shard"
             raise InputError(f"{self.name}: {why}; it holds no whole sample")
@@ -183,7 +200,7 @@ class ShardSource:
             with np.load(cached, allow_pickle=False) as stored:
                 self._keys, self._places = stored["keys"], stored["places"]
                 self.problems = [str(problem) for problem in stored["problems"]]
-        except (OSError, ValueError, KeyError):  # absent, or not ours: the shard itself is scanned
+        except (OSError, ValueError, KeyError, BadZipFile):  # absent or damaged: the shard itself is scanned
             return False
         return self._places.shape == (len(self._keys), len(PARTS), 2)
 
