@@ -1,0 +1,90 @@
+"""The picture in the making: linear colour planes, region labels, anti-aliased painting, tone mapping."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from .specification import REGIONS, Colour
+
+__all__ = ["FULL", "LABEL", "Canvas", "Window"]
+
+LABEL = {name: index for index, name in enumerate(REGIONS)}
+Window = tuple[slice, slice]
+FULL: Window = (slice(None), slice(None))
+_TONE_STEPS, _TONE_WHITE = 4096, 1.6
+
+
+@lru_cache(maxsize=8)
+def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    centres = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / size) - 1
+    x, y = np.meshgrid(centres, centres)
+    for plane in (x, y):
+        plane.setflags(write=False)
+    return x, y
+
+
+@lru_cache(maxsize=1)
+def _tone_curve() -> np.ndarray:
+    """uint8 table from linear light in [0, 1.6]: a soft shoulder towards white, then the sRGB transfer function."""
+    light = np.linspace(0, _TONE_WHITE, _TONE_STEPS)
+    knee = 0.55
+    span = 1 - knee
+    light = np.where(light < knee, light, knee + span * (1 - np.exp(-(light - knee) / span)))
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.rint(255 * np.clip(encoded, 0, 1)).astype(np.uint8)
+
+
+class Canvas:
+    """Square picture of ``size`` pixels; ``x`` and ``y`` (size, size) are image coordinates in [-1, 1], y downwards."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.pixel = 2.0 / size
+        self.x, self.y = _grid(size)
+        self.colour = np.empty((3, size, size), dtype=np.float32)
+        self.region = np.zeros((size, size), dtype=np.uint8)
+        self.occluder = np.zeros((size, size), dtype=bool)
+
+    def window(self, x: float, y: float, half_width: float, half_height: float) -> Window:
+        """The pixels within a box of image coordinates (possibly none)."""
+        size, half = self.size, self.size / 2
+        left = min(max(int((x - half_width + 1) * half) - 1, 0), size)
+        right = min(max(int((x + half_width + 1) * half) + 2, 0), size)
+        top = min(max(int((y - half_height + 1) * half) - 1, 0), size)
+        bottom = min(max(int((y + half_height + 1) * half) + 2, 0), size)
+        return slice(top, max(bottom, top)), slice(left, max(right, left))
+
+    def coverage(self, distance: np.ndarray, unit: float = 1.0) -> np.ndarray:
+        """Share of each pixel inside a shape, from the signed distance to it (negative inside), given in ``unit``s of the
+        image's half."""
+        alpha = distance * (-unit / self.pixel)
+        alpha += 0.5
+        return np.clip(alpha, 0.0, 1.0, out=alpha)
+
+    def paint(
+        self,
+        alpha: np.ndarray,
+        colour: Colour | np.ndarray,
+        window: Window = FULL,
+        light: np.ndarray | None = None,
+        label: str | None = None,
+    ) -> None:
+        """Lay a colour (times ``light`` (3, h, w), where given) over the window, ``alpha`` (h, w) opaque; pixels more than
+        half covered get the region ``label``."""
+        target = self.colour[:, window[0], window[1]]
+        for channel in range(3):
+            plane = target[channel]
+            difference = (colour[channel] if light is None else light[channel] * colour[channel]) - plane
+            difference *= alpha
+            plane += difference
+        if label is not None:
+            np.copyto(self.region[window], LABEL[label], where=alpha > 0.5)
+
+    def finish(self) -> np.ndarray:
+        """uint8 (size, size, 3) RGB."""
+        scaled = self.colour * np.float32((_TONE_STEPS - 1) / _TONE_WHITE)
+        np.clip(scaled, 0, _TONE_STEPS - 1, out=scaled)
+        planes = _tone_curve()[scaled.astype(np.int16)]
+        return np.ascontiguousarray(planes.transpose(1, 2, 0))

@@ -1,0 +1,380 @@
+"""Captions: short English sentences over a small vocabulary that state some visible facts of a face.
+
+Weakly correlated image–text pairs are what such models are trained on, so the correlation is a parameter. With
+probability ``correlation`` a caption speaks of its face. Otherwise, with equal chances, it is a line that says nothing of
+any face ("posted yesterday from my phone") or an honest caption of another face of the same distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gptface.errors import InputError
+
+from .randomness import Draws
+from .sampling import sample_specification
+from .specification import (
+    ATTRIBUTES,
+    EXPRESSIONS,
+    OCCLUDERS,
+    FaceSpecification,
+    attributes,
+    hidden_attributes,
+)
+
+__all__ = [
+    "ATTRIBUTE_PHRASES",
+    "EXPRESSION_PHRASES",
+    "OCCLUDER_PHRASES",
+    "UNINFORMATIVE_CAPTIONS",
+    "AttributePhrases",
+    "caption_facts",
+    "describe",
+    "wish_caption",
+]
+
+SHORTEST, LONGEST = 8, 22  # words
+
+
+@dataclass(frozen=True)
+class AttributePhrases:
+    """How an attribute is worded: noun phrases that fit after "a face with ...", when it is there and when it is not."""
+
+    present: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+ATTRIBUTE_PHRASES: dict[str, AttributePhrases] = {
+    "Male": AttributePhrases(("a male face",), ("a female face",)),
+    "Young": AttributePhrases(("young skin", "a young face"), ("wrinkles", "an old face", "wrinkled skin")),
+    "Smiling": AttributePhrases(("a smile", "a happy smile", "a big smile"), ("no smile",)),
+    "Mouth_Slightly_Open": AttributePhrases(("an open mouth", "parted lips"), ("a closed mouth", "closed lips")),
+    "Eyeglasses": AttributePhrases(("glasses", "eyeglasses"), ("no glasses",)),
+    "Black_Hair": AttributePhrases(("black hair",), ("no black hair",)),
+    "Brown_Hair": AttributePhrases(("brown hair",), ("no brown hair",)),
+    "Blond_Hair": AttributePhrases(("blond hair",), ("no blond hair",)),
+    "Gray_Hair": AttributePhrases(("gray hair",), ("no gray hair",)),
+    "Bald": AttributePhrases(("a bald head", "no hair"), ("hair on the head",)),
+    "Bangs": AttributePhrases(("bangs", "bangs over the forehead"), ("no bangs", "a bare forehead")),
+    "Straight_Hair": AttributePhrases(("straight hair",), ("no straight hair",)),
+    "Wavy_Hair": AttributePhrases(("wavy hair", "curly hair"), ("no wavy hair",)),
+    "Mustache": AttributePhrases(("a mustache",), ("no mustache",)),
+    "Goatee": AttributePhrases(("a goatee", "a small beard on the chin"), ("no goatee",)),
+    "No_Beard": AttributePhrases(("no beard", "a shaved face"), ("a full beard", "a beard")),
+    "Bushy_Eyebrows": AttributePhrases(("bushy eyebrows", "thick eyebrows"), ("thin eyebrows",)),
+    "Pale_Skin": AttributePhrases(("pale skin", "very pale skin"), ("skin that is not pale",)),
+    "Rosy_Cheeks": AttributePhrases(("rosy cheeks", "red cheeks"), ("no rosy cheeks",)),
+    "Big_Nose": AttributePhrases(("a big nose", "a wide nose"), ("a small nose",)),
+    "Big_Lips": AttributePhrases(("big lips", "full lips"), ("thin lips",)),
+    "Double_Chin": AttributePhrases(("a double chin",), ("no double chin",)),
+    "Wearing_Hat": AttributePhrases(("a hat",), ("no hat",)),
+    "Wearing_Lipstick": AttributePhrases(("lipstick", "bright lipstick"), ("no lipstick",)),
+    "Wearing_Earrings": AttributePhrases(("earrings", "a pair of earrings"), ("no earrings",)),
+    "Wearing_Necktie": AttributePhrases(("a tie", "a necktie"), ("no tie",)),
+}
+
+_WORN = frozenset(("Eyeglasses", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Earrings", "Wearing_Necktie"))
+
+# Adjectives of the person, and what the face shows ("with ...").
+EXPRESSION_PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "neutral": (("calm", "neutral"), ("a neutral expression", "a calm face")),
+    "happiness": (("smiling", "happy"), ("a smile", "a happy smile", "a big smile")),
+    "sadness": (("sad", "unhappy"), ("a sad expression", "a sad look")),
+    "anger": (("angry", "furious"), ("an angry expression", "an angry look")),
+    "surprise": (("surprised", "astonished"), ("a surprised expression", "a look of surprise")),
+    "fear": (("scared", "frightened"), ("a scared expression", "a look of fear")),
+    "disgust": (("disgusted",), ("a disgusted expression", "a look of disgust")),
+}
+OCCLUDER_PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    # Things worn; clauses
+    "medical_mask": (
+        ("a face mask", "a medical mask"),
+        ("a mask covers the mouth", "a medical mask covers the lower face"),
+    ),
+    "sunglasses": (("sunglasses", "dark sunglasses"), ("sunglasses hide the eyes", "dark sunglasses cover the eyes")),
+    "hand": ((), ("a hand covers the mouth", "a hand is in front of the face", "a hand hides part of the face")),
+}
+
+UNINFORMATIVE_CAPTIONS = (
+    "posted yesterday from my phone and not edited",
+    "click here to see all pictures of the evening",
+    "a picture from the archive, the date is not known",
+    "please do not copy this image, all rights reserved",
+    "one of many photos that we took last summer",
+    "read more about it on the front page today",
+    "the best day of the year with all our friends",
+    "this image was uploaded by a user of the site",
+    "free download of this image in high resolution now",
+    "new profile picture, what do you think about it",
+    "the meeting starts on monday at nine in the morning",
+    "photo number twelve of the album, more to come",
+)
+
+
+@dataclass(frozen=True)
+class _Fact:
+    slot: str  # "age", "mood", "have", "wear" or "cover"
+    text: str
+    weight: float
+
+
+def _pick(d: Draws, name: str, options: Sequence[str]) -> str:
+    return d.choice(name, options)
+
+
+def _article(phrase: str) -> str:
+    return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _hair_phrase(d: Draws, known: Mapping[str, int], length: str | None, full: bool) -> str | None:
+    """ "long wavy blond hair", or as much of it as is known and drawn."""
+    parts: list[str] = []
+    if length is not None and (full or d.chance("hair.length", 0.6)):
+        parts.append(length)
+    texture = "wavy" if known.get("Wavy_Hair") else "straight" if known.get("Straight_Hair") else None
+    if length == "curly" and parts:
+        texture = None
+    if texture and (full or d.chance("hair.texture", 0.6)):
+        parts.append(texture)
+    for name, word in (
+        ("Black_Hair", "black"),
+        ("Brown_Hair", "brown"),
+        ("Blond_Hair", "blond"),
+        ("Gray_Hair", "gray"),
+    ):
+        if known.get(name) and (full or not parts or d.chance("hair.colour", 0.85)):
+            parts.append(word)
+    return " ".join(parts) + " hair" if parts else None
+
+
+def _facts(
+    d: Draws, known: Mapping[str, int], expression: str | None, occluder: str, length: str | None, full: bool
+) -> list[_Fact]:
+    """Everything that could be said, most telling first by weight. ``full`` leaves nothing to chance."""
+    facts: list[_Fact] = []
+    if "Young" in known:
+        facts.append(_Fact("age", d.choice("age", ("young",) if known["Young"] else ("old", "older", "elderly")), 1.6))
+    if expression is not None:
+        adjectives, nouns = EXPRESSION_PHRASES[expression]
+        if full or d.chance("mood.adjective", 0.6):
+            facts.append(_Fact("mood", _pick(d, "mood", adjectives), 2.6))
+        else:
+            facts.append(_Fact("have", _pick(d, "mood", nouns), 2.6))
+    hair = _hair_phrase(d, known, length, full)
+    if hair:
+        facts.append(_Fact("have", hair, 3.0))
+    rare = {
+        "Mustache",
+        "Goatee",
+        "Pale_Skin",
+        "Bushy_Eyebrows",
+        "Rosy_Cheeks",
+        "Big_Nose",
+        "Big_Lips",
+        "Double_Chin",
+        "Bangs",
+    }
+    for name in ATTRIBUTES:
+        if name not in known or name in _IN_OTHER_WORDS or (name == "Smiling" and expression is not None):
+            continue
+        value = known[name]
+        slot = "wear" if name in _WORN else "have"
+        if name == "No_Beard":
+            # "no beard" is worth saying of men only; a beard is said by whoever knows that there is a full one.
+            if value and known.get("Male") and not full:
+                facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].present), 0.5))
+            elif not value and known.get("Mustache", 0) and not known.get("Goatee", 0) and known.get("_full_beard", 1):
+                facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].absent), 2.4))
+            continue
+        if name == "Mustache" and value and known.get("_full_beard"):
+            continue
+        if value:
+            weight = 2.4 if slot == "wear" or name in ("Bald", "Mouth_Slightly_Open") else 1.8 if name in rare else 1.0
+            facts.append(_Fact(slot, _pick(d, name, ATTRIBUTE_PHRASES[name].present), weight))
+        elif not full and name in (
+            "Eyeglasses",
+            "Wearing_Hat",
+            "Mouth_Slightly_Open",
+            "Wearing_Lipstick",
+            "Wearing_Earrings",
+        ):
+            # What is absent is worth a word now and then, or "no glasses" could not be asked for.
+            if name in ("Wearing_Lipstick", "Wearing_Earrings") and known.get("Male", 0):
+                continue
+            facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].absent), 0.35))
+        elif not full and name in (
+            "Bushy_Eyebrows",
+            "Big_Lips",
+            "Big_Nose",
+            "Bangs",
+            "Mustache",
+            "Pale_Skin",
+            "Double_Chin",
+        ):
+            if name == "Bangs" and (known.get("Bald") or known.get("Wearing_Hat")):
+                continue
+            if name in ("Pale_Skin", "Double_Chin") or (name == "Mustache" and not known.get("Male", 0)):
+                continue
+            facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].absent), 0.2))
+    if occluder != "none":
+        things, clauses = OCCLUDER_PHRASES[occluder]
+        if things and d.chance("occluder.worn", 0.6):
+            facts.append(_Fact("wear", _pick(d, "occluder", things), 6.0))
+        else:
+            facts.append(_Fact("cover", _pick(d, "occluder", clauses), 6.0))
+    return facts
+
+
+_IN_OTHER_WORDS = frozenset(
+    ("Male", "Young", "Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair", "Straight_Hair", "Wavy_Hair")
+)
+_LENGTHS = {
+    "crop": "very short",
+    "short": "short",
+    "curly": "curly",
+    "updo": "tied",
+    "bob": "chin length",
+    "long": "long",
+}
+
+
+def _visible(s: FaceSpecification) -> tuple[dict[str, int], str | None]:
+    """What can be seen: attributes by name, and a word for the haircut."""
+    known = attributes(s)
+    hair_seen = any(known[name] for name in ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair"))
+    length = _LENGTHS[s.hair_cut] if hair_seen else None
+    for name in hidden_attributes(s):
+        del known[name]
+    if "No_Beard" in known:
+        known["_full_beard"] = int(s.beard)
+    return known, length
+
+
+def caption_facts(specification: FaceSpecification) -> dict[str, int | str]:
+    """The visible facts that captions draw from: attributes by name, ``expression``, ``occluder``."""
+    known, _ = _visible(specification)
+    known.pop("_full_beard", None)
+    return {**known, "expression": specification.expression, "occluder": specification.occluder}
+
+
+def _sentence(d: Draws, noun: str, pronoun: str, facts: Sequence[_Fact], template: int) -> str:
+    slots = {
+        slot: [fact.text for fact in facts if fact.slot == slot] for slot in ("age", "mood", "have", "wear", "cover")
+    }
+    subject = " ".join([*slots["mood"], *slots["age"], noun])
+    have, wear, cover = slots["have"], slots["wear"], slots["cover"]
+    tail = f", {cover[0]}" if cover else ""
+    if template == 0:
+        text = _article(subject)
+        if d.chance("merge", 0.5):
+            have, wear = have + wear, []
+        text += f" with {_joined(have)}" if have else ""
+        text += f" wearing {_joined(wear)}" if wear else ""
+    elif template == 1:
+        text = f"{_pick(d, 'kind', ('portrait', 'photo', 'picture', 'close up', 'headshot'))} of {_article(subject)}"
+        text += f" who has {_joined(have)}" if have else ""
+        text += f"{' and' if have else ' who'} wears {_joined(wear)}" if wear else ""
+    elif template == 2:
+        adjectives = [*slots["mood"], *slots["age"]]
+        text = f"{pronoun} is {_joined(adjectives)}" if adjectives else f"{pronoun} is a {noun}"
+        verbs = [f"has {_joined(have)}"] if have else []
+        verbs += [f"wears {_joined(wear)}"] if wear else []
+        text += (" and " if len(verbs) == 1 else ", ") + " and ".join(verbs) if verbs else ""
+    elif template == 3:
+        text = ", ".join([subject, *have, *wear])
+    else:
+        text = f"the {' '.join([*slots['age'], noun])}"
+        text += f" looks {slots['mood'][0]}" if slots["mood"] else " is seen from the front"
+        text += f", has {_joined(have)}" if have else ""
+        text += f"{' and' if have else ','} wears {_joined(wear)}" if wear else ""
+    return text + tail
+
+
+def _words(text: str) -> int:
+    return len(text.split())
+
+
+def _honest_caption(d: Draws, s: FaceSpecification) -> str:
+    known, length = _visible(s)
+    facts = _facts(d, known, s.expression, s.occluder, length, full=False)
+    # Weighted sampling without replacement (Efraimidis and Spirakis 2006): the largest keys u^(1/w) are taken.
+    ranked = sorted(
+        facts, key=lambda fact: d.uniform("rank." + fact.slot + fact.text) ** (1 / fact.weight), reverse=True
+    )
+    noun = d.choice("noun", ("man" if s.male else "woman", "person"), (8, 1))
+    pronoun = ("he" if s.male else "she") if noun != "person" else "this person"
+    template = d.choice("template", (0, 1, 2, 3, 4), (4, 2.5, 1.5, 1.5, 1.5))
+    count = 3 + d.integer("count", 4)
+    while True:
+        text = _sentence(d, noun, pronoun, ranked[:count], template)
+        if _words(text) < SHORTEST and count < len(ranked):
+            count += 1
+        elif _words(text) > LONGEST and count > 2:
+            count -= 1
+        else:
+            break
+    if _words(text) < SHORTEST:
+        text += _pick(d, "filler", (", looking at the camera", " in front of a plain background"))
+    return text
+
+
+def describe(specification: FaceSpecification, seed: int = 0, index: int = 0, correlation: float = 1.0) -> str:
+    """A caption for face ``index`` of generator ``seed``: with probability ``correlation`` of this face, 3 to 6 visible facts
+    in one of five templates; otherwise of nothing or of another face. The draws depend on (seed, index) only, so a
+    counterfactual face keeps its template."""
+    d = Draws(seed ^ 0x63617074, index)
+    if d.chance("correlated", correlation):
+        return _honest_caption(d, specification)
+    if d.chance("says_nothing", 0.5):
+        return _pick(d, "uninformative", UNINFORMATIVE_CAPTIONS)
+    return _honest_caption(d, sample_specification(seed ^ 0x6F74686572, index))
+
+
+def wish_caption(
+    face: FaceSpecification | Mapping[str, int],
+    expression: str | None = None,
+    focus: Iterable[str] = (),
+    occluder: str = "none",
+) -> str:
+    """One plain caption that states a face as it is wished for, the same each time.
+
+    Args:
+        face: a specification, of which everything visible is stated, or attributes by CelebA's names (those missing are
+            unknown and left out).
+        expression: of the face when attributes are given; ignored for a specification.
+        focus: attributes that must be stated whether present or absent ("no glasses"), before the others.
+        occluder: when attributes are given; ignored for a specification.
+
+    Raises:
+        InputError: an unknown attribute, expression or occluder.
+    """
+    length: str | None = None
+    if isinstance(face, FaceSpecification):
+        known, length = _visible(face)
+        expression, occluder = face.expression, face.occluder
+    else:
+        known = {name: int(value) for name, value in face.items()}
+    for name in [*(name for name in known if name[0] != "_"), *focus]:
+        if name not in ATTRIBUTES:
+            raise InputError(f"attribute {name!r} is unknown; it must be one of {', '.join(ATTRIBUTES)}")
+    if expression is not None and expression not in EXPRESSIONS:
+        raise InputError(f"expression {expression!r} is unknown; it must be one of {', '.join(EXPRESSIONS)}")
+    if occluder not in OCCLUDERS:
+        raise InputError(f"occluder {occluder!r} is unknown; it must be one of {', '.join(OCCLUDERS)}")
+    d = Draws(0x77697368, 0)
+    facts = _facts(d, known, expression, occluder, length, full=True)
+    for name in focus:
+        if name in known and not known[name] and name not in _IN_OTHER_WORDS and name != "Smiling":
+            facts.append(_Fact("have", ATTRIBUTE_PHRASES[name].absent[0], 5.0))
+    noun = "person" if "Male" not in known else "man" if known["Male"] else "woman"
+    asked = {phrase for name in focus for phrase in ATTRIBUTE_PHRASES[name].present}
+    ranked = sorted(facts, key=lambda fact: -(fact.weight + 10 * (fact.text in asked)))
+    count = len(ranked)
+    while count > 2 and _words(_sentence(d, noun, noun, ranked[:count], 0)) > LONGEST:
+        count -= 1
+    return _sentence(d, noun, noun, ranked[:count], 0)

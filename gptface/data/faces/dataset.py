@@ -1,0 +1,84 @@
+"""Procedural faces as a map-style data set."""
+
+from __future__ import annotations
+
+from gptface.data.sample import Sample
+from gptface.errors import InputError
+
+from .captions import describe
+from .randomness import sample_identity
+from .rendering import LARGEST, SMALLEST, render_face
+from .sampling import sample_specification
+from .specification import FaceSpecification, attributes, hidden_attributes
+
+__all__ = ["ProceduralFaces"]
+
+
+class ProceduralFaces:
+    """Faces ``start`` to ``start + count - 1`` of generator ``seed``, rendered when asked for.
+
+    Item i is face ``start + i``, the same for every ``start``, ``count`` and size; two sets of the same seed that do not
+    overlap in index are a clean split.
+
+    Args:
+        seed: of the generator.
+        size: of the square images, 16 to 1024 pixels.
+        start: first index.
+        count: how many.
+        correlation: probability that a caption speaks of its own face (see ``captions``).
+        occluder_probability: share of faces behind a medical mask, sunglasses or a hand.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        size: int = 64,
+        start: int = 0,
+        count: int = 10_000,
+        correlation: float = 1.0,
+        occluder_probability: float = 0.2,
+    ) -> None:
+        if not SMALLEST <= size <= LARGEST:
+            raise InputError(f"size is {size}; it must lie between {SMALLEST} and {LARGEST} pixels")
+        if start < 0 or count < 1:
+            raise InputError(f"start is {start} and count is {count}; start must be 0 or more and count 1 or more")
+        for name, share in (("correlation", correlation), ("occluder_probability", occluder_probability)):
+            if not 0.0 <= share <= 1.0:
+                raise InputError(f"{name} is {share}; it must lie between 0 and 1")
+        self.seed, self.size, self.start, self.count = seed, size, start, count
+        self.correlation, self.occluder_probability = correlation, occluder_probability
+
+    def __len__(self) -> int:
+        return self.count
+
+    def specification(self, item: int) -> FaceSpecification:
+        """What item ``item`` shows."""
+        if not 0 <= item < self.count:
+            raise IndexError(f"item {item} of {self.count} faces")
+        return sample_specification(self.seed, self.start + item, occluder_probability=self.occluder_probability)
+
+    def __getitem__(self, item: int) -> Sample:
+        s = self.specification(item)
+        index = self.start + item
+        face = render_face(s, self.size)
+        return Sample(
+            image=face.image,
+            caption=describe(s, self.seed, index, self.correlation),
+            sample_id=sample_identity(self.seed, index),
+            metadata={
+                "seed": self.seed,
+                "index": index,
+                "attributes": attributes(s),
+                "hidden_attributes": sorted(hidden_attributes(s)),
+                "expression": s.expression,
+                "occluder": s.occluder,
+                "pose": {"yaw": s.yaw, "pitch": s.pitch, "roll": s.roll},
+                "landmarks": face.landmarks,
+                "width": self.size,
+                "height": self.size,
+            },
+            region_map=face.region_map,
+        )
