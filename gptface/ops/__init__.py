@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gptface.ops.attention import IntervalMask, masked_attention
 from gptface.ops.registry import Implementation, implementations
 from gptface.ops.span_mask import (
     FacialRegions,
@@ -27,6 +28,7 @@ __all__ = [
     "ImageBlocks",
     "ImageRandom",
     "Implementation",
+    "IntervalMask",
     "MaskGITCosine",
     "Multimodal",
     "Poisson",
@@ -38,6 +40,7 @@ __all__ = [
     "VectorQuantizer",
     "corrupt_tokens",
     "implementations",
+    "masked_attention",
     "sample_span_mask",
     "vq_lookup",
 ]
