@@ -1,0 +1,46 @@
+"""``gptface report``: a system's pictures and numbers on one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = subparsers.add_parser(
+        "report",
+        help="write one HTML page with a system's pictures and numbers",
+        description="Measures a trained system on fresh procedural faces, edits some of them with and without matching "
+        "guidance, has a judge count the successes, and writes report.html, its PNGs and numbers.json.",
+        epilog="example: gptface report --system runs/demo/system --judge runs/demo/judge --output runs/demo/report",
+    )
+    parser.add_argument("--system", type=Path, required=True, help="what `gptface train pretrain` leaves")
+    parser.add_argument("--judge", type=Path, required=True, help="a parser trained from another seed than the system's")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the page and its pictures")
+    parser.add_argument(
+        "--run", nargs=2, action="append", default=[], metavar=("TITLE", "METRICS"), help="a metrics.jsonl to draw"
+    )
+    parser.add_argument("--faces", type=int, default=512, help="held-out faces for the figures (default 512)")
+    parser.add_argument("--trials", type=int, default=120, help="edits of each kind (default 120)")
+    parser.add_argument("--seed", type=int, default=0, help="of masks and decoding (default 0)")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from gptface.reporting.report import ReportRequest, write_report
+
+    path = write_report(
+        ReportRequest(
+            system=arguments.system,
+            judge=arguments.judge,
+            output=arguments.output,
+            runs=[(title, Path(metrics)) for title, metrics in arguments.run],
+            faces=arguments.faces,
+            trials=arguments.trials,
+            seed=arguments.seed,
+        )
+    )
+    print(path)
+    return 0
