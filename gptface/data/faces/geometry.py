@@ -18,8 +18,8 @@ from .specification import FaceSpecification
 __all__ = ["EXPRESSION_SHAPES", "ExpressionShape", "FaceGeometry", "Profile", "landmarks", "resolve_geometry"]
 
 KAPPA = 0.92  # depth of the head relative to its width
-BASE_SCALE = 0.89  # of the head within the image
-BASE_Y = -0.05
+BASE_SCALE = 1.2  # of the head within the image: as tight as aligned face crops usually are
+BASE_Y = -0.02
 PIVOT = 0.35  # height of the axis of roll, about the jaw joint
 WIDEST = -0.06  # height at which the head is widest
 TABLE_LOW, TABLE_HIGH, TABLE_SIZE = -1.4, 1.6, 1500
@@ -154,13 +154,13 @@ def resolve_geometry(specification: FaceSpecification) -> FaceGeometry:
         width=0.49 + 0.018 * s.face_width + 0.008 * male + 0.02 * heavy,
         top=-0.72,
         chin=0.635 + 0.022 * s.face_length + 0.02 * s.chin_length + 0.025 * male + 0.30 * max(0.0, opening - 0.03),
-        jaw_exponent=2.15 + 0.55 * male + 0.22 * s.jaw_width + 0.5 * heavy + 0.2 * s.cheek_fullness,
-        jaw_roundness=0.56 - 0.09 * male - 0.025 * s.jaw_width - 0.05 * heavy - 0.02 * s.cheek_fullness,
+        jaw_exponent=2.0 + 0.6 * male + 0.22 * s.jaw_width + 0.5 * heavy + 0.2 * s.cheek_fullness,
+        jaw_roundness=0.60 - 0.11 * male - 0.025 * s.jaw_width - 0.05 * heavy - 0.02 * s.cheek_fullness,
         eye_u=0.208 + 0.010 * s.eye_spacing,
         eye_v=-0.03,
-        eye_half=(0.118 + 0.006 * s.eye_size) * (1.03 - 0.06 * male),
-        eye_upper=(0.056 + 0.006 * s.eye_size) * (1.06 - 0.14 * male) * mixed("eye") * (1 - 0.12 * old),
-        eye_lower=(0.034 + 0.003 * s.eye_size) * mixed("lower_lid"),
+        eye_half=(0.124 + 0.006 * s.eye_size) * (1.03 - 0.06 * male),
+        eye_upper=(0.060 + 0.006 * s.eye_size) * (1.06 - 0.14 * male) * mixed("eye") * (1 - 0.12 * old),
+        eye_lower=(0.037 + 0.003 * s.eye_size) * mixed("lower_lid"),
         eye_tilt=-0.07 - 0.06 * s.eye_tilt + 0.10 * old,
         brow_v=-0.175 - 0.010 * s.brow_height + 0.022 * male - mixed("brow"),
         brow_inner=-mixed("brow_inner"),
@@ -183,7 +183,7 @@ def resolve_geometry(specification: FaceSpecification) -> FaceGeometry:
         frown=mixed("frown"),
         neck_half=0.255 + 0.065 * male + 0.03 * heavy,
         ear_v=0.05,
-        hairline=-0.475 - 0.018 * s.forehead - 0.03 * old * male,
+        hairline=-0.485 - 0.018 * s.forehead - 0.03 * old * male,
         cos_yaw=math.cos(yaw),
         sin_yaw=math.sin(yaw),
         sin_pitch=math.sin(pitch),
