@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[
         epilog="example: gptface report --system runs/demo/system --judge runs/demo/judge --output runs/demo/report",
     )
     parser.add_argument("--system", type=Path, required=True, help="what `gptface train pretrain` leaves")
-    parser.add_argument("--judge", type=Path, required=True, help="a parser trained from another seed than the system's")
+    parser.add_argument("--judge", type=Path, required=True, help="a parser trained from another seed")
     parser.add_argument("--output", type=Path, required=True, help="folder for the page and its pictures")
     parser.add_argument(
         "--run", nargs=2, action="append", default=[], metavar=("TITLE", "METRICS"), help="a metrics.jsonl to draw"

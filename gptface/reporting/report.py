@@ -192,7 +192,7 @@ class _Report:
         )
         self.page.text(
             f"{len(trials)} fresh faces, one wish each; the judge is a classifier trained on the generator's labels "
-            "from another seed. The comparison is paired: same faces, same random numbers; p is the exact McNemar test.",
+            "from another seed. The comparison is paired: same faces, same random numbers (p: exact McNemar test).",
             note=True,
         )
         best = max(results, key=lambda result: result.share)
