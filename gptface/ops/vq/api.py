@@ -112,7 +112,7 @@ def vq_lookup(
         rows = x.reshape(1, _product(leading), length)
         codes = codebook.unsqueeze(0)
 
-    indices, scores, counts, nearest = torch.ops.gptface.vq_lookup(
+    scores, indices, counts, nearest = torch.ops.gptface.vq_lookup(
         rows, codes, metric, topk, precision, nearest_rows, impl
     )
 

@@ -84,7 +84,7 @@ def lookup_chunked(
             nearest = torch.where(closer, row + start, nearest)
             nearest_score = torch.where(closer, value, nearest_score)
 
-        candidates = _nominate(block, moved, norms, nominated, exact=precision == "exact")
+        candidates = _nominate(block, moved, norms, nominated, topk)
         value, best = _decide(rows, codes, usable_code, candidates, metric, topk)
         best.masked_fill_(~usable_row.unsqueeze(-1), 0)
         indices[:, start : start + chunk] = best
@@ -92,7 +92,7 @@ def lookup_chunked(
         counts.scatter_add_(1, best[..., 0], usable_row.long())
     if nearest_rows:
         nearest.masked_fill_(~usable_code, -1)
-    return indices, scores, counts, nearest
+    return scores, indices, counts, nearest
 
 
 def _normalised(vectors: Tensor) -> Tensor:
@@ -132,15 +132,16 @@ def matmul_precision(device: torch.device, precision: str) -> Iterator[None]:
         backend.fp32_precision = before
 
 
-def _nominate(block: Tensor, rows: Tensor, norms: Tensor, number: int, exact: bool) -> Tensor:
+def _nominate(block: Tensor, rows: Tensor, norms: Tensor, number: int, topk: int) -> Tensor:
     """Indices ``(G, n, number)`` of the codes that may be best, by ``block (G, n, K)``, which is used up."""
+    row_norms = rows.norm(dim=-1, keepdim=True)
     found = []
     for turn in range(number):
         value, index = block.max(dim=-1, keepdim=True)
-        if exact and turn + 1 < number:
+        if turn < topk:
             # Equal codes have equal norms, so the norm of the best bounds the rounding error that could part them.
             norm = norms.gather(1, index.squeeze(-1)).unsqueeze(-1)
-            error = 4 * torch.finfo(block.dtype).eps * norm * (rows.norm(dim=-1, keepdim=True) + norm)
+            error = 4 * torch.finfo(block.dtype).eps * norm * (row_norms + norm)
             index = (block >= value - error).to(torch.uint8).argmax(dim=-1, keepdim=True)
         found.append(index)
         if turn + 1 < number:

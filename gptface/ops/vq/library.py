@@ -18,7 +18,7 @@ __all__ = ["score_dtype"]
 _library = torch.library.Library("gptface", "FRAGMENT")
 _library.define(
     "vq_lookup(Tensor x, Tensor codebook, str metric, int topk, str precision, bool nearest_rows, str impl)"
-    " -> (Tensor indices, Tensor scores, Tensor counts, Tensor nearest_rows)"
+    " -> (Tensor scores, Tensor indices, Tensor counts, Tensor nearest_rows)"
 )
 
 # impl= -> (module, function); the module is imported when the implementation first runs.
@@ -51,8 +51,8 @@ def _lookup_fake(
     groups, rows, _ = x.shape
     codes = codebook.shape[1]
     return (
-        x.new_empty((groups, rows, topk), dtype=torch.int64),
         x.new_empty((groups, rows, topk), dtype=score_dtype(x, codebook)),
+        x.new_empty((groups, rows, topk), dtype=torch.int64),
         x.new_empty((groups, codes), dtype=torch.int64),
         x.new_empty((groups, codes if nearest_rows else 0), dtype=torch.int64),
     )
@@ -60,13 +60,13 @@ def _lookup_fake(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Found) -> None:
     x, codebook, metric = inputs[:3]
-    indices, scores, _, _ = output
+    scores, indices, _, _ = output
     ctx.mark_non_differentiable(indices, output[2], output[3])
     ctx.save_for_backward(x, codebook, indices, scores)
     ctx.metric = metric
 
 
-def _lookup_backward(ctx: Any, _indices: None, grad_scores: Tensor, _counts: None, _rows: None) -> tuple[Any, ...]:
+def _lookup_backward(ctx: Any, grad_scores: Tensor, _indices: None, _counts: None, _rows: None) -> tuple[Any, ...]:
     """Gradient of the scores for fixed indices: a gather of the chosen codes, no matrix of rows × codes."""
     x, codebook, indices, scores = ctx.saved_tensors
     dtype = scores.dtype

@@ -268,7 +268,7 @@ class VectorQuantizer(nn.Module):
 
         def shaped(values: Tensor) -> Tensor:
             values = values if self.groups > 1 else values.squeeze(1)
-            return values.reshape(*leading, *values.shape[1:])
+            return values.reshape((*leading, *values.shape[1:]))
 
         several = found.scores is not None
         return QuantizerOutput(
@@ -360,7 +360,8 @@ class VectorQuantizer(nn.Module):
         if averages:
             sums = parts[1].to(self.cluster_sum.dtype).reshape(self.cluster_sum.shape)
             self.cluster_sum.lerp_(sums, 1.0 - self.decay)
-            codes = self.cluster_sum / smoothed_sizes(self.cluster_size, self.epsilon).unsqueeze(-1)
+            smoothed = smoothed_sizes(self.cluster_size, self.epsilon).unsqueeze(-1)
+            codes = torch.where(smoothed > 0.0, self.cluster_sum / smoothed, self.weight)
             self.weight.copy_(functional.normalize(codes, dim=-1) if self.metric == "cosine" else codes)
         if revives:
             self._revive(parts[-2], parts[-1] > 0)

@@ -13,8 +13,8 @@ def lookup_reference(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Score every row of ``x (G, N, D)`` against every code of ``codebook (G, K, D)``.
 
-    Computed in float64 where an argument is float64, else in float32, whatever ``precision`` allows. Returns indices
-    and scores ``(G, N, topk)``, counts ``(G, K)`` and the nearest rows ``(G, K)`` (``(G, 0)`` unless asked for).
+    Computed in float64 where an argument is float64, else in float32, whatever ``precision`` allows. Returns scores
+    and indices ``(G, N, topk)``, counts ``(G, K)`` and the nearest rows ``(G, K)`` (``(G, 0)`` unless asked for).
     """
     dtype = torch.promote_types(torch.promote_types(x.dtype, codebook.dtype), torch.float32)
     x, codebook = x.to(dtype), codebook.to(dtype)
@@ -47,4 +47,4 @@ def lookup_reference(
         nearest = by_code.argmax(dim=1)
         reached = usable_code & usable_row.any(-1, keepdim=True)
         nearest = nearest.masked_fill(~reached, -1)
-    return indices, best, counts, nearest
+    return best, indices, counts, nearest
