@@ -83,7 +83,8 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
     heads, key_heads, width = query.shape[2], key.shape[2], query.shape[3]
     if key_heads == 0 or heads % key_heads != 0:
         raise InputError(
-            f"query must have a multiple of key's heads: query {_shape(query)} has {heads}, key {_shape(key)} {key_heads}"
+            f"query must have a multiple of key's heads: query {_shape(query)} has {heads}, "
+            f"key {_shape(key)} {key_heads}"
         )
     if not _SMALLEST_HEAD <= width <= _LARGEST_HEAD or width % _HEAD_MULTIPLE != 0:
         raise InputError(

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from gptface.errors import InputError
+from gptface.ops.attention import interval_algebra as algebra
 from gptface.ops.attention import mask_constructors as constructors
 
-__all__ = ["IntervalMask", "dense_from_intervals"]
+__all__ = ["IntervalMask"]
 
 
 class _Flattened(NamedTuple):
@@ -21,29 +22,6 @@ class _Flattened(NamedTuple):
 
     num_keys: int
     kind: str
-
-
-def dense_from_intervals(intervals: Tensor, num_keys: int) -> Tensor:
-    """The definition: ``visible[b, i, j]`` iff ``lo <= j < hi`` for one of the K intervals ``(lo, hi)`` of row (b, i).
-
-    It is total: an interval with ``lo >= hi`` is empty, what lies outside ``[0, num_keys)`` counts for nothing, and
-    overlapping intervals mean their union.
-
-    Args:
-        intervals: ``(B, Sq, K, 2)`` integer.
-        num_keys: Skv.
-
-    Returns:
-        ``(B, Sq, Skv)`` bool on the device of ``intervals``.
-    """
-    keys = torch.arange(num_keys, device=intervals.device, dtype=torch.int32)
-    visible = None
-    for k in range(intervals.shape[2]):
-        low, high = intervals[:, :, k, :1], intervals[:, :, k, 1:]
-        inside = (keys >= low) & (keys < high)
-        visible = inside if visible is None else visible | inside
-    assert visible is not None
-    return visible
 
 
 @dataclass(eq=False, repr=False)
@@ -56,7 +34,7 @@ class IntervalMask:
 
     Attributes:
         intervals: ``(B or 1, Sq, K, 2)`` int32, K = 1 or 2: row i may attend to keys ``lo <= j < hi`` of each of its
-            intervals. Batch 1 holds for every sample. See :func:`dense_from_intervals` for odd values.
+            intervals. Batch 1 holds for every sample. See ``interval_algebra.dense_from_intervals`` for odd values.
         num_keys: Skv.
         kind: ``"full"`` or ``"causal"`` (square, nothing else hidden) where a constructor knows the mask to be
             exactly that, which lets the dense path drop the mask; ``"general"`` otherwise. It is a claim about
@@ -272,7 +250,7 @@ class IntervalMask:
         Raises:
             InputError: naming the first row that needs more than two intervals.
         """
-        intervals = constructors.from_dense(visible)
+        intervals = algebra.from_dense(visible)
         kind = "full" if visible.shape[-1] and bool(visible.all()) else "general"
         return cls(intervals, visible.shape[-1], kind)
 
@@ -305,7 +283,7 @@ class IntervalMask:
         if other.kind == "full" and self.batch_size >= other.batch_size:
             return self
         kind = self.kind if self.kind == other.kind else "general"
-        return IntervalMask(constructors.intersection(self.intervals, other.intervals), self.num_keys, kind)
+        return IntervalMask(algebra.intersection(self.intervals, other.intervals, self.num_keys), self.num_keys, kind)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> IntervalMask:
         """The same mask on ``device``; itself where it already is there."""
@@ -322,13 +300,13 @@ class IntervalMask:
         Intervals are clamped, sorted, and merged where they overlap or touch (the second is then empty). On the
         device, O(S): what a kernel that walks tiles interval by interval wants to be given.
         """
-        return IntervalMask(constructors.normalized(self.intervals, self.num_keys), self.num_keys, self.kind)
+        return IntervalMask(algebra.normalized(self.intervals, self.num_keys), self.num_keys, self.kind)
 
     # --- derived forms ----------------------------------------------------------------------------------------------
 
     def to_dense(self) -> Tensor:
         """``(B or 1, Sq, Skv)`` bool, true where the query may see the key. O(S²) memory; a new tensor every time."""
-        return dense_from_intervals(self.intervals, self.num_keys)
+        return algebra.dense_from_intervals(self.intervals, self.num_keys)
 
     def dense(self) -> tuple[Tensor, Tensor]:
         """The dense path's form, made once a mask and shared by all layers.
@@ -365,11 +343,11 @@ class IntervalMask:
         Returns:
             ``(B or 1, ceil(Sq / tile_queries), ceil(Skv / tile_keys))`` uint8, on the device, from O(S · tiles) work.
         """
-        return constructors.tile_classes(self.intervals, self.num_keys, tile_queries, tile_keys)
+        return algebra.tile_classes(self.intervals, self.num_keys, tile_queries, tile_keys)
 
     def density(self) -> float:
         """Visible share of all (query, key) pairs. Synchronises."""
-        intervals = constructors.normalized(self.intervals, self.num_keys)
+        intervals = algebra.normalized(self.intervals, self.num_keys)
         pairs = self.batch_size * self.num_queries * self.num_keys
         return float((intervals[..., 1] - intervals[..., 0]).sum(dtype=torch.int64)) / pairs if pairs else 0.0
 
@@ -406,7 +384,7 @@ class IntervalMask:
         plot_mask(self, path, tile_queries, tile_keys, samples)
 
     def __repr__(self) -> str:
-        head = f"IntervalMask({self.kind}, batch {self.batch_size}, {self.num_queries} queries × {self.num_keys} keys, "
+        head = f"IntervalMask({self.kind}, batch {self.batch_size}, {self.num_queries} queries x {self.num_keys} keys, "
         head += f"K = {self.intervals.shape[2]}, {self.device}"
         if type(self.intervals) is not Tensor or self.intervals.is_meta:
             return head + ")"  # traced or shapeless: there are no values to look at

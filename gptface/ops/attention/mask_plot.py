@@ -51,7 +51,7 @@ def plot_mask(
         lower.set_xlim(0, mask.num_keys)
         lower.set_ylim(mask.num_queries, 0)
         computed = (tiles[sample] > 0).mean()
-        lower.set_title(f"tiles {tile_queries} × {tile_keys}: {computed:.1%} computed", fontsize=9)
+        lower.set_title(f"tiles {tile_queries} x {tile_keys}: {computed:.1%} computed", fontsize=9)
         for axis in (upper, lower):
             axis.set_aspect("auto")
             axis.set_xlabel("key")
@@ -59,7 +59,8 @@ def plot_mask(
     names = ("skipped", "partly visible", "fully visible")
     figure.legend(
         handles=[
-            Patch(facecolor=colour, edgecolor="#888888", label=name) for colour, name in zip(_TILE_COLOURS, names)
+            Patch(facecolor=colour, edgecolor="#888888", label=name)
+            for colour, name in zip(_TILE_COLOURS, names, strict=True)
         ],
         loc="outside lower center",
         ncols=3,

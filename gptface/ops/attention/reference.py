@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gptface.ops.attention.mask import dense_from_intervals
+from gptface.ops.attention.interval_algebra import dense_from_intervals
 from gptface.ops.philox import philox4x32
 
 __all__ = ["attention_backward", "attention_forward", "dropout_keep", "dropout_threshold"]
@@ -133,8 +133,8 @@ def attention_backward(
 
     With weights P, dropout factors M and scores S = scale · q kᵀ, for a row of the score matrix:
     ``dV = (P·M)ᵀ dO``, ``dP = M · (dO Vᵀ)``, ``dS = P · (dP − sum(P · dP) + dlse)``,
-    ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``; the key heads add up their groups. ``out`` is not needed here (a kernel
-    takes ``sum(P · dP) = sum(dO · O)`` from it).
+    ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``; the key heads add up their groups. ``out`` is not needed here (a
+    kernel takes ``sum(P · dP) = sum(dO · O)`` from it).
     """
     groups = query.shape[2] // key.shape[2]
     q, k, v, g = _grouped(query, groups), _grouped(key, 1), _grouped(value, 1), _grouped(grad_out, groups)
