@@ -26,10 +26,12 @@ class Selection:
     Attributes:
         indices: int64 (B,), on the host.
         flips: bool (B,), whether each is to be mirrored.
+        epochs: int64 (B,), how often each was chosen before.
     """
 
     indices: Tensor
     flips: Tensor
+    epochs: Tensor
 
 
 @lru_cache(maxsize=4)
@@ -84,19 +86,20 @@ class CachedBatches(Generic[Batch]):
 
     def select(self, start: int) -> Selection:
         """The samples at positions ``start`` to ``start + batch_size`` of the endless sequence."""
-        indices, flips = [], []
+        indices, flips, epochs = [], [], []
         end = start + self.batch_size
         while start < end:
             epoch, first = divmod(start, self.count)
             last = min(self.count, first + end - start)
             chosen = epoch_order(self.count, self.seed, epoch)[first:last]
             indices.append(chosen)
+            epochs.append(np.full(len(chosen), epoch, dtype=np.int64))
             if self.flips:
                 flips.append(_coins(self.count, self.seed, epoch)[chosen])
             start += last - first
         joined = torch.from_numpy(np.concatenate(indices))
         coins = torch.from_numpy(np.concatenate(flips)) if self.flips else torch.zeros_like(joined, dtype=torch.bool)
-        return Selection(joined, coins)
+        return Selection(joined, coins, torch.from_numpy(np.concatenate(epochs)))
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position, "samples": self.count, "seed": self.seed}

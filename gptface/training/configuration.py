@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from gptface.data.region_names import REGIONS
 from gptface.errors import InputError
 from gptface.models.configuration_tokenizer import FaceTokenizerConfig
 
@@ -60,6 +61,8 @@ class DataSection(Section):
     """Procedural: number of held-out faces. Shards: at most this many of ``validation``."""
     correlation: Share = 1.0
     """Procedural: how much the captions say of the image (0: nothing, 1: all they say is true)."""
+    captions_per_face: Annotated[int, Field(ge=1, le=64)] = 1
+    """Procedural, with ``cache``: so many captions a face, taken in turn from epoch to epoch."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 64
     """Side in pixels to which every image is brought."""
     flip: bool = True
@@ -79,6 +82,8 @@ class DataSection(Section):
             raise InputError("train: must name at least one shard, glob or directory when source is 'shards'")
         if self.source == "procedural" and (self.train or self.validation):
             raise InputError("source: must be 'shards' when train or validation name files")
+        if self.captions_per_face > 1 and (self.source != "procedural" or not self.cache):
+            raise InputError("captions_per_face: more than 1 needs procedural faces and cache: true")
         return self
 
 
@@ -169,7 +174,7 @@ class TokenizerSection(LoopSection):
 class RegimeShares(Section):
     """How a batch is divided among the three ways of attending (gptface.models.sequence.Regime)."""
 
-    masked: Share = 0.5
+    masked: Annotated[float, Field(gt=0, le=1)] = 0.5
     text_to_image: Share = 0.25
     image_to_text: Share = 0.25
 
@@ -214,6 +219,18 @@ class ImageMaskSection(Section):
     """Rectangles, as inpainting sees them."""
     regions: Weight = 0.25
     """Whole facial regions first (PaCo-FR), as editing sees them; needs region maps in the data."""
+    region_weights: dict[str, Weight] = {
+        "skin": 1.0,
+        "brows": 1.0,
+        "eyes": 1.0,
+        "nose": 1.0,
+        "mouth": 1.0,
+        "hair": 1.0,
+        "hat": 1.0,
+        "glasses": 1.0,
+        "occluder": 1.0,
+    }
+    """How likely each region is to be chosen; regions left out are only reached by blocks."""
     full_share: Share = 0.05
     """Share of the rows whose image is masked altogether, as generation begins."""
 
@@ -221,6 +238,9 @@ class ImageMaskSection(Section):
     def _something(self) -> Self:
         if self.random + self.blocks + self.regions <= 0:
             raise InputError("random + blocks + regions must be more than 0")
+        unknown = [name for name in self.region_weights if name not in REGIONS]
+        if unknown:
+            raise InputError(f"region_weights: {unknown[0]!r} is not a region; those are {', '.join(REGIONS)}")
         return self
 
 
@@ -275,7 +295,10 @@ class PretrainSection(LoopSection):
     text_tokenizer: str | None = None
     """Folder of a text tokenizer to use instead."""
     cache_codes: bool = True
-    """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache."""
+    """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache. Off:
+    images are read by the loader and encoded as they come."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more time."""
     caption_dropout: Share = 0.1
     """Share of the masked and text→image rows that lose their caption, for classifier-free guidance."""
     regimes: RegimeShares = RegimeShares()

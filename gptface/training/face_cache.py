@@ -33,7 +33,7 @@ from gptface.training.metrics import Display, format_duration
 
 __all__ = ["FaceCache", "cached_faces"]
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 64
 IN_PROCESS = 512  # fewer samples than this are not worth starting processes for
 
@@ -64,8 +64,8 @@ class FaceCache:
         return len(self.sample_ids)
 
     @cached_property
-    def captions(self) -> list[str]:
-        """N captions."""
+    def captions(self) -> list[list[str]]:
+        """N lists of captions, all of one length."""
         return list(json.loads((self.folder / "captions.json").read_text(encoding="utf-8")))
 
     @cached_property
@@ -124,7 +124,7 @@ def _make(dataset: SampleDataset, folder: Path, identity: dict[str, Any], split:
     begun, count = time.monotonic(), len(dataset)
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     skipped: Counter[str] = Counter()
-    captions: list[str] = []
+    captions: list[list[str]] = []
     labels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     mapped = True
     with (
@@ -166,7 +166,7 @@ class _Part:
 
     images: bytes
     region_maps: bytes | None
-    captions: list[str]
+    captions: list[list[str]]
     sample_ids: np.ndarray
     attributes: np.ndarray
     expressions: np.ndarray
@@ -193,7 +193,7 @@ def _decode(dataset: SampleDataset, chunk: range) -> _Part:
     return _Part(
         np.stack([sample.image for sample in samples]).tobytes(),
         np.stack(maps).tobytes() if len(maps) == len(samples) else None,
-        [sample.caption for sample in samples],
+        [sample.metadata.get("captions", [sample.caption]) for sample in samples],
         labels.sample_ids.numpy(),
         labels.attributes.numpy(),
         labels.expressions.numpy(),

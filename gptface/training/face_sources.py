@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gptface.data.faces import ProceduralFaces
+from gptface.data.faces import ProceduralFaces, describe
 from gptface.data.sample import Sample
 from gptface.data.shard_index import find_sources
 from gptface.data.shard_writer import SampleDataset
@@ -40,6 +40,30 @@ class _First:
         return (self[index] for index in range(len(self)))
 
 
+class _ManyCaptions:
+    """Procedural faces with several captions each, in ``metadata["captions"]``; the first is the face's own."""
+
+    def __init__(self, faces: ProceduralFaces, captions: int) -> None:
+        self._faces = faces
+        self._captions = captions
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitem__(self, index: int) -> Sample:
+        faces, sample = self._faces, self._faces[index]
+        face = faces.specification(index)
+        others = (
+            describe(face, faces.seed + (number << 32), faces.start + index, faces.correlation)
+            for number in range(1, self._captions)
+        )
+        sample.metadata["captions"] = [sample.caption, *others]
+        return sample
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+
 def has_validation(data: DataSection) -> bool:
     """Whether anything is held out."""
     return data.validation_count > 0 and (data.source == "procedural" or bool(data.validation))
@@ -55,7 +79,8 @@ def open_faces(data: DataSection, split: str) -> SampleDataset:
         raise InputError("data.validation: nothing is held out in this configuration")
     if data.source == "procedural":
         start, count = (0, data.count) if split == "train" else (VALIDATION_START, data.validation_count)
-        return ProceduralFaces(data.seed, data.image_size, start=start, count=count, correlation=data.correlation)
+        faces = ProceduralFaces(data.seed, data.image_size, start=start, count=count, correlation=data.correlation)
+        return _ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
     paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
     dataset = FaceShards(paths, data.image_size)
     return dataset if split == "train" else _First(dataset, data.validation_count)
@@ -65,7 +90,9 @@ def source_identity(data: DataSection, split: str) -> dict[str, Any]:
     """What determines the samples of ``split``: numbers for procedural faces; names, sizes and times for files."""
     if data.source == "procedural":
         count = data.count if split == "train" else data.validation_count
-        return {"source": "procedural", "seed": data.seed, "count": count, "correlation": data.correlation}
+        captions = data.captions_per_face if split == "train" else 1
+        numbers = {"seed": data.seed, "count": count, "captions": captions, "correlation": data.correlation}
+        return {"source": "procedural", **numbers}
     paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
     files = []
     for source in find_sources(paths):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gptface.training.configuration import LoopSection
 
-__all__ = ["Batches", "Losses", "Moment", "Phase", "Stage"]
+__all__ = ["Batches", "Losses", "MappedBatches", "Moment", "Phase", "Stage"]
 
 Losses = tuple[Tensor, dict[str, Tensor]]
 """What a phase's forward returns: the loss to minimise, and scalars to log (detached or not)."""
@@ -27,6 +27,26 @@ class Batches(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class MappedBatches:
+    """``change(batch)`` of every batch of another source, whose position it shares."""
+
+    def __init__(self, source: Batches, change: Callable[[Any], Any]) -> None:
+        self._source = source
+        self._change = change
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._change(next(self._source))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._source.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._source.load_state_dict(state)
 
 
 @dataclass

@@ -1,0 +1,198 @@
+"""Pre-training the face–language transformer on image codes and captions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gptface.data.augmentation import HorizontalFlip
+from gptface.data.collation import PairCollator
+from gptface.data.loader import build_loader
+from gptface.errors import InputError
+from gptface.models import FaceLanguageConfig, FaceLanguageModel, FaceTokenizer
+from gptface.training.cached_batches import CachedBatches, Selection
+from gptface.training.configuration import Configuration
+from gptface.training.face_cache import cached_faces
+from gptface.training.face_sources import has_validation, open_faces
+from gptface.training.pretraining_data import (
+    EncodedPairs,
+    captions_of,
+    encode_pairs,
+    encoded_on_the_fly,
+    prepare_text_tokenizer,
+)
+from gptface.training.pretraining_objective import PretrainingObjective
+from gptface.training.stage import Batches, MappedBatches, Moment, Phase, Stage
+
+__all__ = ["PretrainingStage", "language_config", "unigram_entropy"]
+
+DERIVED = {
+    "text_vocab_size": "pretrain.vocabulary_size",
+    "codebook_size": "tokenizer.model.codebook_size",
+    "image_grid": "data.image_size and tokenizer.model",
+    "max_text_length": "data.text_length",
+    "pad_token_id": "the text tokenizer",
+    "cls_token_id": "the text tokenizer",
+    "sep_token_id": "the text tokenizer",
+    "mask_token_id": "the text tokenizer",
+}
+
+
+def language_config(configuration: Configuration, **derived: object) -> FaceLanguageConfig:
+    """The transformer's configuration: the preset, the fields that differ, and ``derived``, what other parts fix.
+
+    Raises:
+        InputError: a field that is not the user's to set, or impossible values.
+    """
+    section = configuration.pretrain
+    for name in section.model:
+        if name in DERIVED:
+            raise InputError(f"pretrain.model.{name}: follows from {DERIVED[name]}")
+    try:
+        config = getattr(FaceLanguageConfig, section.preset)(**{**derived, **section.model})
+    except InputError as error:
+        raise InputError(f"pretrain.model: {error}") from error
+    assert isinstance(config, FaceLanguageConfig)
+    return config
+
+
+def unigram_entropy(tokens: Tensor, size: int) -> float:
+    """Entropy in nats of the distribution of ``tokens`` over ``size`` ids: what a model that ignores its input reaches."""
+    counts = torch.bincount(tokens.flatten().long().cpu(), minlength=size).double()
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * shares.log()).sum())
+
+
+class PretrainingStage(Stage):
+    """See :func:`gptface.training.runs.train_pretrain`."""
+
+    name = "pretrain"
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        tokenizer: FaceTokenizer,
+        tokenizer_identity: str,
+        output: Path,
+        accelerator: Accelerator,
+        resuming: bool = False,
+        verbose: bool = True,
+    ) -> None:
+        self.section = section = configuration.pretrain
+        data = configuration.data
+        if tokenizer.config.image_size != data.image_size:
+            raise InputError(
+                f"data.image_size: {data.image_size} pixels, but the tokenizer was trained on {tokenizer.config.image_size}"
+            )
+        self.device = accelerator.device
+        self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
+        needs_regions = section.image_masks.regions > 0
+        shared = {"batch_size": section.batch_size, "seed": section.seed, "rank": accelerator.process_index}
+        world_size = accelerator.num_processes
+
+        cache = cached_faces(data, "train", output, accelerator, verbose) if section.cache_codes else None
+        dataset = None if cache is not None else open_faces(data, "train")
+        if cache is not None:
+            captions = (caption for several in cache.captions for caption in several)
+            if needs_regions and cache.region_maps is None:
+                raise InputError("pretrain.image_masks.regions: must be 0 for this data, which has no region maps")
+        else:
+            assert dataset is not None
+            captions = captions_of(dataset)
+        self.text_tokenizer = prepare_text_tokenizer(
+            configuration, captions, output / "text_tokenizer", accelerator, keep=resuming
+        )
+        specials = {f"{name}_token_id": getattr(self.text_tokenizer, f"{name}_token_id") for name in _ROLES}
+        config = language_config(
+            configuration,
+            text_vocab_size=len(self.text_tokenizer),
+            codebook_size=tokenizer.config.codebook_size,
+            image_grid=list(tokenizer.config.grid),
+            max_text_length=data.text_length,
+            **specials,
+        )
+        self.model = FaceLanguageModel(config)
+        self.model.train()
+        if section.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+        self.objective = PretrainingObjective(self.model, section, len(cache) if cache is not None else 0)
+        self.phases = [Phase("model", self.objective)]
+
+        def encoded(split: str, flips: bool) -> EncodedPairs:
+            return encode_pairs(
+                cache if split == "train" and cache is not None else cached_faces(data, split, output, accelerator, verbose),
+                self.tokenizer,
+                tokenizer_identity,
+                self.text_tokenizer,
+                data.text_length,
+                flips=flips,
+                with_regions=needs_regions,
+                accelerator=accelerator,
+                verbose=verbose,
+            ).to(self.device)
+
+        self.batches: Batches
+        text_length = data.text_length
+        if cache is not None:
+            pairs = encoded("train", data.flip)
+            text_length = pairs.text_ids.shape[2]
+            self.batches = CachedBatches(len(pairs), pairs.select, world_size=world_size, flips=data.flip, **shared)
+        else:
+            assert dataset is not None
+            grid = tokenizer.config.grid if needs_regions else None
+            loader = build_loader(
+                dataset,
+                collate=PairCollator(self.text_tokenizer, data.text_length, grid),
+                world_size=world_size,
+                workers=data.workers,
+                transform=HorizontalFlip(section.seed) if data.flip else None,
+                pin_memory=self.device.type == "cuda",
+                **shared,
+            )
+            self.batches = MappedBatches(loader, lambda batch: encoded_on_the_fly(batch, self.tokenizer, needs_regions))
+        self.held_out = encoded("validation", False) if has_validation(data) else None
+        self.flops_per_sample = self._flops(text_length)
+
+    def _flops(self, text_length: int) -> float:
+        """Per pair, mismatched rows and the two heads included; forward and backward."""
+        config, batch = self.model.config, self.section.batch_size
+        masked, to_image, to_text, mismatched = self.objective.row_counts(batch)
+        tokens = config.num_image_tokens
+        sequence = float(self.model.flops_per_sequence(text_length + tokens + 3))
+        # Of a MaskGIT cosine ratio the mean is 2 / pi.
+        image_rows = (masked * 2 / math.pi + to_image) * tokens
+        text_rows = (masked * self.section.text_masks.ratio * self.section.text_masks.share + to_text) * text_length
+        width = config.hidden_size
+        heads = image_rows * (width + config.codebook_size) + text_rows * (width + config.text_vocab_size)
+        return ((batch + mismatched) * sequence + 6 * width * heads) / batch
+
+    def compilable(self) -> list[nn.Module]:
+        return list(self.model.layers)
+
+    def validate(self) -> dict[str, float]:
+        """The training losses and accuracies on the held-out pairs, and the unigram entropy of each modality."""
+        pairs = self.held_out
+        if pairs is None:
+            return {}
+        torch.manual_seed(0)
+        totals: dict[str, list[Tensor]] = {}
+        size = min(self.section.batch_size, len(pairs))
+        for number, start in enumerate(range(0, len(pairs) - size + 1, size)):
+            indices = torch.arange(start, start + size)
+            selection = Selection(indices, torch.zeros(size, dtype=torch.bool), torch.zeros_like(indices))
+            loss, parts = self.objective(pairs.select(selection), Moment(0, number, 1.0))
+            for name, value in {"loss": loss, **parts}.items():
+                totals.setdefault(name, []).append(value.float())
+        figures = {name: float(torch.stack(values).mean()) for name, values in totals.items()}
+        vocabulary = self.model.vocabulary
+        inside = torch.arange(pairs.text_ids.shape[2], device=self.device) < pairs.text_lengths.unsqueeze(-1)
+        figures["text_unigram_entropy"] = unigram_entropy(pairs.text_ids[inside], vocabulary.text_size)
+        figures["image_unigram_entropy"] = unigram_entropy(pairs.codes, vocabulary.image_size)
+        return figures
+
+
+_ROLES = ("pad", "cls", "sep", "mask")

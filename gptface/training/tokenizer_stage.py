@@ -1,0 +1,170 @@
+"""Training the image tokenizer: reconstruction, commitment, and a patch discriminator where one is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gptface.data.augmentation import HorizontalFlip
+from gptface.data.collation import ImageCollator
+from gptface.data.loader import build_loader
+from gptface.models import FaceTokenizer
+from gptface.models.discriminator import PatchDiscriminator
+from gptface.objectives import (
+    adversarial_weight,
+    discriminator_hinge_loss,
+    generator_hinge_loss,
+    psnr,
+    reconstruction_losses,
+)
+from gptface.training.cached_batches import CachedBatches, Selection
+from gptface.training.configuration import Configuration, TokenizerLossWeights
+from gptface.training.face_cache import FaceCache, cached_faces
+from gptface.training.face_sources import has_validation, open_faces
+from gptface.training.stage import Batches, Losses, MappedBatches, Moment, Phase, Stage
+
+__all__ = ["DiscriminatorObjective", "TokenizerObjective", "TokenizerStage", "cached_images", "to_pixels"]
+
+
+def to_pixels(images: Tensor, device: torch.device) -> Tensor:
+    """float32 (B, 3, H, W) in [−1, 1], channels last in memory, of uint8 (B, H, W, 3)."""
+    return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def cached_images(cache: FaceCache, selection: Selection, device: torch.device) -> Tensor:
+    """The images that ``selection`` names, mirrored as it says, as :func:`to_pixels` gives them."""
+    images = cache.image_tensor[selection.indices]
+    if bool(selection.flips.any()):
+        images = torch.where(selection.flips[:, None, None, None], images.flip(2), images)
+    return to_pixels(images, device)
+
+
+class TokenizerObjective(nn.Module):
+    """The generator's side: ``forward(images, moment) -> (loss, parts)``.
+
+    The discriminator is only looked through: its weights belong to another phase and get no gradient here.
+    """
+
+    def __init__(
+        self, tokenizer: FaceTokenizer, weights: TokenizerLossWeights, discriminator: PatchDiscriminator | None = None
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.weights = weights
+        self._discriminator = (discriminator,)  # in a tuple, so that it is not registered as a part of this module
+
+    def forward(self, images: Tensor, moment: Moment) -> Losses:
+        out = self.tokenizer(images)
+        weights, reconstruction = self.weights, out.reconstruction
+        parts = reconstruction_losses(reconstruction, images, l1=weights.l1, l2=weights.l2, gradient=weights.gradient)
+        loss = parts.pop("total")
+        discriminator = self._discriminator[0]
+        if discriminator is not None and moment.share >= weights.adversarial_start:
+            discriminator.requires_grad_(False)
+            adversarial = generator_hinge_loss(discriminator(reconstruction))
+            discriminator.requires_grad_(True)
+            if self.training:
+                balance = adversarial_weight(loss, adversarial, self._last_layer())
+                parts["adversarial_weight"] = balance
+                loss = loss + weights.adversarial * balance * adversarial
+            parts["adversarial"] = adversarial
+            moment.handover["reconstruction"] = reconstruction.detach()
+        parts |= {"quantizer": out.quantizer_loss, "perplexity": out.perplexity, "usage": out.usage}
+        return loss + out.quantizer_loss, parts
+
+    def _last_layer(self) -> nn.Parameter:
+        decoder = self.tokenizer.decoder
+        last = decoder.output if isinstance(decoder.refine, nn.Identity) else decoder.refine
+        return last.weight
+
+
+class DiscriminatorObjective(nn.Module):
+    """The discriminator's side, on the reconstruction that the generator's phase has just made."""
+
+    def __init__(self, discriminator: PatchDiscriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, images: Tensor, moment: Moment) -> Losses:
+        real = self.discriminator(images)
+        fake = self.discriminator(moment.handover["reconstruction"])
+        loss = discriminator_hinge_loss(real, fake)
+        return loss, {"discriminator": loss}
+
+
+class TokenizerStage(Stage):
+    """See :func:`gptface.training.runs.train_tokenizer`."""
+
+    name = "tokenizer"
+
+    def __init__(
+        self, configuration: Configuration, output: Path, accelerator: Accelerator, verbose: bool = True
+    ) -> None:
+        self.section = section = configuration.tokenizer
+        data = configuration.data
+        self.device = accelerator.device
+        self.tokenizer = FaceTokenizer(configuration.tokenizer_config())
+        self.tokenizer.train()
+        discriminator = None
+        if section.losses.adversarial > 0:
+            discriminator = PatchDiscriminator(section.discriminator_channels)
+        self.objective = TokenizerObjective(self.tokenizer, section.losses, discriminator)
+        self.phases = [Phase("tokenizer", self.objective)]
+        self.flops_per_sample = float(self.tokenizer.flops_per_image())
+        if discriminator is not None:
+            self.phases.append(
+                Phase("discriminator", DiscriminatorObjective(discriminator), section.losses.adversarial_start)
+            )
+        shared = {"batch_size": section.batch_size, "seed": section.seed, "rank": accelerator.process_index}
+        self.batches: Batches
+        if data.cache:
+            cache = cached_faces(data, "train", output, accelerator, verbose)
+            self.batches = CachedBatches(
+                len(cache),
+                lambda selection: cached_images(cache, selection, self.device),
+                world_size=accelerator.num_processes,
+                flips=data.flip,
+                **shared,
+            )
+        else:
+            loader = build_loader(
+                open_faces(data, "train"),
+                collate=ImageCollator(),
+                world_size=accelerator.num_processes,
+                workers=data.workers,
+                transform=HorizontalFlip(section.seed) if data.flip else None,
+                pin_memory=self.device.type == "cuda",
+                **shared,
+            )
+            self.batches = MappedBatches(loader, lambda batch: batch.to(self.device, non_blocking=True).images)
+        self.held_out: Tensor | None = None
+        if has_validation(data):
+            self.held_out = cached_faces(data, "validation", output, accelerator, verbose).image_tensor
+
+    def compilable(self) -> list[nn.Module]:
+        return [self.tokenizer.encoder, self.tokenizer.decoder]
+
+    def validate(self) -> dict[str, float]:
+        """PSNR of the reconstructions, and how much of the codebook the held-out images use."""
+        if self.held_out is None:
+            return {}
+        quality, errors = [], []
+        counts = torch.zeros(self.tokenizer.config.codebook_size, dtype=torch.int64, device=self.device)
+        for part in self.held_out.split(self.section.batch_size):
+            images = to_pixels(part, self.device)
+            out = self.tokenizer(images)
+            reconstruction = out.reconstruction.clamp(-1, 1)
+            quality.append(psnr(reconstruction, images))
+            errors.append((reconstruction - images).abs().flatten(1).mean(1))
+            counts += torch.bincount(out.codes.flatten(), minlength=len(counts))
+        shares = counts / counts.sum()
+        perplexity = torch.exp(-(shares * shares.clamp_min(1e-12).log()).sum())
+        return {
+            "psnr": float(torch.cat(quality).mean()),
+            "l1": float(torch.cat(errors).mean()),
+            "codebook_usage": float((counts > 0).float().mean()),
+            "codebook_perplexity": float(perplexity),
+        }
