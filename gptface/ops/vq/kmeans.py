@@ -1,4 +1,7 @@
-"""k-means over one batch, on the device and over all processes: the first codebook."""
+"""k-means over one batch, on the device and over all processes: the first codebook.
+
+The iterations are one opaque operator, so that ``torch.compile`` does not unroll them into the first step's graph.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ from gptface.ops.vq.api import vq_lookup
 from gptface.ops.vq.codebook import all_reduce_packed, cluster_sums, pick_rows
 
 __all__ = ["kmeans"]
+
+_library = torch.library.Library("gptface", "FRAGMENT")
+_library.define(
+    "kmeans(Tensor rows, Tensor usable, int size, int iterations, bool spherical, int seed, bool synchronize, str impl)"
+    " -> (Tensor means, Tensor sizes)"
+)
 
 
 def kmeans(
@@ -38,6 +47,13 @@ def kmeans(
     Returns:
         means ``(G, K, D)`` and the sizes ``(G, K)`` of their clusters in the last iteration, in the dtype of ``rows``.
     """
+    means, sizes = torch.ops.gptface.kmeans(rows.detach(), usable, size, iterations, spherical, seed, synchronize, impl)
+    return means, sizes
+
+
+def _kmeans(
+    rows: Tensor, usable: Tensor, size: int, iterations: int, spherical: bool, seed: int, synchronize: bool, impl: str
+) -> tuple[Tensor, Tensor]:
     first = torch.zeros((), dtype=torch.int64, device=rows.device)
     means, _ = all_reduce_packed(list(pick_rows(rows, usable, size, seed, first, synchronize)), synchronize)
     sizes = rows.new_zeros(means.shape[:2])
@@ -49,3 +65,12 @@ def kmeans(
             moved = functional.normalize(moved, dim=-1)
         means = torch.where((sizes > 0).unsqueeze(-1), moved, means)
     return means, sizes
+
+
+def _kmeans_fake(rows: Tensor, usable: Tensor, size: int, *options: object) -> tuple[Tensor, Tensor]:
+    groups, _, length = rows.shape
+    return rows.new_empty(groups, size, length), rows.new_empty(groups, size)
+
+
+_library.impl("kmeans", _kmeans, "CompositeExplicitAutograd")
+torch.library.register_fake("gptface::kmeans", _kmeans_fake, lib=_library)
