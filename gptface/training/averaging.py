@@ -12,7 +12,7 @@ __all__ = ["MovingAverage"]
 
 
 class MovingAverage:
-    """``average ← d·average + (1 − d)·weights`` after every step, with ``d = min(decay, (1 + n) / (10 + n))`` at update n.
+    """``average ← d·average + (1 − d)·weights`` after every step; ``d = min(decay, (1 + n) / (10 + n))`` at update n.
 
     The early, smaller decay lets the random initialisation be forgotten. Only trained parameters are averaged; whatever
     else the module holds (a codebook that is its own moving average, say) is taken as it is.
@@ -26,7 +26,7 @@ class MovingAverage:
         self.updates = 0
         parameters = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
         self._names = [name for name, _ in parameters] if decay > 0 else []
-        self._weights = [value for _, value in parameters] if decay > 0 else []
+        self._weights: list[Tensor] = [value for _, value in parameters] if decay > 0 else []
         self._averages = [value.detach().clone() for value in self._weights]
 
     @torch.no_grad()

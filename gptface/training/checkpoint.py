@@ -19,8 +19,16 @@ from gptface.errors import InputError
 from gptface.files import atomic_directory
 from gptface.training.configuration_files import differing_keys
 
-__all__ = ["Checkpoint", "check_same_run", "checkpoint_folders", "load_checkpoint", "random_state", "save_checkpoint",
-           "set_random_state", "sweep"]
+__all__ = [
+    "Checkpoint",
+    "check_same_run",
+    "checkpoint_folders",
+    "load_checkpoint",
+    "random_state",
+    "save_checkpoint",
+    "set_random_state",
+    "sweep",
+]
 
 STATE = "state.pt"
 DESCRIPTION = "run.json"
@@ -49,7 +57,13 @@ def random_state() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 (other people's code may use it)
     state: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        "numpy": (
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
@@ -104,7 +118,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(int(run.pop("step")), run, state["shared"], state["processes"])
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: is not a readable checkpoint ({reason}); remove it to go on from an older one") from None
+        raise InputError(
+            f"{path}: is not a readable checkpoint ({reason}); remove it to go on from an older one"
+        ) from None
 
 
 def check_same_run(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a training run is: typed sections, each field with its range and its meaning.
 
-A configuration file is YAML with the sections below (``data``, ``tokenizer``, ``pretrain``, ``parser``); what it leaves out has
-the default given here. Reading, overriding and the wording of errors are in :mod:`gptface.training.configuration_files`.
+A configuration file is YAML with the sections below (``data``, ``tokenizer``, ``pretrain``, ``parser``); what it leaves
+out has the default given here. Reading, overriding and the wording of errors are in
+:mod:`gptface.training.configuration_files`.
 
 None of the numbers is the papers': what is known of their settings is said in the configuration ``base``.
 """
@@ -211,7 +212,7 @@ class TextMaskSection(Section):
 
 
 class ImageMaskSection(Section):
-    """Masking of the image in the masked regime: a mixture of shapes, each with a fresh MaskGIT cosine ratio a sample."""
+    """Masking of the image in the masked regime: a mixture of shapes, each sample with its own MaskGIT cosine ratio."""
 
     random: Weight = 0.5
     """Independent tokens, as generation sees them."""
@@ -295,8 +296,8 @@ class PretrainSection(LoopSection):
     text_tokenizer: str | None = None
     """Folder of a text tokenizer to use instead."""
     cache_codes: bool = True
-    """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache. Off:
-    images are read by the loader and encoded as they come."""
+    """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache.
+    Off: images are read by the loader and encoded as they come."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
     caption_dropout: Share = 0.1

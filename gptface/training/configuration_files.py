@@ -1,4 +1,4 @@
-"""Reading configurations: a named one or a YAML file, then ``key=value`` overrides; every mistake is named in one sentence."""
+"""Reading configurations: a named one or a YAML file, then ``key=value`` overrides; mistakes are named exactly."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def named_configurations() -> list[str]:
 
 
 def load_configuration(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Configuration:
-    """Read ``source`` (a file, or the name of a shipped configuration) and apply ``overrides`` such as ``pretrain.steps=200``.
+    """Read ``source`` (a file, or a shipped configuration's name), then apply ``overrides`` (``pretrain.steps=200``).
 
     Raises:
         InputError: no such file or name, not YAML, an unknown key (with the nearest known one), an impossible value.

@@ -80,7 +80,9 @@ def open_faces(data: DataSection, split: str) -> SampleDataset:
     if data.source == "procedural":
         start, count = (0, data.count) if split == "train" else (VALIDATION_START, data.validation_count)
         faces = ProceduralFaces(data.seed, data.image_size, start=start, count=count, correlation=data.correlation)
-        return _ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
+        return (
+            _ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
+        )
     paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
     dataset = FaceShards(paths, data.image_size)
     return dataset if split == "train" else _First(dataset, data.validation_count)

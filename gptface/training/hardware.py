@@ -76,7 +76,7 @@ def peak_memory_gib(device: torch.device) -> float:
 
 
 def forward_flops(call: Callable[[], object]) -> float:
-    """Floating-point operations of the matrix products and convolutions of one call, which is made, without gradients."""
+    """Floating-point operations of the matrix products and convolutions of one call, made here without gradients."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         call()

@@ -1,4 +1,4 @@
-"""The training loop of every stage: Accelerate underneath, exact resumption, and no host synchronisation between log lines."""
+"""The training loop of every stage: Accelerate underneath, exact resumption, no synchronisation between log lines."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def build_accelerator(section: LoopSection) -> Accelerator:
     Raises:
         InputError: launched under a strategy other than plain data parallelism.
     """
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=mixed_precision(section.precision, device),
@@ -87,7 +88,7 @@ class Loop:
     Args:
         stage: built on ``accelerator.device``.
         accelerator: of :func:`build_accelerator`.
-        output: ``metrics.jsonl``, ``validation.jsonl``, ``tensorboard/`` and ``checkpoints/`` are written there by rank 0.
+        output: where rank 0 writes ``metrics.jsonl``, ``validation.jsonl``, ``tensorboard/`` and ``checkpoints/``.
         run: what identifies the run; a checkpoint of another one is refused.
         verbose: show progress on stderr (rank 0).
     """
@@ -161,7 +162,8 @@ class Loop:
             now = time.perf_counter()
             if now - shown > 0.5:
                 shown = now
-                self.display.advance(share, f"step {self.step}, {format_duration(self.budget.remaining_seconds(share))} left")
+                left = format_duration(self.budget.remaining_seconds(share))
+                self.display.advance(share, f"step {self.step}, {left} left")
             if self.step % self.section.log_every == 0:
                 self._log(share)
             last = share >= 1
@@ -229,8 +231,12 @@ class Loop:
 
     def _log(self, share: float) -> None:
         names = list(dict.fromkeys(name for scalars in self.pending for name in scalars))
-        columns = [torch.stack([scalars[name].float() for scalars in self.pending if name in scalars]) for name in names]
-        means = torch.stack([column.mean() for column in columns])
+        means = torch.stack(
+            [
+                torch.stack([scalars[name].float() for scalars in self.pending if name in scalars]).mean()
+                for name in names
+            ]
+        )
         means = self.accelerator.reduce(means, reduction="mean")
         values = dict(zip(names, means.tolist(), strict=True))  # the one synchronisation
         self.pending = []
@@ -254,15 +260,16 @@ class Loop:
             self.metrics.write(record)
             if self.section.tensorboard:
                 self.tensorboard.write(self.stage.name, record, self.step)
-            self.display.line(log_line(self.stage.name, record, share, self.budget.remaining_seconds(share), self.peak_name))
+            remaining = self.budget.remaining_seconds(share)
+            self.display.line(log_line(self.stage.name, record, share, remaining, self.peak_name))
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
             kept = checkpoint_folders(self.folder)
             advice = f"; the last good checkpoint is {kept[-1]}" if kept else ""
             raise InputError(
-                f"{self.stage.name}.learning_rate: the loss is {loss} at step {self.step}, so {self.section.learning_rate:g} "
-                f"is too large for this model and data{advice}"
+                f"{self.stage.name}.learning_rate: the loss is {loss} at step {self.step}, so "
+                f"{self.section.learning_rate:g} is too large for this model and data{advice}"
             )
 
     def _validate(self) -> dict[str, float]:

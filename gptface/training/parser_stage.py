@@ -21,16 +21,21 @@ from gptface.training.configuration import Configuration, DataSection, ParserSec
 from gptface.training.face_cache import FaceCache, cached_faces
 from gptface.training.hardware import forward_flops
 from gptface.training.stage import Losses, Moment, Phase, Stage
-from gptface.training.tokenizer_stage import cached_images, to_pixels
+from gptface.training.tokenizer_stage import cached_images
 
 __all__ = ["LabelledFaces", "ParserObjective", "ParserStage", "parser_data", "perturbed"]
 
 
-
 @dataclass
 class LabelledFaces:
-    """A batch: ``images`` float (B, 3, S, S) in [−1, 1], ``regions`` int64 (B, S, S), ``attributes`` float (B, A) with −1
-    where unknown, ``expressions`` int64 (B,) with −100 where unknown."""
+    """A batch.
+
+    Attributes:
+        images: float32 (B, 3, S, S) in [−1, 1].
+        regions: int64 (B, S, S) labels.
+        attributes: float32 (B, A), 0 or 1, −1 where unknown.
+        expressions: int64 (B,), −100 where unknown.
+    """
 
     images: Tensor
     regions: Tensor
@@ -52,8 +57,10 @@ def parser_data(data: DataSection) -> DataSection:
 
 
 def perturbed(images: Tensor) -> Tensor:
-    """What photos and decoded codes differ by, each at random and at a strength of its own: blur, light, contrast, loss of
-    colour, noise. ``images`` (B, 3, H, W) in [−1, 1]; drawn from torch's generator on their device."""
+    """Blur, light, contrast, loss of colour and noise, each at random: what photos and decoded codes differ by.
+
+    ``images`` (B, 3, H, W) in [−1, 1]; drawn from torch's generator on their device.
+    """
     batch = len(images)
 
     def strength(low: float, high: float, share: float, otherwise: float) -> Tensor:
@@ -111,7 +118,9 @@ class ParserStage(Stage):
         self.device = accelerator.device
         data = parser_data(configuration.data)
         self.cache = cached_faces(data, "train", output, accelerator, verbose)
-        self.held_out = cached_faces(data, "validation", output, accelerator, verbose) if data.validation_count else None
+        self.held_out = None
+        if data.validation_count:
+            self.held_out = cached_faces(data, "validation", output, accelerator, verbose)
         self.parser = FaceParser(parser_config(configuration))
         self.parser.train()
         self.objective = ParserObjective(self.parser, section, _region_weights(self.cache))

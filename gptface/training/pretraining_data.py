@@ -89,7 +89,8 @@ class EncodedPairs:
 
     def to(self, device: torch.device) -> EncodedPairs:
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return EncodedPairs(**{name: None if value is None else value.to(device) for name, value in values.items()})
+        moved = {name: value.to(device) for name, value in values.items() if value is not None}
+        return dataclasses.replace(self, **moved)
 
     def select(self, selection: Selection) -> Pairs:
         """The batch that ``selection`` names, on the device where the data lie."""
@@ -166,7 +167,9 @@ def encode_pairs(
     try:
         codes = torch.from_numpy(np.load(path)["codes"])
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: is not a readable file of codes ({error}); remove it to have it made again") from None
+        raise InputError(
+            f"{path}: is not a readable file of codes ({error}); remove it to have it made again"
+        ) from None
     captions = [caption for several in cache.captions for caption in several]
     text_ids, lengths = encode_captions(text_tokenizer, captions, text_length)
     text_ids = text_ids[:, : max(1, int(lengths.max()))]

@@ -45,7 +45,7 @@ TEXT, IMAGE, CORRUPTION, RANDOM_NEGATIVES, HARD_NEGATIVES = range(5)
 
 @dataclass
 class Targets:
-    """What is to be predicted where: packed positions ``b * S + s`` of the joint batch (−1: nothing), and the labels."""
+    """What is to be predicted where: packed positions ``b * S + s`` of the joint batch (−1: nothing) and labels."""
 
     positions: Tensor
     labels: Tensor
@@ -279,7 +279,9 @@ class PretrainingObjective(nn.Module):
             start = rows.stop
             if rows.start == rows.stop:
                 continue
-            regions = pairs.regions[rows] if isinstance(specification, FacialRegions) and pairs.regions is not None else None
+            regions = None
+            if isinstance(specification, FacialRegions) and pairs.regions is not None:
+                regions = pairs.regions[rows]
             drawn = sample_span_mask(
                 specification,
                 seed=self._seed(IMAGE),
@@ -299,7 +301,7 @@ class PretrainingObjective(nn.Module):
     def _mismatch(
         self, pairs: Pairs, lengths: Tensor, walk: Tensor, mismatched: int, moment: Moment
     ) -> tuple[Tensor, Tensor]:
-        """For the first ``mismatched`` rows, the row whose caption takes the place of their own, and whether there is one."""
+        """For the first ``mismatched`` rows, whose caption takes the place of their own, and whether there is one."""
         matching, masked = self.section.matching, len(lengths)
         text, ids = pairs.text_ids[:masked], pairs.sample_ids[:masked]
         own = pairs.text_lengths[:masked]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,8 +16,8 @@ from gptface.data.loader import build_loader
 from gptface.errors import InputError
 from gptface.models import FaceLanguageConfig, FaceLanguageModel, FaceTokenizer
 from gptface.training.cached_batches import CachedBatches, Selection
-from gptface.training.configuration import Configuration
-from gptface.training.face_cache import cached_faces
+from gptface.training.configuration import Configuration, PretrainSection
+from gptface.training.face_cache import FaceCache, cached_faces
 from gptface.training.face_sources import has_validation, open_faces
 from gptface.training.pretraining_data import (
     EncodedPairs,
@@ -61,7 +62,7 @@ def language_config(configuration: Configuration, **derived: object) -> FaceLang
 
 
 def unigram_entropy(tokens: Tensor, size: int) -> float:
-    """Entropy in nats of the distribution of ``tokens`` over ``size`` ids: what a model that ignores its input reaches."""
+    """Entropy in nats of ``tokens``' distribution over ``size`` ids: the loss of a model that ignores its input."""
     counts = torch.bincount(tokens.flatten().long().cpu(), minlength=size).double()
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * shares.log()).sum())
@@ -71,6 +72,7 @@ class PretrainingStage(Stage):
     """See :func:`gptface.training.runs.train_pretrain`."""
 
     name = "pretrain"
+    section: PretrainSection
 
     def __init__(
         self,
@@ -82,11 +84,13 @@ class PretrainingStage(Stage):
         resuming: bool = False,
         verbose: bool = True,
     ) -> None:
-        self.section = section = configuration.pretrain
+        section = configuration.pretrain
+        self.section = section
         data = configuration.data
         if tokenizer.config.image_size != data.image_size:
             raise InputError(
-                f"data.image_size: {data.image_size} pixels, but the tokenizer was trained on {tokenizer.config.image_size}"
+                f"data.image_size: {data.image_size} pixels, but the tokenizer was trained on "
+                f"{tokenizer.config.image_size}"
             )
         self.device = accelerator.device
         self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
@@ -97,7 +101,7 @@ class PretrainingStage(Stage):
         cache = cached_faces(data, "train", output, accelerator, verbose) if section.cache_codes else None
         dataset = None if cache is not None else open_faces(data, "train")
         if cache is not None:
-            captions = (caption for several in cache.captions for caption in several)
+            captions: Iterator[str] = (caption for several in cache.captions for caption in several)
             if needs_regions and cache.region_maps is None:
                 raise InputError("pretrain.image_masks.regions: must be 0 for this data, which has no region maps")
         else:
@@ -122,9 +126,9 @@ class PretrainingStage(Stage):
         self.objective = PretrainingObjective(self.model, section, len(cache) if cache is not None else 0)
         self.phases = [Phase("model", self.objective)]
 
-        def encoded(split: str, flips: bool) -> EncodedPairs:
+        def encoded(faces: FaceCache, flips: bool) -> EncodedPairs:
             return encode_pairs(
-                cache if split == "train" and cache is not None else cached_faces(data, split, output, accelerator, verbose),
+                faces,
                 self.tokenizer,
                 tokenizer_identity,
                 self.text_tokenizer,
@@ -138,7 +142,7 @@ class PretrainingStage(Stage):
         self.batches: Batches
         text_length = data.text_length
         if cache is not None:
-            pairs = encoded("train", data.flip)
+            pairs = encoded(cache, data.flip)
             text_length = pairs.text_ids.shape[2]
             self.batches = CachedBatches(len(pairs), pairs.select, world_size=world_size, flips=data.flip, **shared)
         else:
@@ -154,7 +158,9 @@ class PretrainingStage(Stage):
                 **shared,
             )
             self.batches = MappedBatches(loader, lambda batch: encoded_on_the_fly(batch, self.tokenizer, needs_regions))
-        self.held_out = encoded("validation", False) if has_validation(data) else None
+        self.held_out: EncodedPairs | None = None
+        if has_validation(data):
+            self.held_out = encoded(cached_faces(data, "validation", output, accelerator, verbose), False)
         self.flops_per_sample = self._flops(text_length)
 
     def _flops(self, text_length: int) -> float:

@@ -119,9 +119,7 @@ def train_pretrain(
     return target
 
 
-def train_parser(
-    configuration: Configuration, output: FOLDER, *, restart: bool = False, verbose: bool = True
-) -> Path:
+def train_parser(configuration: Configuration, output: FOLDER, *, restart: bool = False, verbose: bool = True) -> Path:
     """Train the face parser, or with another ``parser.seed`` the judge; the result is ``output/parser``.
 
     See :func:`train_tokenizer` for the arguments and what is raised.
@@ -183,7 +181,9 @@ def _run(
         with outcome.average.applied():
             finish(stage)
         with atomic_write(summary) as temporary:
-            temporary.write_text(json.dumps(_summary(stage, accelerator, run, outcome), indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(_summary(stage, accelerator, run, outcome), indent=2) + "\n", encoding="utf-8"
+            )
     accelerator.wait_for_everyone()
 
 
@@ -216,7 +216,9 @@ def _read_summary(path: Path) -> dict[str, Any]:
         summary = json.loads(path.read_text(encoding="utf-8"))
         return {"run": dict(summary["run"]), "steps": int(summary["steps"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is not a readable summary ({error}); use --restart or another output folder") from None
+        raise InputError(
+            f"{path}: is not a readable summary ({error}); use --restart or another output folder"
+        ) from None
 
 
 def _summary(stage: Stage, accelerator: Accelerator, run: dict[str, Any], outcome: Outcome) -> dict[str, Any]:

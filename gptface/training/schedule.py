@@ -20,9 +20,7 @@ class Budget:
         clock: for tests.
     """
 
-    def __init__(
-        self, section: LoopSection, seconds: float = 0.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, section: LoopSection, seconds: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._steps = section.steps
         self._limit = None if section.minutes is None else 60.0 * section.minutes
         self._clock = clock

@@ -104,4 +104,4 @@ class Stage(ABC):
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Held-out figures; called in evaluation mode, without gradients, on every process alike. Empty: none held out."""
+        """Held-out figures, empty where none are held out; called in evaluation mode and without gradients."""

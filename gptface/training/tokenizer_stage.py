@@ -78,6 +78,7 @@ class TokenizerObjective(nn.Module):
     def _last_layer(self) -> nn.Parameter:
         decoder = self.tokenizer.decoder
         last = decoder.output if isinstance(decoder.refine, nn.Identity) else decoder.refine
+        assert isinstance(last.weight, nn.Parameter)
         return last.weight
 
 
