@@ -159,7 +159,7 @@ def _cast_under_autocast(query: Tensor, key: Tensor, value: Tensor) -> tuple[Ten
 
 
 def _sdpa_unsupported(
-    query: Tensor, key: Tensor, dropout_p: float, deterministic: bool, return_lse: bool
+    query: Tensor, key: Tensor, scale: float | None, dropout_p: float, deterministic: bool, return_lse: bool
 ) -> str | None:
     if return_lse:
         return "it does not return the log-sum-exp (return_lse=True)"
@@ -169,6 +169,8 @@ def _sdpa_unsupported(
         return "float64 is for the reference"
     if deterministic and query.device.type != "cpu":
         return f"its gradients are not deterministic on {query.device.type} (deterministic=True)"
+    if scale is not None and scale <= 0.0:
+        return "it gives NaN for a causal mask and a scale that is not positive"
     if query.shape[0] == 0 or query.shape[1] == 0 or key.shape[1] == 0:
         return "query or key is empty"
     return None
@@ -206,7 +208,7 @@ def explain(
     _check_tensors(query, key, value)
     _check_mask(query, key, mask)
     _check_numbers(query, scale, dropout_p, seed)
-    obstacle = _sdpa_unsupported(query, key, dropout_p, deterministic, return_lse)
+    obstacle = _sdpa_unsupported(query, key, scale, dropout_p, deterministic, return_lse)
     name, reason = _choose(obstacle, impl)
     return Choice(name, reason, () if obstacle is None else (("sdpa", obstacle),))
 
@@ -312,7 +314,7 @@ def masked_attention(
     _check_tensors(query, key, value)
     _check_mask(query, key, mask)
     _check_numbers(query, scale, dropout_p, seed)
-    obstacle = _sdpa_unsupported(query, key, dropout_p, deterministic, return_lse)
+    obstacle = _sdpa_unsupported(query, key, scale, dropout_p, deterministic, return_lse)
     chosen, _ = _choose(obstacle, impl)
 
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)

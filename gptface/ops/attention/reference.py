@@ -69,9 +69,13 @@ def _scores(query: Tensor, key: Tensor, intervals: Tensor | None, scale: float) 
     return scores
 
 
-def _weights(scores: Tensor, lse: Tensor) -> Tensor:
-    """Softmax from the log-sum-exp; a row that sees nothing (lse −inf) has weights 0."""
-    return torch.exp(scores - lse.masked_fill(lse == -torch.inf, 0.0).unsqueeze(-1))
+def _weights(scores: Tensor) -> Tensor:
+    """Softmax; a row that sees nothing has weights 0.
+
+    Not ``exp(scores - lse)``: where scores have a large common part, the rounding of the log-sum-exp costs digits.
+    """
+    empty = (scores == -torch.inf).all(-1, keepdim=True)
+    return torch.softmax(scores, dim=-1).masked_fill(empty, 0.0)
 
 
 def _dropout_factor(seed: Tensor | None, dropout_p: float, scores: Tensor) -> Tensor | None:
@@ -109,7 +113,7 @@ def attention_forward(
     q, k, v = _grouped(query, groups), _grouped(key, 1), _grouped(value, 1)
     scores = _scores(q, k, intervals, scale)
     lse = torch.logsumexp(scores, dim=-1)
-    weights = _weights(scores, lse)
+    weights = _weights(scores)
     factor = _dropout_factor(seed, dropout_p, scores)
     out = (weights if factor is None else weights * factor) @ v
     return _ungrouped(out, query.dtype), lse.flatten(1, 2).contiguous()
@@ -133,13 +137,13 @@ def attention_backward(
 
     With weights P, dropout factors M and scores S = scale · q kᵀ, for a row of the score matrix:
     ``dV = (P·M)ᵀ dO``, ``dP = M · (dO Vᵀ)``, ``dS = P · (dP − sum(P · dP) + dlse)``,
-    ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``; the key heads add up their groups. ``out`` is not needed here (a
-    kernel takes ``sum(P · dP) = sum(dO · O)`` from it).
+    ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``; the key heads add up their groups. ``out`` and
+    ``lse`` are not needed here (a kernel takes ``sum(P · dP) = sum(dO · O)`` and P from them).
     """
     groups = query.shape[2] // key.shape[2]
     q, k, v, g = _grouped(query, groups), _grouped(key, 1), _grouped(value, 1), _grouped(grad_out, groups)
     scores = _scores(q, k, intervals, scale)
-    weights = _weights(scores, lse.unflatten(1, (-1, groups)))
+    weights = _weights(scores)
     factor = _dropout_factor(seed, dropout_p, scores)
 
     grad_weights = g @ v.transpose(-1, -2)

@@ -1,0 +1,96 @@
+"""What the tests of masked attention share: an oracle that knows nothing of intervals, draws of inputs and masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gptface.ops import IntervalMask, masked_attention
+
+GRADIENTS = ("grad_query", "grad_key", "grad_value")
+
+
+def dense_attention(
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float, factor: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention written for one purpose: to be differentiated by torch, in the dtype of its inputs.
+
+    Args:
+        visible: ``(B or 1, Sq, Skv)`` bool.
+        factor: ``(B, H, Sq, Skv)`` multiplies the softmax weights (dropout).
+
+    Returns:
+        ``out (B, Sq, H, D)`` and ``lse (B, H, Sq)``; 0 and −inf on rows that see nothing.
+    """
+    groups = query.shape[2] // key.shape[2]
+    key, value = (tensor.repeat_interleave(groups, dim=2) for tensor in (key, value))
+    scores = torch.einsum("bihd,bjhd->bhij", query, key) * scale
+    if visible is None:
+        visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device)[None]
+    visible = visible.unsqueeze(1).expand(scores.shape)
+    top = scores.detach().masked_fill(~visible, -1e4).amax(-1, keepdim=True)
+    exponentials = torch.where(visible, torch.exp(torch.where(visible, scores - top, 0.0)), 0.0)
+    total = exponentials.sum(-1, keepdim=True)
+    seen = total > 0
+    weights = exponentials / torch.where(seen, total, 1.0)
+    lse = torch.where(seen, top + torch.log(torch.where(seen, total, 1.0)), -torch.inf).squeeze(-1)
+    return torch.einsum("bhij,bjhd->bihd", weights if factor is None else weights * factor, value), lse
+
+
+def draw(
+    batch: int,
+    num_queries: int,
+    num_keys: int,
+    heads: int,
+    key_heads: int,
+    width: int,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    offset: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Fresh query, key, value and gradient of the output; ``offset`` is common to all keys and values."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [
+        (batch, num_queries, heads, width),
+        (batch, num_keys, key_heads, width),
+        (batch, num_keys, key_heads, width),
+        (batch, num_queries, heads, width),
+    ]
+    query, key, value, grad = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    tensors = [tensor.to(dtype) for tensor in (query, key + offset, value + offset, grad)]
+    return tensors[0], tensors[1], tensors[2], tensors[3]
+
+
+def random_mask(batch: int, num_queries: int, num_keys: int, k: int, seed: int) -> IntervalMask:
+    """Random intervals, about one row in four of which sees nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    bounds = torch.randint(0, num_keys + 1, (batch, num_queries, k, 2), generator=generator).sort(-1).values
+    keep = torch.rand(batch, num_queries, 1, 1, generator=generator) < 0.75
+    return IntervalMask((bounds * keep).to(torch.int32), num_keys)
+
+
+def with_gradients(
+    query: Tensor, key: Tensor, value: Tensor, grad: Tensor, mask: IntervalMask | None, **options: object
+) -> dict[str, Tensor]:
+    """Output and gradients of :func:`masked_attention`."""
+    leaves = [tensor.detach().requires_grad_() for tensor in (query, key, value)]
+    out = masked_attention(*leaves, mask, **options)  # type: ignore[call-overload]
+    return {"out": out.detach(), **dict(zip(GRADIENTS, torch.autograd.grad(out, leaves, grad), strict=True))}
+
+
+def dense_with_gradients(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grad: Tensor,
+    mask: IntervalMask | None,
+    dtype: torch.dtype,
+    scale: float | None = None,
+    factor: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Output and gradients of :func:`dense_attention` in ``dtype``."""
+    leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in (query, key, value)]
+    visible = None if mask is None else mask.to_dense()
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    out, _ = dense_attention(*leaves, visible, scale, None if factor is None else factor.to(dtype))
+    return {"out": out.detach(), **dict(zip(GRADIENTS, torch.autograd.grad(out, leaves, grad.to(dtype)), strict=True))}
