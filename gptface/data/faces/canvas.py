@@ -8,7 +8,7 @@ import numpy as np
 
 from .specification import REGIONS, Colour
 
-__all__ = ["FULL", "LABEL", "Canvas", "Window"]
+__all__ = ["FULL", "LABEL", "Canvas", "Window", "clamp"]
 
 LABEL = {name: index for index, name in enumerate(REGIONS)}
 Window = tuple[slice, slice]
@@ -36,6 +36,12 @@ def _tone_curve() -> np.ndarray:
     return np.rint(255 * np.clip(encoded, 0, 1)).astype(np.uint8)
 
 
+def clamp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """``np.clip`` without its dispatch, which costs more than the work on pictures this small."""
+    raised = np.maximum(values, low)
+    return np.minimum(raised, high, out=raised)
+
+
 class Canvas:
     """Square picture of ``size`` pixels; ``x`` and ``y`` (size, size) are image coordinates in [-1, 1], y downwards."""
 
@@ -57,11 +63,14 @@ class Canvas:
         return slice(top, max(bottom, top)), slice(left, max(right, left))
 
     def coverage(self, distance: np.ndarray, unit: float = 1.0) -> np.ndarray:
-        """Share of each pixel inside a shape, from the signed distance to it (negative inside), given in ``unit``s of the
-        image's half."""
+        """Share of each pixel inside a shape, from the signed distance to it (negative inside).
+
+        The distance's ``unit`` is in image coordinates.
+        """
         alpha = distance * (-unit / self.pixel)
         alpha += 0.5
-        return np.clip(alpha, 0.0, 1.0, out=alpha)
+        np.maximum(alpha, 0, out=alpha)
+        return np.minimum(alpha, 1, out=alpha)
 
     def paint(
         self,
@@ -71,14 +80,16 @@ class Canvas:
         light: np.ndarray | None = None,
         label: str | None = None,
     ) -> None:
-        """Lay a colour (times ``light`` (3, h, w), where given) over the window, ``alpha`` (h, w) opaque; pixels more than
-        half covered get the region ``label``."""
+        """Lay a colour over the window, ``alpha`` (h, w) opaque; where more than half covered, the region is ``label``.
+
+        The colour is linear RGB or (3, h, w), and is multiplied with ``light`` (3, h, w) where that is given.
+        """
+        if not isinstance(colour, np.ndarray):
+            colour = np.array(colour, dtype=np.float32).reshape(3, 1, 1)
         target = self.colour[:, window[0], window[1]]
-        for channel in range(3):
-            plane = target[channel]
-            difference = (colour[channel] if light is None else light[channel] * colour[channel]) - plane
-            difference *= alpha
-            plane += difference
+        difference = (colour if light is None else light * colour) - target
+        difference *= alpha
+        target += difference
         if label is not None:
             np.copyto(self.region[window], LABEL[label], where=alpha > 0.5)
 

@@ -1,8 +1,8 @@
 """Captions: short English sentences over a small vocabulary that state some visible facts of a face.
 
 Weakly correlated image–text pairs are what such models are trained on, so the correlation is a parameter. With
-probability ``correlation`` a caption speaks of its face. Otherwise, with equal chances, it is a line that says nothing of
-any face ("posted yesterday from my phone") or an honest caption of another face of the same distribution.
+probability ``correlation`` a caption speaks of its face. Otherwise, with equal chances, it is a line that says nothing
+of any face ("posted yesterday from my phone") or an honest caption of another face of the same distribution.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHORTEST, LONGEST = 8, 22  # words
 
 @dataclass(frozen=True)
 class AttributePhrases:
-    """How an attribute is worded: noun phrases that fit after "a face with ...", when it is there and when it is not."""
+    """How an attribute is worded when it is there and when it is not: noun phrases that fit after "a face with ..."."""
 
     present: tuple[str, ...]
     absent: tuple[str, ...]
@@ -153,9 +153,15 @@ def _hair_phrase(d: Draws, known: Mapping[str, int], length: str | None, full: b
 
 
 def _facts(
-    d: Draws, known: Mapping[str, int], expression: str | None, occluder: str, length: str | None, full: bool
+    d: Draws,
+    known: Mapping[str, int],
+    expression: str | None,
+    occluder: str,
+    length: str | None,
+    full: bool,
+    asked: frozenset[str] = frozenset(),
 ) -> list[_Fact]:
-    """Everything that could be said, most telling first by weight. ``full`` leaves nothing to chance."""
+    """Everything that could be said, with weights. ``full`` leaves nothing to chance; ``asked`` names are always said."""
     facts: list[_Fact] = []
     if "Young" in known:
         facts.append(_Fact("age", d.choice("age", ("young",) if known["Young"] else ("old", "older", "elderly")), 1.6))
@@ -184,6 +190,10 @@ def _facts(
             continue
         value = known[name]
         slot = "wear" if name in _WORN else "have"
+        phrases = ATTRIBUTE_PHRASES[name]
+        if name in asked:
+            facts.append(_Fact(slot, phrases.present[0], 20.0) if value else _Fact("have", phrases.absent[0], 20.0))
+            continue
         if name == "No_Beard":
             # "no beard" is worth saying of men only; a beard is said by whoever knows that there is a full one.
             if value and known.get("Male") and not full:
@@ -281,10 +291,10 @@ def _sentence(d: Draws, noun: str, pronoun: str, facts: Sequence[_Fact], templat
         text += f"{' and' if have else ' who'} wears {_joined(wear)}" if wear else ""
     elif template == 2:
         adjectives = [*slots["mood"], *slots["age"]]
-        text = f"{pronoun} is {_joined(adjectives)}" if adjectives else f"{pronoun} is a {noun}"
-        verbs = [f"has {_joined(have)}"] if have else []
+        verbs = [f"is {_joined(adjectives)}"] if adjectives else []
+        verbs += [f"has {_joined(have)}"] if have else []
         verbs += [f"wears {_joined(wear)}"] if wear else []
-        text += (" and " if len(verbs) == 1 else ", ") + " and ".join(verbs) if verbs else ""
+        text = f"{pronoun} {', '.join(verbs[:-1])}{' and ' if len(verbs) > 1 else ''}{verbs[-1]}"
     elif template == 3:
         text = ", ".join([subject, *have, *wear])
     else:
@@ -324,9 +334,12 @@ def _honest_caption(d: Draws, s: FaceSpecification) -> str:
 
 
 def describe(specification: FaceSpecification, seed: int = 0, index: int = 0, correlation: float = 1.0) -> str:
-    """A caption for face ``index`` of generator ``seed``: with probability ``correlation`` of this face, 3 to 6 visible facts
-    in one of five templates; otherwise of nothing or of another face. The draws depend on (seed, index) only, so a
-    counterfactual face keeps its template."""
+    """A caption for face ``index`` of generator ``seed``, 8 to 22 words.
+
+    With probability ``correlation`` it states 3 to 6 visible facts of this face in one of five templates; otherwise it
+    speaks of nothing or of another face. The draws depend on (seed, index) only, so a counterfactual face keeps its
+    template.
+    """
     d = Draws(seed ^ 0x63617074, index)
     if d.chance("correlated", correlation):
         return _honest_caption(d, specification)
@@ -359,6 +372,7 @@ def wish_caption(
         expression, occluder = face.expression, face.occluder
     else:
         known = {name: int(value) for name, value in face.items()}
+    focus = tuple(focus)
     for name in [*(name for name in known if name[0] != "_"), *focus]:
         if name not in ATTRIBUTES:
             raise InputError(f"attribute {name!r} is unknown; it must be one of {', '.join(ATTRIBUTES)}")
@@ -367,13 +381,9 @@ def wish_caption(
     if occluder not in OCCLUDERS:
         raise InputError(f"occluder {occluder!r} is unknown; it must be one of {', '.join(OCCLUDERS)}")
     d = Draws(0x77697368, 0)
-    facts = _facts(d, known, expression, occluder, length, full=True)
-    for name in focus:
-        if name in known and not known[name] and name not in _IN_OTHER_WORDS and name != "Smiling":
-            facts.append(_Fact("have", ATTRIBUTE_PHRASES[name].absent[0], 5.0))
+    facts = _facts(d, known, expression, occluder, length, full=True, asked=frozenset(focus))
     noun = "person" if "Male" not in known else "man" if known["Male"] else "woman"
-    asked = {phrase for name in focus for phrase in ATTRIBUTE_PHRASES[name].present}
-    ranked = sorted(facts, key=lambda fact: -(fact.weight + 10 * (fact.text in asked)))
+    ranked = sorted(facts, key=lambda fact: -fact.weight)
     count = len(ranked)
     while count > 2 and _words(_sentence(d, noun, noun, ranked[:count], 0)) > LONGEST:
         count -= 1

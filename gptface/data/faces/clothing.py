@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import FULL, Canvas
+from .canvas import FULL, Canvas, clamp
 from .geometry import BASE_SCALE, BASE_Y, FaceGeometry
 from .skin import noise_at, skin_colour
 from .specification import Colour, FaceSpecification
@@ -19,19 +19,19 @@ def paint_body(canvas: Canvas, g: FaceGeometry, light: Light, s: FaceSpecificati
     x = (canvas.x - g.shift_x * 0.8) / scale
     y = (canvas.y - BASE_Y - s.centre_y) / scale
     window: tuple[slice, slice] = (slice(int(canvas.size * 0.55), canvas.size), slice(None))
-    x, y = x[window], y[window]
+    x, y = x[window], y[window] + 0.17
     size = np.abs(x)
     # Neck: a column that leans to the head and flares into the shoulders
-    lean = x - (0.10 * g.sin_yaw) * np.clip((1.0 - y) * 2, 0, 1)
+    lean = x - (0.10 * g.sin_yaw) * clamp((1.0 - y) * 2, 0, 1)
     flare = np.maximum(y - 0.72, 0)
     half = g.neck_half + 1.1 * flare * flare * 3
-    t = np.clip(lean / half, -1, 1)
+    t = clamp(lean / half, -1, 1)
     neck = canvas.coverage((np.abs(lean) - half) * 0.85, scale)
     nz = np.sqrt(1 - t * t)
     skin = skin_colour(s.skin_tone, s.skin_warmth, s.pale_skin)
-    under_jaw = np.clip((y - g.chin + 0.10 - 0.55 * lean * lean) * (1 / 0.30), 0, 1)
+    under_jaw = clamp((y - g.chin - 0.07 - 0.55 * lean * lean) * (1 / 0.30), 0, 1)
     occlusion = (0.40 + 0.60 * under_jaw) * (0.7 + 0.3 * nz)
-    shade = light.lambert(t, np.float32(0.15), nz) * (0.45 + 0.55 * under_jaw)
+    shade = light.lambert(t, 0.15, nz) * (0.45 + 0.55 * under_jaw)
     canvas.paint(neck, skin, window, light.irradiance(shade, np.full_like(t, 0.2), occlusion), "neck")
     if s.double_chin:
         _paint_double_chin(canvas, g, light, skin, x, y, scale, window)
@@ -39,29 +39,30 @@ def paint_body(canvas: Canvas, g: FaceGeometry, light: Light, s: FaceSpecificati
     slope = 0.055 if s.male else 0.075
     reach = 1.12 if s.male else 0.98
     top = 0.79 + slope * size + 0.35 * np.maximum(size - reach + 0.35, 0) ** 2 * 3
-    if s.clothes == "crew":
+    clothes = "shirt" if s.necktie and s.clothes in ("crew", "v_neck") else s.clothes
+    if clothes == "crew":
         neckline = 0.945 - 1.0 * x * x
-    elif s.clothes == "v_neck":
+    elif clothes == "v_neck":
         neckline = 1.16 - 1.15 * size
     else:
         neckline = 1.02 - 0.75 * size
     body = canvas.coverage(np.maximum(top - y, neckline - y) * 0.9, scale)
     folds = noise_at("cloth", (y + 2) * 60 + (s.texture_seed >> 3 & 255), (x + 0.4 * y + 3) * 60, (16, 16))
-    ny = np.clip(-0.55 + 1.4 * (y - top), -0.6, 0.1) + 0.12 * folds
-    nx = np.clip(x * 0.75, -0.85, 0.85) + 0.15 * folds
+    ny = clamp(-0.55 + 1.4 * (y - top), -0.6, 0.1) + 0.12 * folds
+    nx = clamp(x * 0.75, -0.85, 0.85) + 0.15 * folds
     nz = np.sqrt(np.maximum(1 - nx * nx - ny * ny, 0.05))
     cosine = light.lambert(nx, ny, nz)
     irradiance = light.irradiance(cosine, ny, 0.88 + 0.12 * folds)
     canvas.paint(body, s.clothes_colour, window, irradiance, "clothes")
     cloth = s.clothes_colour
-    if s.clothes in ("crew", "v_neck"):
+    if clothes in ("crew", "v_neck"):
         hem = canvas.coverage(np.abs(y - neckline - 0.022) - 0.022, scale) * body
         canvas.paint(0.5 * hem, _scaled(cloth, 0.45), window, irradiance)
     else:
-        white = (0.78, 0.78, 0.80) if s.clothes == "jacket" else _scaled(cloth, 1.15, 0.04)
+        white = (0.78, 0.78, 0.80) if clothes == "jacket" else _scaled(cloth, 1.15, 0.04)
         # Collar: two flaps from the side of the neck to the throat
         flap = np.maximum(np.abs(y - (1.00 - 0.62 * size)) - 0.062, size - 0.36)
-        if s.clothes == "jacket":
+        if clothes == "jacket":
             shirt = canvas.coverage(np.maximum(size - 0.30 + 0.55 * (y - 0.85), neckline - y), scale)
             canvas.paint(shirt, white, window, irradiance, "clothes")
             lapel = np.abs(size - 0.335 + 0.55 * (y - 0.85)) - 0.016
@@ -72,11 +73,11 @@ def paint_body(canvas: Canvas, g: FaceGeometry, light: Light, s: FaceSpecificati
             0.45 * canvas.coverage(np.maximum(edge, size - 0.36), scale), _scaled(white, 0.3), window, irradiance
         )
     if s.necktie:
-        knot = np.maximum(size - 0.085 + 0.25 * (y - 0.94), np.abs(y - 0.985) - 0.065)
-        blade = np.maximum(size - 0.055 - 0.28 * (y - 1.05), 1.05 - y)
+        knot = np.maximum(size - 0.095 + 0.25 * (y - 0.93), np.abs(y - 0.965) - 0.06)
+        blade = np.maximum(size - 0.07 - 0.30 * (y - 1.02), 1.02 - y)
         tie = canvas.coverage(np.minimum(knot, blade), scale)
         stripes = 0.85 + 0.30 * np.sign(np.sin((x + y) * 42))
-        gap = 1 - 0.35 * np.clip(1 - np.abs(y - 1.052) * 40, 0, 1)
+        gap = 1 - 0.35 * clamp(1 - np.abs(y - 1.024) * 40, 0, 1)
         canvas.paint(tie, s.necktie_colour, window, irradiance * (stripes * gap * (1.15 - 1.5 * size)), "clothes")
 
 
@@ -94,16 +95,15 @@ def _paint_double_chin(
     scale: float,
     window: tuple[slice, slice],
 ) -> None:
-    """A full fold below the chin."""
-    du = (x - 0.16 * g.sin_yaw) * (1 / 0.40)
-    dv = (y - g.chin + 0.10) * (1 / 0.225)
+    """A full fold below the chin, its lower border in shade."""
+    du = (x - 0.16 * g.sin_yaw) * (1 / 0.41)
+    dv = (y - g.chin - 0.045) * (1 / 0.27)
     squared = du * du + dv * dv
-    distance = (np.sqrt(squared) - 1) * 0.24
-    nz = np.sqrt(np.maximum(1 - 0.8 * np.minimum(squared, 1), 0))
-    crease = np.clip((squared - 0.35) * 2.2, 0.3, 1)
-    cosine = light.lambert(0.8 * du, 0.55 * dv, nz)
-    canvas.paint(canvas.coverage(np.abs(distance - 0.022) - 0.022, scale) * 0.55, _scaled(skin, 0.35), window)
-    canvas.paint(canvas.coverage(distance, scale), skin, window, light.irradiance(cosine, 0.3 * dv, crease), "skin")
+    distance = (np.sqrt(squared) - 1) * 0.27
+    nz = np.sqrt(np.maximum(1 - 0.85 * np.minimum(squared, 1), 0))
+    crease = clamp(1.3 - squared, 0.2, 1) * clamp((squared - 0.28) * 4, 0.2, 1)
+    cosine = light.lambert(0.8 * du, 0.75 * dv, nz)
+    canvas.paint(canvas.coverage(distance, scale), skin, window, light.irradiance(cosine, 0.6 * dv, crease), "skin")
 
 
 def paint_ears(canvas: Canvas, surface: Surface, light: Light, s: FaceSpecification) -> None:
@@ -115,13 +115,13 @@ def paint_ears(canvas: Canvas, surface: Surface, light: Light, s: FaceSpecificat
         window = surface.head_window(x0, g.ear_v, half * 1.4, 0.2)
         x, y = surface.x[window] - x0, surface.y[window] - g.ear_v
         height = 0.135 * (1 + 0.08 * s.ear_size)
-        dx, dy = x * (1 / half), (y + 0.25 * sign * x * 0) * (1 / height)
+        dx, dy = x * (1 / half), y * (1 / height)
         dx = dx * (1 + 0.25 * dy)  # narrower at the lobe
         squared = dx * dx + dy * dy
         distance = (np.sqrt(squared) - 1) * min(half, height)
-        hollow = np.clip(1 - ((dx + 0.15 * sign) ** 2 * 2.2 + dy * dy * 2.2), 0, 1)
+        hollow = clamp(1 - ((dx + 0.15 * sign) ** 2 * 2.2 + dy * dy * 2.2), 0, 1)
         nx = sign * (0.45 + 0.3 * dx * sign)
-        cosine = light.lambert(nx, 0.3 * dy, np.float32(0.75))
+        cosine = light.lambert(nx, 0.3 * dy, 0.75)
         red = (skin[0] * 1.04, skin[1] * 0.90, skin[2] * 0.88)
         canvas.paint(
             canvas.coverage(distance, g.scale),
@@ -142,7 +142,7 @@ def paint_earrings(canvas: Canvas, surface: Surface, light: Light, s: FaceSpecif
     """Pendants below the lobes, in front of any hair."""
     g = surface.geometry
     for sign in (-1.0, 1.0):
-        x0, half = ear_place(g, s, sign)
+        x0, _ = ear_place(g, s, sign)
         x0, y0 = x0 + sign * 0.012, g.ear_v + 0.135
         window = surface.head_window(x0, y0 + 0.10, 0.09, 0.16)
         x, y = surface.x[window] - x0, surface.y[window] - y0
@@ -150,7 +150,7 @@ def paint_earrings(canvas: Canvas, surface: Surface, light: Light, s: FaceSpecif
         stud = np.sqrt(x * x + y * y) - 0.024
         link = np.maximum(np.abs(x) - 0.012, np.abs(y - 0.04) - 0.04)
         shape = np.minimum(np.minimum(drop, stud), link)
-        shine = np.clip(1 - ((x - 0.012 * np.sign(light.x)) ** 2 + (y - 0.09) ** 2) * (1 / 0.0011), 0, 1)
+        shine = clamp(1 - ((x - 0.012 * np.sign(light.x)) ** 2 + (y - 0.09) ** 2) * (1 / 0.0011), 0, 1)
         canvas.paint(canvas.coverage(shape - 0.014, g.scale) * 0.45, (0.02, 0.015, 0.012), window)
         colour = s.earring_colour
         canvas.paint(canvas.coverage(shape, g.scale), _scaled(colour, 0.95), window)
@@ -161,7 +161,7 @@ def hat_shadow(surface: Surface, s: FaceSpecification) -> np.ndarray:
     """Share of light that the hat keeps from the face."""
     edge = hat_edge(surface, s)
     reach = 0.10 if s.hat_style == "beanie" else 0.20
-    return 0.5 * np.clip(1 - (surface.v - edge) * (1 / reach), 0, 1) * (surface.v > edge - 0.05)
+    return 0.5 * clamp(1 - (surface.v - edge) * (1 / reach), 0, 1) * (surface.v > edge - 0.05)
 
 
 def hat_edge(surface: Surface, s: FaceSpecification) -> np.ndarray:
@@ -179,25 +179,25 @@ def paint_hat(canvas: Canvas, surface: Surface, light: Light, s: FaceSpecificati
     crown_half, crown_top = (g.width + 0.07, g.top - 0.115)
     power = 2.4 if s.hat_style == "beanie" else 2.9 if s.hat_style == "cap" else 3.6
     if s.hat_style == "brimmed":
-        crown_half, crown_top = g.width + 0.035, g.top - 0.15
+        crown_half, crown_top = g.width + 0.03, g.top - 0.13
     middle = -0.20
-    t = np.clip((middle - v) / (middle - crown_top), 0, 1)
+    t = clamp((middle - v) / (middle - crown_top), 0, 1)
     outline = crown_half * np.maximum(1 - t**power, 0) ** (1 / power)
     size = np.abs(x)
-    distance = np.maximum((size - outline) * 0.8, v - edge)
-    across = np.clip(x / np.maximum(outline, 0.05), -1, 1)
-    ny = np.clip((v - middle) * (1 / (middle - crown_top)), -0.97, 0) * 0.9
+    distance = np.maximum(np.maximum((size - outline) * 0.8, crown_top - v), v - edge)
+    across = clamp(x / np.maximum(outline, 0.05), -1, 1)
+    ny = clamp((v - middle) * (1 / (middle - crown_top)), -0.97, 0) * 0.9
     nx = across * np.sqrt(np.maximum(1 - ny * ny, 0))
     nz = np.sqrt(np.maximum(1 - nx * nx - ny * ny, 0.02))
     if s.hat_style == "beanie":
-        texture = 0.86 + 0.16 * np.sin(across * 34) * np.clip(outline * 4 - 0.4, 0, 1)
-        band = np.clip((v - edge + 0.135) * 30, 0, 1)
-        texture = texture * (1 - 0.30 * np.clip(1 - np.abs(v - edge + 0.135) * 22, 0, 1)) + 0.10 * band
+        texture = 0.86 + 0.16 * np.sin(across * 34) * clamp(outline * 4 - 0.4, 0, 1)
+        band = clamp((v - edge + 0.135) * 30, 0, 1)
+        texture = texture * (1 - 0.30 * clamp(1 - np.abs(v - edge + 0.135) * 22, 0, 1)) + 0.10 * band
     elif s.hat_style == "cap":
         seams = np.minimum(np.abs(across), np.abs(np.abs(across) - 0.6))
-        texture = 1 - 0.30 * np.clip(1 - seams * 18, 0, 1)
+        texture = 1 - 0.30 * clamp(1 - seams * 18, 0, 1)
     else:
-        texture = 1 - 0.72 * np.clip((v - edge + 0.13) * 40, 0, 1)
+        texture = 1 - 0.72 * clamp((v - edge + 0.13) * 40, 0, 1)
     canvas.paint(
         canvas.coverage(distance, g.scale),
         s.hat_colour,
@@ -213,12 +213,12 @@ def paint_hat(canvas: Canvas, surface: Surface, light: Light, s: FaceSpecificati
         arc = by - 0.05 + 0.30 * bx * bx
         thick = 0.072 * np.sqrt(np.maximum(1 - (bx * (1 / half)) ** 2, 0))
         brim = np.maximum(np.abs(arc + 0.03) - thick, np.abs(bx) - half)
-        shade = np.clip(0.55 - arc * 4, 0.3, 1.0)
+        shade = clamp(0.55 - arc * 4, 0.3, 1.0)
     else:
-        half = g.width + 0.30
-        bx, by = x, v + 0.325 + 0.22 * x * x
-        ring = (bx * (1 / half)) ** 2 + (by * (1 / 0.085)) ** 2
-        brim = (np.sqrt(ring) - 1) * 0.085
-        shade = np.clip(0.62 - by * 4, 0.35, 1.0)
+        half = g.width + 0.23
+        bx, by = x, v + 0.315 + 0.08 * x * x
+        ring = (bx * (1 / half)) ** 2 + (by * (1 / 0.075)) ** 2
+        brim = (np.sqrt(ring) - 1) * 0.075
+        shade = clamp(0.62 - by * 4, 0.35, 1.0)
     lit = light.irradiance(np.full_like(x, max(-light.y, 0.2)), np.full_like(x, -0.5), shade)
     canvas.paint(canvas.coverage(brim, g.scale), s.hat_colour, FULL, lit, "hat")

@@ -17,8 +17,8 @@ __all__ = ["ProceduralFaces"]
 class ProceduralFaces:
     """Faces ``start`` to ``start + count - 1`` of generator ``seed``, rendered when asked for.
 
-    Item i is face ``start + i``, the same for every ``start``, ``count`` and size; two sets of the same seed that do not
-    overlap in index are a clean split.
+    Item i is face ``start + i``, the same for every ``start``, ``count`` and size; two sets of the same seed that do
+    not overlap in index are a clean split.
 
     Args:
         seed: of the generator.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import TABLE_V, WIDEST, FaceGeometry, Profile
+from .canvas import Canvas, clamp
+from .geometry import TABLE_STEP, TABLE_V, WIDEST, FaceGeometry, Profile, steepened
 from .skin import noise_at
 from .specification import Colour, FaceSpecification
 from .surface import Light, Surface
@@ -42,20 +42,25 @@ class Hair:
         self.curly = specification.hair_cut == "curly"
         s, g = specification, surface.geometry
         self.outer = self._outline(g, profile)
+        slope = np.zeros_like(self.outer)
+        slope[1:-1] = (self.outer[2:] - self.outer[:-2]) * np.float32(TABLE_STEP / 2)
+        slope = steepened(np.maximum(slope, -1), self.outer)  # cut ends are no crowns
+        self.facing = 1 / np.sqrt(1 + slope * slope)
         # Hair sits on the skull, behind the face's axis.
         self.x = surface.x - (0.02 + 0.10 * np.minimum(surface.v, 0.1)) * g.sin_yaw
         offset = s.texture_seed & 255
         outer = self.outer.take(surface.index)
         if (s.wavy and self.falls) or self.curly:
-            outer = outer + self._waves(offset) * np.clip((surface.v + 0.55) * 3, 0, 1)
+            outer = outer + self._waves(offset) * clamp((surface.v + 0.55) * 3, 0, 1)
         self.half = np.maximum(outer, 0.02)
         self.across = self.x / self.half
         self.size = np.abs(self.x)
         shift = self._strand_shift(offset)
         self.strands = self._strand_noise(shift, offset)
         rough = 0.010 if s.wavy or self.curly else 0.006
-        distance = (self.size - outer) * 0.8 + rough * self.strands
-        np.copyto(distance, np.float32(1.0), where=outer <= 0.005)
+        distance = (self.size - outer) * self.facing.take(surface.index) + rough * self.strands
+        np.maximum(distance, self.crown - surface.v, out=distance)
+        np.copyto(distance, np.float32(1.0), where=outer <= 0)
         self.distance = distance
         self.opening = self._opening(g)
 
@@ -66,27 +71,28 @@ class Hair:
         swell = 1 + (0.30 * s.hair_volume if s.hair_cut != "crop" else 0)
         above, beside = above * swell, beside * swell
         span = WIDEST - g.top
-        t = np.clip((WIDEST - v) / (span + above), 0, 1)
+        self.crown = g.top - above
+        t = clamp((WIDEST - v) / (span + above), 0, 1)
         cap = (g.width + beside) * (1 - t**2.35) ** 0.47
         if s.hair_cut == "curly":
             radius = g.width + beside + 0.02
             reach = 0.05 if s.male else 0.42 + 0.05 * s.hair_length
-            puff = np.maximum(0, 1 - np.clip((v - reach) / 0.24, 0, 1) ** 2) ** 0.5
+            puff = np.maximum(0, 1 - clamp((v - reach) / 0.24, 0, 1) ** 2) ** 0.5
             return (np.where(v < WIDEST, cap, radius) * puff).astype(np.float32)
         if not self.falls:
             end = 0.10
-            taper = np.clip((v - WIDEST) / (end - WIDEST), 0, 1)
+            taper = clamp((v - WIDEST) / (end - WIDEST), 0, 1)
             side = profile.half_width + beside * (1 - taper)
             return np.where(v < WIDEST, cap, np.where(v < end + 0.05, side, 0)).astype(np.float32)
         width = g.width + beside
         if s.hair_cut == "bob":
             end = 0.50 + 0.06 * s.hair_length
-            side = width + 0.085 * np.sin(np.clip((v - WIDEST) / (end - WIDEST), 0, 1) * 2.4)
-            close = np.clip((v - end + 0.10) / 0.16, 0, 1)
+            side = width + 0.085 * np.sin(clamp((v - WIDEST) / (end - WIDEST), 0, 1) * 2.4)
+            close = clamp((v - end + 0.10) / 0.16, 0, 1)
             side = side * (1 - 0.30 * close * close)
         else:
             end = 1.05 + 0.12 * s.hair_length
-            side = width + 0.055 * np.clip((v - WIDEST) / 0.7, 0, 1) ** 1.4 + 0.02 * np.sin((v - WIDEST) * 6)
+            side = width + 0.055 * clamp((v - WIDEST) / 0.7, 0, 1) ** 1.4 + 0.02 * np.sin((v - WIDEST) * 6)
         side = np.where(v < end + 0.02, side, 0)
         return np.where(v < WIDEST, cap, side).astype(np.float32)
 
@@ -103,14 +109,20 @@ class Hair:
             return (
                 0.085
                 * np.sin(surface.v * 15 + np.float32(offset * 0.7) + self.across * 2.0)
-                * np.clip((surface.v + 0.62) * 2.5, 0, 1)
+                * clamp((surface.v + 0.62) * 2.5, 0, 1)
             )
         return 0.0
 
     def _strand_noise(self, shift: np.ndarray | float, offset: int) -> np.ndarray:
-        surface = self.surface
+        s, surface = self.specification, self.surface
         if self.curly:
-            return noise_at("curls", (surface.y + 2) * 110 + offset, (surface.x + 2) * 110 + 40, (8, 8))
+            # Ridges of a warped, turned noise: coils that follow no grid
+            warp = 6 * noise_at("locks", (surface.y + 2) * 70, (surface.x + 2) * 70 + offset, (16, 16))
+            rows = (0.8 * surface.y + 0.6 * surface.x + 4) * 96 + offset + warp
+            columns = (0.8 * surface.x - 0.6 * surface.y + 4) * 96 + warp
+            return 0.85 - 2.1 * np.abs(noise_at("curls", rows, columns, (8, 8)))
+        if s.hair_cut == "short" and not s.bangs:  # combed to one side
+            shift = (0.55 if s.hair_part > 0 else -0.55) * (surface.v + 0.7)
         column = (self.across + shift + 2) * 128 + offset
         fine = noise_at("hair", surface.v * 40 + 64 + offset, column * 2, (32, 8))
         return 0.6 * fine + 0.6 * noise_at("locks", surface.v * 40 + 64, column, (32, 8))
@@ -119,7 +131,7 @@ class Hair:
         """Distance (negative inside) to the part of the face that hair leaves bare."""
         s, u, v = self.specification, self.surface.u, self.surface.v
         size = np.abs(u)
-        if s.bangs:
+        if s.bangs and not s.hat:
             line = -0.175 - 0.055 + 0.028 * self.strands + 0.22 * u * u
         else:
             lean = u * s.hair_part
@@ -136,9 +148,9 @@ class Hair:
             if self.falls or s.hair_cut == "short":
                 # A parting: the hair leaves it to both sides.
                 away = np.abs(u + 0.22 * s.hair_part)
-                line = line - 0.05 * np.clip(1 - away * 5, 0, 1)
+                line = line - 0.05 * clamp(1 - away * 5, 0, 1)
         if self.falls:
-            curtain = 0.415 + 0.035 * np.clip((v + 0.25) * 3, 0, 1) - 0.10 * np.clip((v - 0.35) * 2.5, 0, 1)
+            curtain = 0.415 + 0.035 * clamp((v + 0.25) * 3, 0, 1) - 0.10 * clamp((v - 0.35) * 2.5, 0, 1)
             curtain = curtain - 0.012 * s.hair_volume + 0.010 * self.strands
         elif self.curly and not s.male:
             curtain = 0.44 + 0.02 * self.strands
@@ -150,7 +162,7 @@ class Hair:
 
     def skin_shadow(self) -> np.ndarray:
         """Share of the light that the hair keeps from the skin near it."""
-        return 0.42 * np.clip(1 + self.opening * (1 / 0.075), 0, 1)
+        return 0.42 * clamp(1 + self.opening * (1 / 0.075), 0, 1)
 
     def paint_back(self, light: Light) -> None:
         """What hangs behind the neck, and a knot on top."""
@@ -172,7 +184,7 @@ class Hair:
             )
         if self.falls or (self.curly and not s.male):
             shade = (0.34 + 0.16 * self.strands).astype(np.float32)
-            cosine = light.lambert(self.across, np.float32(0.0), np.float32(0.5))
+            cosine = light.lambert(self.across, 0.0, 0.5)
             canvas.paint(
                 canvas.coverage(self.distance, g.scale),
                 self.colour,
@@ -190,10 +202,11 @@ class Hair:
             alpha *= 0.90
         if self.falls:
             # Locks in front of the shoulders thin out towards their ends.
-            end = 0.62 if s.hair_cut == "bob" else 1.0
-            alpha *= np.clip((end - surface.v) * 6, 0, 1)
-        nx = np.clip(self.across, -0.97, 0.97)
-        ny = np.clip((surface.v - WIDEST - 0.02) * (1 / 0.74), -0.97, 0)
+            end = 0.60 + 0.06 * s.hair_length if s.hair_cut == "bob" else 0.92 + 0.10 * s.hair_length
+            tips = surface.v - end + 0.10 * np.abs(self.across) + 0.05 * self.strands
+            alpha *= clamp(0.5 - tips * 12, 0, 1)
+        nx = clamp(self.across, -0.97, 0.97)
+        ny = clamp((surface.v - WIDEST - 0.02) * (1 / 0.74), -0.97, 0)
         if self.falls:
             ny = ny + 0.10 * np.sin(surface.v * 9)
         nx = nx * np.sqrt(np.maximum(1 - ny * ny, 0))
@@ -204,11 +217,11 @@ class Hair:
         if not self.curly:
             away = np.abs(surface.u + 0.22 * s.hair_part)
             if not s.bangs and s.hair_cut in ("short", "bob", "long"):
-                depth = depth * (1 - 0.5 * np.clip(1 - away * 22, 0, 1) * (surface.v < g.hairline + 0.05))
+                depth = depth * (1 - 0.5 * clamp(1 - away * 22, 0, 1) * (surface.v < g.hairline + 0.05))
         else:
             depth = 0.72 + 0.42 * self.strands
         irradiance = light.irradiance(cosine, ny, depth)
-        # Sheen: hair is a bundle of cylinders along t, bright where t is square to the halfway vector (Kajiya and Kay 1989).
+        # Sheen: strands are cylinders, bright where square to the halfway vector (Kajiya and Kay 1989).
         along = light.half_y - ny * (nx * light.half_x + ny * light.half_y + nz * light.half_z) + 0.12 * self.strands
         along *= along
         sheen = np.maximum(1 - along * 2.2, 0)

@@ -22,8 +22,11 @@ SMALLEST, LARGEST = 16, 1024
 
 @dataclass(frozen=True)
 class RenderedFace:
-    """``image`` uint8 (H, W, 3) RGB; ``region_map`` uint8 (H, W), indices into ``REGIONS``; ``landmarks`` float32 (68, 2), (x, y)
-    in pixels, dlib's order, where they are even if covered; ``occluder_mask`` bool (H, W)."""
+    """A picture and what is known of it.
+
+    ``image`` uint8 (H, W, 3) RGB; ``region_map`` uint8 (H, W), indices into ``REGIONS``; ``landmarks`` float32 (68, 2),
+    (x, y) in pixels in dlib's order, given where something covers them too; ``occluder_mask`` bool (H, W).
+    """
 
     image: np.ndarray
     region_map: np.ndarray

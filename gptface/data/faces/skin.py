@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import FULL, Canvas
+from .canvas import FULL, Canvas, clamp
 from .randomness import noise_texture
 from .specification import Colour, FaceSpecification
 from .surface import Light, Surface
@@ -31,7 +31,7 @@ def skin_colour(tone: float, warmth: float = 0.0, pale: bool = False) -> Colour:
     red, green, blue = (_TONES[low] + (position - low) * (_TONES[low + 1] - _TONES[low])).tolist()
     if pale:
         # A light skin without colour; a dark one lightened keeps a trace of what it was.
-        red, green, blue = 0.93 - 0.10 * tone, 0.80 - 0.13 * tone, 0.74 - 0.15 * tone
+        red, green, blue = 0.90 - 0.08 * tone, 0.74 - 0.09 * tone, 0.665 - 0.11 * tone
     return red, green * (1 + 0.03 * warmth), blue * (1 - 0.07 * warmth)
 
 
@@ -71,15 +71,21 @@ class Skin:
         redness: float = 0.0,
         lift: float = 0.0,
     ) -> None:
-        """Add (1 - r²)² over an ellipse of the face to the relief, less light and more blood."""
+        """Add (1 - r²)² over an ellipse of the face to the relief, with less light and more blood.
+
+        Where u > 0 it is done on both sides. ``lift`` is how far the place stands out: it moves against the surface when the head turns.
+        """
         g = self.surface.geometry
-        window = self.surface.window(u, v, half_u, half_v, lift)
-        if lift:  # what stands out moves against the surface when the head turns
-            u += lift * g.sin_yaw
-            v -= lift * g.sin_pitch
-        du = self.surface.u[window] - u
+        window = self.surface.band(v, u + half_u, half_v, lift)
+        v -= lift * g.sin_pitch
+        du = self.surface.u[window]
+        if lift:
+            du = du - lift * g.sin_yaw
+        if u > 0:
+            du = np.abs(du)
+            du -= u
+        du = du * (1 / half_u)
         dv = self.surface.v[window] - v
-        du *= 1 / half_u
         dv *= 1 / half_v
         du *= du
         dv *= dv
@@ -89,101 +95,75 @@ class Skin:
         du *= du
         if height:
             self.relief[window] += du * height
-        if occlusion:
-            self.occlusion[window] *= 1 - occlusion * du
         if redness:
             self.redness[window] += redness * du
+        if occlusion:
+            du *= -occlusion
+            du += 1
+            self.occlusion[window] *= du
 
     def sculpt(self) -> None:
-        """The relief that every face has."""
+        """The relief that every face has, and what age, expression and weight add to it."""
         s, g = self.specification, self.surface.geometry
         old = max(0.0, s.age - 0.45) / 0.55
-        for sign in (-1.0, 1.0):
-            eye = sign * g.eye_u
-            self.bump(eye, g.brow_v + 0.02, 0.20, 0.09, height=0.022 + 0.012 * s.male)
-            self.bump(eye * 0.98, g.eye_v - 0.015, 0.19, 0.125, height=-0.030, occlusion=0.24)
-            self.bump(sign * 0.085, g.eye_v - 0.02, 0.07, 0.11, height=-0.012, occlusion=0.20)
-            self.bump(eye, g.eye_v + 0.095, 0.15, 0.06, occlusion=0.06 + 0.20 * old, redness=-0.2, height=-0.006 * old)
-            self.bump(
-                sign * 0.30,
-                0.15 - 0.03 * g.cheek,
-                0.19,
-                0.17,
-                height=0.028 + 0.022 * g.cheek,
-                redness=0.35 + 0.3 * g.cheek,
-            )
-            self.bump(sign * 0.46, -0.18, 0.14, 0.2, height=-0.018, occlusion=0.05)
-            self.bump(
-                sign * (0.31 + 0.03 * g.wrinkle),
-                0.36,
-                0.13,
-                0.16,
-                height=-0.012 - 0.01 * (1 - s.double_chin),
-                occlusion=0.05,
-            )
-            # Wings of the nose, its flanks and the shadow below it
-            self.bump(
-                sign * g.nose_half * 0.74,
-                g.nose_v - 0.035,
-                g.nose_half * 0.55,
-                0.058,
-                height=0.034,
-                lift=0.05,
-                redness=0.25,
-            )
-            self.bump(sign * g.nose_half * 1.28, g.nose_v - 0.03, 0.05, 0.09, occlusion=0.24, lift=0.02)
-            self.bump(sign * g.nose_half * 0.85, g.nose_v - 0.17, 0.065, 0.16, occlusion=0.13, lift=0.02)
-            # The fold from nose to mouth deepens with age, laughter and disgust.
-            fold = 0.10 + 0.34 * old + 0.22 * g.cheek + 0.30 * g.wrinkle
-            self._stroke(
-                (sign * (g.nose_half + 0.045), g.nose_v - 0.03),
-                (sign * (g.mouth_half + 0.055), g.mouth_v - 0.01 - g.corner * 0.6),
-                0.035,
-                min(fold, 0.55),
-            )
         wide = g.nose_half
+        # Eyes: brow ridge, socket, its inner corner, the bag below
+        self.bump(g.eye_u, g.brow_v + 0.02, 0.20, 0.09, height=0.022 + 0.012 * s.male)
+        self.bump(g.eye_u * 0.98, g.eye_v - 0.015, 0.19, 0.125, height=-0.030, occlusion=0.24)
+        self.bump(0.085, g.eye_v - 0.02, 0.07, 0.11, height=-0.012, occlusion=0.20)
+        self.bump(g.eye_u, g.eye_v + 0.095, 0.15, 0.06, occlusion=0.06 + 0.20 * old, redness=-0.2, height=-0.006 * old)
+        # Cheekbones, temples, hollows of the cheeks, forehead
+        lifted = 0.15 - 0.03 * g.cheek
+        self.bump(0.30, lifted, 0.19, 0.17, height=0.028 + 0.022 * g.cheek, redness=0.35 + 0.3 * g.cheek)
+        self.bump(0.46, -0.18, 0.14, 0.2, height=-0.018, occlusion=0.05)
+        hollow = -0.012 - 0.01 * (1 - s.double_chin)
+        self.bump(0.31 + 0.03 * g.wrinkle, 0.36, 0.13, 0.16, height=hollow, occlusion=0.05)
+        self.bump(0.0, -0.36, 0.42, 0.24, height=0.02)
+        # Nose: bridge, tip, wings, flanks, the shadow below
         self.bump(0.0, 0.06, 0.055 + 0.25 * (wide - 0.08), 0.26, height=0.045, lift=0.05)
         self.bump(
             0.0, g.nose_v - 0.055, wide * 0.92, 0.085 + 0.3 * (wide - 0.09), height=0.080, lift=0.10, redness=0.35
         )
+        self.bump(wide * 0.74, g.nose_v - 0.035, wide * 0.55, 0.058, height=0.034, lift=0.05, redness=0.25)
+        self.bump(wide * 1.28, g.nose_v - 0.03, 0.05, 0.09, occlusion=0.24, lift=0.02)
+        self.bump(wide * 0.85, g.nose_v - 0.17, 0.065, 0.16, occlusion=0.13, lift=0.02)
         self.bump(0.0, g.nose_v + 0.035, wide * 1.15, 0.045, occlusion=0.32, lift=0.03)
+        # Mouth and chin
         self.bump(0.0, g.mouth_v - 0.02, 0.24, 0.17, height=0.028)
-        self.bump(0.0, g.mouth_v + g.lower_lip + 0.64 * g.opening + 0.055, 0.15, 0.05, height=-0.016, occlusion=0.20)
+        below = g.mouth_v + g.lower_lip + 0.64 * g.opening + 0.055
+        self.bump(0.0, below, 0.15, 0.05, height=-0.016, occlusion=0.20)
         self.bump(0.0, g.chin - 0.085, 0.15, 0.11, height=0.034)
-        self.bump(0.0, -0.36, 0.42, 0.24, height=0.02)
+        # The fold from nose to mouth deepens with age, laughter and disgust.
+        fold = min(0.08 + 0.24 * old + 0.22 * g.cheek + 0.30 * g.wrinkle, 0.45)
+        mouth_corner = (g.mouth_half + 0.055, g.mouth_v - 0.01 - g.corner * 0.6)
+        self.crease((wide + 0.045, g.nose_v - 0.03), mouth_corner, 0.042, fold)
         if s.rosy_cheeks:
-            for sign in (-1.0, 1.0):
-                self.bump(sign * 0.29, 0.17 - 0.02 * g.cheek, 0.20, 0.16, redness=3.2)
+            self.bump(0.29, 0.17 - 0.02 * g.cheek, 0.20, 0.16, redness=2.9 + 2.8 * s.skin_tone)
         if g.frown:
-            for sign in (-1.0, 1.0):
-                self._stroke((sign * 0.035, -0.20), (sign * 0.045, -0.10), 0.022, 0.5 * g.frown)
+            self.crease((0.035, -0.20), (0.045, -0.10), 0.022, 0.5 * g.frown)
         if g.wrinkle:
             self.bump(0.0, -0.02, 0.10, 0.035, occlusion=0.30 * g.wrinkle, lift=0.04)
             self.bump(0.0, 0.055, 0.11, 0.03, occlusion=0.30 * g.wrinkle, lift=0.04)
         if old:
             for height in (-0.36, -0.295):
-                self._stroke((-0.24, height + 0.01), (0.24, height), 0.022, 0.30 * old)
-            for sign in (-1.0, 1.0):
-                self._stroke((sign * 0.10, 0.085), (sign * 0.29, 0.075), 0.03, 0.30 * old)
-                self.bump(sign * 0.26, 0.53, 0.13, 0.10, height=0.02 * old)
-                self._stroke((sign * (g.mouth_half + 0.02), g.mouth_v + 0.04), (sign * 0.20, 0.55), 0.026, 0.25 * old)
+                self.crease((0.0, height), (0.24, height + 0.01), 0.022, 0.30 * old)
+            self.crease((0.10, 0.085), (0.29, 0.075), 0.03, 0.30 * old)
+            self.crease((g.mouth_half + 0.02, g.mouth_v + 0.04), (0.20, 0.55), 0.026, 0.25 * old)
+            self.bump(0.26, 0.53, 0.13, 0.10, height=0.02 * old)
         elif g.brow_v < -0.235:  # raised brows wrinkle even a young forehead
-            self._stroke((-0.22, -0.365), (0.22, -0.365), 0.02, 0.18)
+            self.crease((0.0, -0.365), (0.22, -0.36), 0.02, 0.18)
 
-    def _stroke(self, start: tuple[float, float], end: tuple[float, float], width: float, strength: float) -> None:
-        """A soft dark line: distance to a segment."""
-        window = self.surface.window(
-            (start[0] + end[0]) / 2,
-            (start[1] + end[1]) / 2,
-            abs(start[0] - end[0]) / 2 + width,
-            abs(start[1] - end[1]) / 2 + width,
+    def crease(self, start: tuple[float, float], end: tuple[float, float], width: float, strength: float) -> None:
+        """A soft dark line from start to end (u, v), u >= 0, and its mirror image: distance to a segment."""
+        window = self.surface.band(
+            (start[1] + end[1]) / 2, max(start[0], end[0]) + width, abs(start[1] - end[1]) / 2 + width
         )
-        u, v = self.surface.local(window)
+        du, dv = np.abs(self.surface.u[window]) - start[0], self.surface.v[window] - start[1]
         along_u, along_v = end[0] - start[0], end[1] - start[1]
         squared = along_u * along_u + along_v * along_v
-        position = ((u - start[0]) * along_u + (v - start[1]) * along_v) / squared
-        np.clip(position, 0, 1, out=position)
-        du, dv = u - start[0] - position * along_u, v - start[1] - position * along_v
+        position = clamp(du * (along_u / squared) + dv * (along_v / squared), 0, 1)
+        du -= position * along_u
+        dv -= position * along_v
         weight = np.maximum(0, 1 - (du * du + dv * dv) * (1 / (width * width)))
         self.occlusion[window] *= 1 - strength * weight * weight
 
@@ -239,7 +219,7 @@ class Skin:
         window = self.surface.window(0.0, 0.1, g.nose_half * 1.2, g.nose_v - 0.02, lift=0.06)
         u, v = self.surface.local(window)
         u = u - 0.06 * g.sin_yaw
-        half = g.nose_half * (0.42 + 0.68 * np.clip((v + 0.06) / (g.nose_v + 0.02), 0, 1) ** 2)
+        half = g.nose_half * (0.42 + 0.68 * clamp((v + 0.06) / (g.nose_v + 0.02), 0, 1) ** 2)
         inside = (np.abs(u) < half) & (v > -0.07) & (v < g.nose_v + 0.025)
         inside &= self.canvas.region[window] == 1
         np.copyto(self.canvas.region[window], 4, where=inside)

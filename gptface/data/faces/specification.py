@@ -69,8 +69,14 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class FaceSpecification:
-    """Everything that decides the picture. Lengths are relative (0 average, about ±1 the usual range), angles in degrees,
-    colours linear RGB in [0, 1]; left and right are the image's."""
+    """Everything that decides the picture.
+
+    Lengths are relative (0 average, about ±1 the usual range), angles in degrees, colours linear RGB in [0, 1]; left
+    and right are the image's.
+
+    Raises:
+        InputError: a name (expression, occluder, hair and clothes) outside its list.
+    """
 
     # Identity
     male: bool = False
@@ -189,8 +195,8 @@ class FaceSpecification:
 def attributes(specification: FaceSpecification) -> dict[str, int]:
     """{name: 0 or 1} for every name of ``ATTRIBUTES``, in that order.
 
-    What an occluder covers counts as it is underneath (see ``hidden_attributes``); what a hat hides for good (a bald head,
-    bangs, cropped hair) counts as absent, as CelebA's annotators would say.
+    What an occluder covers counts as it is underneath (see ``hidden_attributes``); what a hat hides for good (a bald
+    head, bangs, cropped hair) counts as absent, as CelebA's annotators would say.
     """
     s = specification
     head_seen = not s.hat
@@ -227,8 +233,10 @@ def hidden_attributes(specification: FaceSpecification) -> frozenset[str]:
     """Attributes whose truth the occluder keeps from being seen."""
     if specification.occluder == "medical_mask":
         return frozenset(
-            ("Mouth_Slightly_Open", "Mustache", "Goatee", "No_Beard", "Big_Lips", "Big_Nose", "Double_Chin")
-            + ("Wearing_Lipstick", "Rosy_Cheeks", "Smiling")
+            (
+                *("Smiling", "Mouth_Slightly_Open", "Wearing_Lipstick", "Big_Lips"),
+                *("Mustache", "Goatee", "No_Beard", "Big_Nose", "Rosy_Cheeks", "Double_Chin"),
+            )
         )
     if specification.occluder == "sunglasses":
         return frozenset(("Eyeglasses",))
@@ -240,8 +248,8 @@ def hidden_attributes(specification: FaceSpecification) -> frozenset[str]:
 def with_attribute(specification: FaceSpecification, name: str, value: bool | int) -> FaceSpecification:
     """The same face with one attribute set, and only what then becomes impossible changed with it.
 
-    Identity, pose, light and every other attribute stay, except: hair (a colour, bangs, a texture) ends baldness; bangs,
-    baldness and hair that a hat would hide take the hat off; a texture that the cut cannot show picks a cut that can;
+    Identity, pose, light and every other attribute stay, except: hair (a colour, bangs, a texture) ends baldness;
+    bangs, baldness and hair that a hat would hide take the hat off; a texture that the cut cannot show picks a cut that can;
     facial hair styles exclude each other where a full beard is concerned; a smile is the expression happiness, and its
     absence neutral; closing the lips of surprise or fear makes the expression neutral; a colour switched off becomes
     brown (black, if it was brown).

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .canvas import FULL, Canvas, Window
+from .canvas import FULL, Canvas, Window, clamp
 from .geometry import (
     KAPPA,
     PIVOT,
@@ -28,7 +28,7 @@ __all__ = ["Light", "Surface", "table_index"]
 def table_index(v: np.ndarray) -> np.ndarray:
     """Row of ``TABLE_V`` for each height."""
     index = (v - TABLE_LOW) * TABLE_STEP
-    np.clip(index, 0, TABLE_SIZE - 1, out=index)
+    index = clamp(index, 0, TABLE_SIZE - 1)
     return index.astype(np.int32)
 
 
@@ -49,9 +49,9 @@ class Light:
         length = math.sqrt(self.x**2 + self.y**2 + (self.z + 1) ** 2)
         self.half_x, self.half_y, self.half_z = self.x / length, self.y / length, (self.z + 1) / length
 
-    def lambert(self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray) -> np.ndarray:
+    def lambert(self, nx: np.ndarray | float, ny: np.ndarray | float, nz: np.ndarray | float) -> np.ndarray:
         """Cosine between the normal and the light, not clipped."""
-        return nx * self.x + ny * self.y + nz * self.z
+        return np.asarray(nx * self.x + ny * self.y + nz * self.z)
 
     def highlight(self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray, squarings: int) -> np.ndarray:
         """Blinn's (n·h)^(2^squarings)."""
@@ -88,9 +88,9 @@ class Surface:
         stretch = math.hypot(g.cos_yaw, KAPPA * g.sin_yaw)  # silhouette's half-width relative to W
         turn_cos, turn_sin = g.cos_yaw / stretch, KAPPA * g.sin_yaw / stretch
         self.x_axis = self.x - axis_offset(self.v) * g.sin_yaw
-        seen = half * stretch
-        ratio = self.x_axis / np.maximum(seen, 0.02)
-        t = np.clip(ratio, -1, 1)
+        seen = np.maximum(half * stretch, 0.02)
+        ratio = self.x_axis / seen
+        t = clamp(ratio, -1, 1)
         r = np.sqrt(1 - t * t)
         self.u = half * (turn_cos * t - turn_sin * r) + (ratio - t) * seen
         self.nx, self.ny, self.nz = t * facing, profile.upward.take(self.index), r * facing
@@ -108,6 +108,10 @@ class Surface:
         cosine, sine = abs(g.cos_roll), abs(g.sin_roll)
         half_u, half_v = 1.25 * half_u * g.scale, 1.1 * half_v * g.scale
         return self.canvas.window(x, y, cosine * half_u + sine * half_v, cosine * half_v + sine * half_u)
+
+    def band(self, v: float, half_u: float, half_v: float, lift: float = 0.0) -> Window:
+        """The pixels that can see |u| <= half_u, |v' - v| <= half_v: a box around the nose's line."""
+        return self.window(0.0, v, half_u, half_v, lift)
 
     def point(self, u: float, v: float, lift: float = 0.0) -> tuple[float, float]:
         """Image coordinates of one point of the face (``geometry.project`` for scalars)."""
@@ -127,11 +131,11 @@ class Surface:
     def head_window(self, x: float, y: float, half_x: float, half_y: float) -> Window:
         """The pixels within a box of the head frame."""
         g = self.geometry
-        cx, cy = from_head_frame(g, np.float64(x), np.float64(y))
+        centre_x, centre_y = from_head_frame(g, np.array(x), np.array(y))
         cosine, sine = abs(g.cos_roll), abs(g.sin_roll)
         return self.canvas.window(
-            float(cx),
-            float(cy),
+            float(centre_x),
+            float(centre_y),
             g.scale * (cosine * half_x + sine * half_y),
             g.scale * (cosine * half_y + sine * half_x),
         )
