@@ -203,7 +203,11 @@ class ResumableLoader(Generic[Batch]):
         if self._stream is None:
             sampler = _TrainingBatches(self, self._position)
             self._stream = iter(self._reader(sampler, stand_in=True))
-        delivery = next(self._stream)
+        try:
+            delivery = next(self._stream)
+        except BaseException:
+            self.close()
+            raise
         self._position += self.batch_size * self.world_size
         self._account(delivery)
         assert delivery.batch is not None  # a stand-in sees to it
@@ -225,8 +229,13 @@ class ResumableLoader(Generic[Batch]):
                 yield delivery.batch
 
     def close(self) -> None:
-        """Let go of the workers and of what they have read ahead; iteration starts them again."""
+        """Stop the workers and let go of what they have read ahead; iteration starts them again."""
+        # Torch stops them when the iterator is deleted, but an exception's traceback can keep it alive for long, and by
+        # the time the garbage collector comes the workers no longer hear the call to stop and are waited for.
+        stop = getattr(self._stream, "_shutdown_workers", None)
         self._stream = None
+        if stop is not None:
+            stop()
 
     def _reader(self, batches: Any, *, stand_in: bool) -> DataLoader[Any]:
         samples = _Samples(self._samples.dataset, self._samples.transform, stand_in)
