@@ -28,7 +28,7 @@ def as_photo(image: Any, name: str = "image") -> np.ndarray:
     elif not isinstance(image, np.ndarray):
         if not (hasattr(image, "mode") and hasattr(image, "convert")):
             raise InputError(f"{name} must be an array, a PIL image or a tensor, got {type(image).__name__}")
-        image = np.asarray(image.convert("RGB"))
+        image = np.array(image.convert("RGB"))
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

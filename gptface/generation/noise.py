@@ -52,7 +52,8 @@ class SampleNoise:
 def gumbel(uniform: Tensor) -> Tensor:
     """Standard Gumbel noise from uniform numbers in [0, 1)."""
     tiny = torch.finfo(uniform.dtype).tiny
-    return -torch.log(-torch.log(uniform.clamp_min(tiny)).clamp_min(tiny))
+    exponential = -torch.log(uniform.clamp_min(tiny))
+    return -torch.log(exponential.clamp_min(tiny))
 
 
 def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
@@ -69,4 +70,5 @@ def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
     total = cumulative[..., -1:]
     # u · total may round up to total, and then no category would lie above it.
     below = torch.nextafter(total, torch.zeros_like(total))
-    return torch.searchsorted(cumulative, torch.minimum(uniform.to(total.dtype) * total, below), right=True)
+    threshold = torch.minimum(uniform.to(total.dtype) * total, below)
+    return torch.searchsorted(cumulative.contiguous(), threshold.contiguous(), right=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +29,7 @@ from gptface.generation.regions import (
 )
 from gptface.generation.results import CaptionResult, EditResult, GenerationResult
 from gptface.generation.sampler import Decoded, DecodingSettings, best_of_seeds, decode_masked
+from gptface.generation.wishes import DescribeWish, attribute_wish, expression_wish, plain_caption, seen_facts
 from gptface.models.system import FaceSystem
 
 __all__ = ["FaceGenerator"]
@@ -48,7 +49,8 @@ class FaceGenerator:
     Args:
         system: a trained system, or one's parts put together.
         settings: decoding where a call brings none of its own.
-        phrases: wish for an attribute's or expression's name, used where an edit names one and gives no caption.
+        describe: words the wish where an edit names an attribute or expression and gives no caption, such as
+            :func:`gptface.data.faces.wish_caption`; see :data:`~gptface.generation.wishes.DescribeWish`.
         template: where things are in an aligned face, used where there is neither a region map nor a parser: a name of
             :data:`~gptface.generation.regions.TEMPLATES` or a :class:`~gptface.generation.regions.FaceTemplate`.
     """
@@ -58,7 +60,7 @@ class FaceGenerator:
         system: FaceSystem,
         *,
         settings: DecodingSettings | None = None,
-        phrases: Mapping[str, str] | None = None,
+        describe: DescribeWish = plain_caption,
         template: str | FaceTemplate = "portrait",
     ) -> None:
         if isinstance(template, str):
@@ -67,7 +69,7 @@ class FaceGenerator:
             template = TEMPLATES[template]
         self.system = system.eval()
         self.settings = settings or DecodingSettings()
-        self.phrases = dict(phrases or {})
+        self.describe = describe
         self.template = template
         self.codec = SystemCodec(self.system)
 
@@ -171,10 +173,11 @@ class FaceGenerator:
 
         Args:
             images: one or several pictures.
-            captions: the wishes; by default the phrases of the attributes or expressions.
+            captions: the wishes; by default each photo's own description (by the parser, if the system has one) with
+                the attribute or expression changed.
             masks: as large as their pictures, see :func:`~gptface.generation.editing.as_mask`.
             regions: names of regions or zones, for all pictures.
-            attributes, expressions: one for all pictures or one each.
+            attributes, expressions: one for all pictures or one each; ``"no NAME"`` takes an attribute away.
             region_maps: ``(H, W)`` labels, indices into :data:`~gptface.generation.regions.REGION_NAMES`.
             negative_captions: what to move away from, the other branch of classifier-free guidance.
             seeds: one a picture, or one integer s for s, s + 1, …
@@ -189,11 +192,6 @@ class FaceGenerator:
             InputError: sizes differ, a name is unknown, nothing says where or what to edit, or nothing is found there.
         """
         photos = as_photos(images)
-        named = attributes if attributes is not None else expressions
-        if captions is None:
-            if named is None:
-                raise InputError("captions: an edit needs a wish, or an attribute or expression whose phrase is known")
-            captions = [self._phrase(name) for name in strings(named, len(photos), "attributes")]
         areas: list[Area] | None = None
         if masks is None:
             if regions is not None:
@@ -205,6 +203,8 @@ class FaceGenerator:
             else:
                 raise InputError("an edit needs to know where: give masks, regions, attributes or expressions")
         frames = self._frames(photos, windows)
+        if captions is None:
+            captions = self._wishes(photos, frames, attributes, expressions)
         where, sources = self._masks(photos, frames, masks, areas, region_maps)
         return self._refill(
             photos, frames, where, sources, captions, negative_captions, seeds, settings, best_of,
@@ -382,15 +382,34 @@ class FaceGenerator:
 
         return best_of_seeds(draw, seeds, best_of)
 
-    def _phrase(self, name: str) -> str:
-        if name not in self.phrases:
-            raise InputError(f"captions: no phrase is known for {name!r}; give the wish in words")
-        return self.phrases[name]
+    def _wishes(
+        self,
+        photos: list[np.ndarray],
+        frames: list[Frame],
+        attributes: str | Sequence[str] | None,
+        expressions: str | Sequence[str] | None,
+    ) -> list[str]:
+        """A caption for each photo with its attribute, else its expression, as wished."""
+        named = attributes if attributes is not None else expressions
+        if named is None:
+            raise InputError("captions: an edit needs a wish in words, or an attribute or an expression")
+        names = strings(named, len(photos), "attributes")
+        wishes = []
+        for photo, frame, name in zip(photos, frames, names, strict=True):
+            seen: dict[str, int] = {}
+            expression: str | None = None
+            if self.system.parser is not None:
+                seen, expression = seen_facts(self.system.parser, frame.to_model(photo))
+            if attributes is not None:
+                wishes.append(self.describe(*attribute_wish(name, seen, expression)))
+            else:
+                wishes.append(self.describe(*expression_wish(name, seen)))
+        return wishes
 
     def _frames(self, photos: list[np.ndarray], windows: Sequence[tuple[int, int, int]] | None) -> list[Frame]:
         if windows is not None and len(windows) != len(photos):
             raise InputError(f"windows must hold one window for each of {len(photos)} images, got {len(windows)}")
-        chosen = windows or [None] * len(photos)
+        chosen: list[tuple[int, int, int] | None] = list(windows) if windows else [None] * len(photos)
         return [Frame.of(photo, self.image_size, own) for photo, own in zip(photos, chosen, strict=True)]
 
     def _masks(

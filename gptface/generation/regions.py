@@ -30,6 +30,7 @@ __all__ = [
     "dilate_mask",
     "expression_area",
     "region_area",
+    "split_attribute",
 ]
 
 REGION_NAMES: tuple[str, ...] = (
@@ -39,16 +40,18 @@ REGION_NAMES: tuple[str, ...] = (
 
 # Boxes (left, top, right, bottom) in units of the face's bounding box: 0 to 1 from ear to ear, hairline to chin. In a
 # frontal face the brows lie at 0.26, the eyes at 0.40, the base of the nose at 0.65, the mouth at 0.79.
-ZONES: dict[str, tuple[float, float, float, float]] = {
-    "crown": (-0.40, -0.80, 1.40, 0.22),
-    "forehead": (0.00, -0.10, 1.00, 0.32),
-    "eye_band": (-0.05, 0.14, 1.05, 0.56),
-    "cheeks": (0.00, 0.45, 1.00, 0.85),
-    "mouth_area": (0.12, 0.58, 0.88, 1.00),
-    "lower_face": (-0.02, 0.52, 1.02, 1.08),
-    "ear_sides": (-0.22, 0.30, 1.22, 0.90),
-    "collar": (-0.10, 0.98, 1.10, 1.70),
-    "face": (0.00, -0.05, 1.00, 1.02),
+ZONES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
+    "crown": ((-0.40, -0.80, 1.40, 0.22),),
+    "mane": ((-0.45, -0.10, 0.08, 1.35), (0.92, -0.10, 1.45, 1.35)),
+    "forehead": ((0.00, -0.10, 1.00, 0.32),),
+    "eye_band": ((-0.08, 0.12, 1.08, 0.62),),
+    "cheeks": ((0.00, 0.40, 1.00, 0.90),),
+    "mouth_area": ((0.12, 0.58, 0.88, 1.00),),
+    "lower_face": ((-0.02, 0.52, 1.02, 1.08),),
+    "jaw": ((-0.12, 0.50, 1.12, 1.35),),
+    "ear_sides": ((-0.22, 0.30, 0.08, 0.90), (0.92, 0.30, 1.22, 0.90)),
+    "collar": ((-0.10, 0.98, 1.10, 1.70),),
+    "face": ((0.00, -0.05, 1.00, 1.02),),
 }
 
 
@@ -60,14 +63,18 @@ class Area:
         regions: names of ``REGION_NAMES``, all of whose pixels belong to it.
         zones: names of ``ZONES``.
         grow: how far the regions are widened, as a fraction of the face's height.
+        otherwise: what to take where none of the regions is to be seen (hair under a hat).
     """
 
     regions: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
     grow: float = 0.03
+    otherwise: Area | None = None
 
 
-_HAIR = Area(("hair",), grow=0.04)
+_NEW_HAIR = Area(("hair", "hat"), ("crown", "mane"), grow=0.04)
+_HAIR = Area(("hair",), grow=0.04, otherwise=_NEW_HAIR)
+_JAW = Area(("skin", "neck"), ("jaw",), grow=0.04)
 _WHOLE_FACE = Area(("skin", "brows", "eyes", "nose", "mouth"), grow=0.04)
 _BEARD = Area(("mouth",), ("lower_face",))
 _SKIN = Area(("skin", "nose", "ears", "neck"), grow=0.02)
@@ -88,27 +95,27 @@ ATTRIBUTE_AREAS: dict[str, Area] = {
     "Blurry": Area(REGION_NAMES),
     "Brown_Hair": _HAIR,
     "Bushy_Eyebrows": Area(("brows",), grow=0.06),
-    "Chubby": Area(("skin", "neck"), ("lower_face",), grow=0.05),
-    "Double_Chin": Area(("neck",), ("lower_face",), grow=0.05),
+    "Chubby": _JAW,
+    "Double_Chin": _JAW,
     "Eyeglasses": Area(("eyes", "brows", "glasses"), ("eye_band",), grow=0.03),
     "Goatee": _BEARD,
     "Gray_Hair": _HAIR,
     "Heavy_Makeup": _WHOLE_FACE,
     "High_Cheekbones": Area((), ("cheeks",)),
-    "Male": Area(("skin", "brows", "eyes", "nose", "mouth", "hair", "neck"), grow=0.04),
-    "Mouth_Slightly_Open": Area(("mouth",), ("mouth_area",), grow=0.06),
+    "Male": Area(("skin", "brows", "eyes", "nose", "mouth", "hair", "ears", "neck"), grow=0.06),
+    "Mouth_Slightly_Open": Area(("mouth",), ("lower_face",)),
     "Mustache": Area(("mouth",), ("mouth_area",), grow=0.06),
     "Narrow_Eyes": _EYES,
     "No_Beard": _BEARD,
-    "Oval_Face": Area(("skin",), ("lower_face",), grow=0.05),
+    "Oval_Face": _JAW,
     "Pale_Skin": _SKIN,
     "Pointy_Nose": Area(("nose",), grow=0.06),
     "Receding_Hairline": Area(("hair",), ("forehead",)),
     "Rosy_Cheeks": Area((), ("cheeks",)),
     "Sideburns": Area((), ("ear_sides",)),
-    "Smiling": Area(("mouth", "eyes"), ("mouth_area", "cheeks"), grow=0.06),
-    "Straight_Hair": Area(("hair", "hat"), grow=0.10),
-    "Wavy_Hair": Area(("hair", "hat"), grow=0.10),
+    "Smiling": Area(("mouth", "eyes"), ("cheeks", "lower_face"), grow=0.06),
+    "Straight_Hair": Area(("hair",), ("mane",), grow=0.10, otherwise=_NEW_HAIR),
+    "Wavy_Hair": Area(("hair",), ("mane",), grow=0.10, otherwise=_NEW_HAIR),
     "Wearing_Earrings": Area(("ears",), ("ear_sides",), grow=0.06),
     "Wearing_Hat": Area(("hat", "hair"), ("crown",), grow=0.04),
     "Wearing_Lipstick": Area(("mouth",), grow=0.04),
@@ -116,6 +123,8 @@ ATTRIBUTE_AREAS: dict[str, Area] = {
     "Wearing_Necktie": Area((), ("collar",)),
     "Young": Area(("skin", "brows", "eyes", "nose", "mouth", "hair"), grow=0.04),
 }
+# Where taking something away concerns another area than adding it.
+_ABSENCE_AREAS: dict[str, Area] = {"Bald": _NEW_HAIR}
 
 # What the face does is seen at brows, eyes and mouth, and in the skin they pull along.
 _FEATURES = Area(("brows", "eyes", "mouth", "nose"), ("eye_band", "lower_face"), grow=0.05)
@@ -127,12 +136,19 @@ OCCLUDER_AREA = Area(("occluder",), grow=0.06)
 
 
 def attribute_area(name: str) -> Area:
-    """Where an attribute is seen.
+    """Where an attribute is seen, or, for ``"no NAME"``, where its absence is.
 
     Raises:
         InputError: not one of CelebA's attributes; the sentence names the nearest ones.
     """
-    return _lookup("attribute", name, ATTRIBUTE_AREAS)
+    name, wanted = split_attribute(name)
+    area = _lookup("attribute", name, ATTRIBUTE_AREAS)
+    return area if wanted else _ABSENCE_AREAS.get(name, area)
+
+
+def split_attribute(name: str) -> tuple[str, bool]:
+    """``"no Eyeglasses"`` to ``("Eyeglasses", False)``, ``"Eyeglasses"`` to ``("Eyeglasses", True)``."""
+    return (name[3:].strip(), False) if name[:3].lower() == "no " else (name, True)
 
 
 def expression_area(name: str) -> Area:
@@ -179,6 +195,8 @@ def dilate_mask(mask: np.ndarray, radius: int) -> np.ndarray:
     return pixels[0, 0].numpy() > 0
 
 
+# A region with fewer pixels than this share of the picture counts as not to be seen.
+MINIMUM_REGION = 0.03
 _FACE_NAMES = ("skin", "brows", "eyes", "nose", "mouth", "glasses", "occluder")
 
 
@@ -202,12 +220,13 @@ def area_mask(region_map: np.ndarray, area: Area, names: Sequence[str] = REGION_
     height, width = region_map.shape
     box = _face_box(region_map, [labels[name] for name in _FACE_NAMES if name in labels])
     mask = np.isin(region_map, [labels[name] for name in area.regions])
+    if area.otherwise is not None and mask.sum() < MINIMUM_REGION * mask.size:
+        return area_mask(region_map, area.otherwise, names)
     if box is None:
         return dilate_mask(mask, round(area.grow * height))
     left, top, right, bottom = box
     mask = dilate_mask(mask, round(area.grow * (bottom - top)))
-    for zone in area.zones:
-        x0, y0, x1, y1 = ZONES[zone]
+    for x0, y0, x1, y1 in (part for zone in area.zones for part in ZONES[zone]):
         columns = slice(*_clip(left + x0 * (right - left), left + x1 * (right - left), width))
         rows = slice(*_clip(top + y0 * (bottom - top), top + y1 * (bottom - top), height))
         mask[rows, columns] = True
@@ -241,9 +260,9 @@ class FaceTemplate:
         centre_x: of the face.
     """
 
-    eye_y: float = 0.46
-    mouth_y: float = 0.655
-    eye_distance: float = 0.19
+    eye_y: float = 0.47
+    mouth_y: float = 0.735
+    eye_distance: float = 0.25
     centre_x: float = 0.5
 
     def region_map(self, size: int) -> np.ndarray:
@@ -266,7 +285,7 @@ class FaceTemplate:
         regions[ellipse(0, 0.26, 1.2, 1.27)] = label["skin"]
         regions[ellipse(0, 0.42, 0.26, 0.3) | ((np.abs(x) < 0.12) & (y > -0.05) & (y < 0.5))] = label["nose"]
         for side in (-1, 1):
-            regions[ellipse(side * 0.5, -0.4, 0.38, 0.14)] = label["brows"]
+            regions[ellipse(side * 0.5, -0.32, 0.38, 0.14)] = label["brows"]
             regions[ellipse(side * 0.5, 0.0, 0.32, 0.19)] = label["eyes"]
         regions[ellipse(0, 1.0, 0.46, 0.23)] = label["mouth"]
         return regions
