@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import gptface
-from gptface.data.faces import ATTRIBUTE_PHRASES, render_face, sample_specification
+from gptface.data.faces import render_face, sample_specification
 from gptface.errors import InputError
 from gptface.files import atomic_write
 from gptface.generation import (
@@ -98,7 +98,7 @@ class _Report:
     def __init__(self, request: ReportRequest, system: FaceSystem, judge: Judge, progress: Progress) -> None:
         self.request, self.system, self.judge, self.progress = request, system, judge, progress
         self.size = int(system.tokenizer.config.image_size)
-        self.generator = FaceGenerator(system, settings=request.settings, phrases=ATTRIBUTE_PHRASES)
+        self.generator = FaceGenerator(system, settings=request.settings)
         self.page = Page("gptface: a face-language system at work")
         self.numbers: dict[str, Any] = {}
 
