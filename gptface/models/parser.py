@@ -103,6 +103,10 @@ class FaceParserOutput(ModelOutput):
     expression_logits: Tensor | None = None
 
 
+def _logits(head: nn.Linear | None, features: Tensor) -> Tensor:
+    return features.new_zeros(features.shape[0], 0).float() if head is None else head(features).float()
+
+
 class FaceParser(GPTFaceModel):
     """A small U-Net: regions from its decoder, attributes and expression from its pooled encoder."""
 
@@ -135,13 +139,13 @@ class FaceParser(GPTFaceModel):
         pooled = 2 * sum(channels)
         self.pool_norm = nn.LayerNorm(pooled)
         self.pool_hidden = nn.Linear(pooled, 128)
-        self.attribute_head = nn.Linear(128, len(config.attribute_names))
-        self.expression_head = nn.Linear(128, len(config.expression_names))
+        self.attribute_head = nn.Linear(128, len(config.attribute_names)) if config.attribute_names else None
+        self.expression_head = nn.Linear(128, len(config.expression_names)) if config.expression_names else None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
-            init.trunc_normal_(module.weight, std=1 / math.sqrt(max(1, module.weight[:1].numel())))
+            init.trunc_normal_(module.weight, std=1 / math.sqrt(module.weight[0].numel()))
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
@@ -167,8 +171,8 @@ class FaceParser(GPTFaceModel):
         regions = functional.pixel_shuffle(self.region_head(functional.silu(self.region_norm(maps))), stride)
         return FaceParserOutput(
             region_logits=regions.float(),
-            attribute_logits=self.attribute_head(features).float(),
-            expression_logits=self.expression_head(features).float(),
+            attribute_logits=_logits(self.attribute_head, features),
+            expression_logits=_logits(self.expression_head, features),
         )
 
     @torch.no_grad()
