@@ -33,5 +33,10 @@ lint: setup
 test: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
+# The one wheel under another Python and another torch: make check-wheel UNDER=/path/to/python (with torch, pytest, hypothesis).
+UNDER ?= python3
+check-wheel: setup
+	tests/check_wheel.sh $(UNDER)
+
 clean:
 	rm -rf build dist runs *.egg-info gptface/_native_*.so

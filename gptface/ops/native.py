@@ -76,5 +76,5 @@ def _kernel_missing(operator: str, key: str) -> str | None:
 
 @functools.cache
 def warn_of_fallback(reason: str) -> None:
-    """Say once in a process that ``impl="auto"`` runs a reference, slowly, and why; ``gptface doctor`` says it in full."""
+    """Say once in a process that ``impl="auto"`` runs a reference, slowly, and why."""
     warnings.warn(f"gptface runs without a native kernel: {reason}", RuntimeWarning, stacklevel=2)

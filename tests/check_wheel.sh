@@ -1,0 +1,62 @@
+#!/bin/sh
+# One wheel for every Python from 3.10 and every torch from 2.10: build it here, then run the operators' tests from it
+# under another interpreter, which needs torch, pytest and hypothesis and is left as it was.
+#
+#   tests/check_wheel.sh PYTHON [BUILDER]
+#
+# PYTHON   interpreter to test under (another Python version, another torch)
+# BUILDER  interpreter that builds the wheel, with torch and setuptools; default .venv/bin/python
+# TESTS    environment: what to run, default "tests/ops tests/test_native_library.py"
+set -eu
+
+if [ $# -lt 1 ]; then
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=$1
+builder=${2:-$root/.venv/bin/python}
+tests=${TESTS:-tests/ops tests/test_native_library.py}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"$python" -c 'import sys, torch; print("under: Python", sys.version.split()[0], "torch", torch.__version__)'
+"$builder" -c 'import sys, torch; print("built: Python", sys.version.split()[0], "torch", torch.__version__)'
+
+GPTFACE_BUILD=required "$builder" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$work/wheel" "$root"
+wheel=$(ls "$work"/wheel/*.whl)
+echo "wheel: $(basename "$wheel"), $(du -h "$wheel" | cut -f1)"
+"$builder" - "$wheel" <<'END'
+import re
+import sys
+import zipfile
+
+name = sys.argv[1].rsplit("/", 1)[-1]
+assert re.search(r"-cp310-abi3-\w+\.whl$", name), f"{name}: not tagged cp310-abi3"
+files = zipfile.ZipFile(sys.argv[1]).namelist()
+top = {file.split("/")[0] for file in files}
+assert top <= {"gptface", *(entry for entry in top if entry.endswith(".dist-info"))}, f"top level holds {sorted(top)}"
+wanted = ["py.typed", "kernels/__init__.py", "include/gptface/philox.h", "include/gptface/span_mask.h", "_native_cpu.so"]
+missing = [file for file in wanted if f"gptface/{file}" not in files]
+assert not missing, f"missing: {missing}"
+print("holds:", ", ".join(sorted(f for f in files if f.endswith((".so", ".typed")))), f"and {len(files)} files in all")
+END
+
+# A directory of its own in front of the path, and the tests copied away from the checkout: nothing but the wheel is imported.
+"$python" -m pip install --quiet --no-deps --target "$work/site" "$wheel"
+mkdir "$work/run"
+cp -R "$root/tests" "$root/pyproject.toml" "$work/run/"
+cd "$work/run"
+export PYTHONPATH="$work/site" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+"$python" - <<'END'
+import gptface
+import gptface.kernels
+import torch
+from gptface.ops import implementations
+
+print("imports:", gptface.__file__)
+for row in implementations():
+    print(f"  {row.operator}: {row.name}: {'available' if row.available else row.reason}")
+END
+# shellcheck disable=SC2086
+"$python" -m pytest -p no:cacheprovider $tests

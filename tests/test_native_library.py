@@ -1,0 +1,116 @@
+"""The native library: stable ABI only, every GPU target, headers that stand alone, an installation without a compiler."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+import gptface
+from gptface.ops import implementations
+from gptface.ops.native import cpu_library_missing, cuda_library_missing, library_path
+
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def cuobjdump() -> str | None:
+    """From the CUDA toolkit, or the copy inside the triton wheel."""
+    found = shutil.which("cuobjdump")
+    if found is None:
+        try:
+            import triton
+        except ImportError:
+            return None
+        inside = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+        found = str(inside) if inside.exists() else None
+    return found
+
+
+def part(name: str) -> Path:
+    path = library_path(name)
+    if path is None:
+        pytest.skip(f"the native {name} library was not built here")
+    return path
+
+
+def test_the_cpu_library_loads_and_holds_its_kernels() -> None:
+    part("cpu")
+    assert cpu_library_missing() is None
+    for operator in ("sample_span_mask", "corrupt_tokens"):
+        found = {row.name: row for row in implementations(operator)}
+        assert found["cpu"].available, found["cpu"].reason
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"gptface::{operator}", "CPU")
+
+
+def test_the_cuda_library_says_why_it_does_not_run() -> None:
+    if torch.cuda.is_available():
+        part("cuda")
+        assert cuda_library_missing() is None
+    else:
+        assert cuda_library_missing() == "no CUDA device"
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_no_python_and_no_unstable_torch_symbol(name: str) -> None:
+    """One wheel for every Python and every torch from 2.10: only the C shims of libtorch may be named."""
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("nm (binutils) is not installed")
+    listing = subprocess.run(
+        [nm, "-D", "--undefined-only", str(part(name))], capture_output=True, text=True, check=True
+    ).stdout
+    symbols = [line.split()[-1].split("@")[0] for line in listing.splitlines()]
+    assert any(symbol.startswith("aoti_torch_") for symbol in symbols)
+    unstable = [s for s in symbols if re.match(r"_?Py[A-Z_]|_ZNK?(3c10|2at|5torch)", s)]
+    assert unstable == []
+
+
+def test_every_gpu_target_is_in_the_cuda_library() -> None:
+    tool = cuobjdump()
+    if tool is None:
+        pytest.skip("cuobjdump is not installed (CUDA toolkit or triton)")
+    library = str(part("cuda"))
+    usage = subprocess.run([tool, "--dump-resource-usage", library], capture_output=True, text=True, check=True).stdout
+    portable = subprocess.run([tool, "--list-ptx", library], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^arch = (\w+)", usage, re.MULTILINE)) == {"sm_80", "sm_90a", "sm_100"}
+    assert set(re.findall(r"sm_\d+a?", portable)) == {"sm_100"}
+    for kernel in ("sample_kernel", "scan_kernel", "pack_kernel", "corrupt_kernel"):
+        assert len(re.findall(rf"Function \S*{kernel}", usage)) >= 3, kernel
+
+
+PROGRAM = r"""
+#include <cstdio>
+#include <gptface/span_mask.h>  // alone: no torch, no Python
+
+int main() {
+  uint32_t words[4];
+  gptface::philox4x32(0, 0, 0, 0, 0, 0, words);
+  std::printf("%08x %08x %08x %08x\n", words[0], words[1], words[2], words[3]);
+  gptface::philox4x32(~0u, ~0u, ~0u, ~0u, ~0u, ~0u, words);
+  std::printf("%08x %08x %08x %08x\n", words[0], words[1], words[2], words[3]);
+  gptface::philox4x32(0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, words);
+  std::printf("%08x %08x %08x %08x\n", words[0], words[1], words[2], words[3]);
+}
+"""
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+def test_the_headers_stand_alone_and_philox_gives_the_known_answers(tmp_path: Path) -> None:
+    source, program = tmp_path / "known_answers.cpp", tmp_path / "known_answers"
+    source.write_text(PROGRAM)
+    subprocess.run(
+        [str(COMPILER), "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{gptface.get_include()}",
+         str(source), "-o", str(program)],
+        check=True,
+    )  # fmt: skip
+    answers = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split("\n")
+    assert answers[:3] == [
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ]
