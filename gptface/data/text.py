@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+ALPHABET_LIMIT = 1000  # characters; captions from the web hold tens of thousands, nearly all of them once
+CHUNK = 1000  # captions normalised in one call
 # Which of a tokenizer's own tokens may stand in for one it lacks, by what they do in their models.
 STAND_INS = {"cls": "bos", "sep": "eos"}
 
@@ -43,31 +46,54 @@ class SpecialTokens:
 def train_text_tokenizer(
     captions: Iterable[str], vocab_size: int = 8192, *, lowercase: bool = True, minimum_frequency: int = 2
 ) -> PreTrainedTokenizerFast:
-    """Train a WordPiece tokenizer of BERT's kind on captions.
+    """Train a WordPiece tokenizer of BERT's kind on captions. The same captions give the same tokenizer.
 
     Args:
-        captions: any iterable of texts; it is read once.
+        captions: any iterable of texts; it is read once, and held in memory while training.
         vocab_size: the most pieces, the five special ones (ids 0 to 4: [PAD] [UNK] [CLS] [SEP] [MASK]) included. Few
             distinct captions give fewer.
         lowercase: fold case and strip accents, as ``bert-base-uncased`` does.
         minimum_frequency: pieces rarer than this are not formed.
 
     Raises:
-        InputError: no text at all, or ``vocab_size`` too small for the special tokens.
+        InputError: no text at all, or ``vocab_size`` too small for the special tokens and a character.
     """
-    if vocab_size <= len(SPECIALS):
-        raise InputError(f"vocab_size: {vocab_size}; it must be larger than the {len(SPECIALS)} special tokens")
+    if vocab_size < len(SPECIALS) + 2:
+        raise InputError(f"vocab_size: {vocab_size}; it must be at least {len(SPECIALS) + 2}, and better some hundreds")
+    captions = list(captions)
     backend = _wordpiece(WordPiece(unk_token=SPECIALS["unk"]), lowercase)
+    alphabet, continuing = _characters(backend, captions, (vocab_size - len(SPECIALS)) // 2)
+    if not alphabet:
+        raise InputError("captions: no text to train a tokenizer on (all captions are empty)")
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=minimum_frequency,
-        special_tokens=list(SPECIALS.values()),
+        # The trainer numbers continuing characters in the order of a hash table, another one every time, and breaks
+        # ties between merges by these numbers. Given as special tokens, they are numbered before it looks at the text.
+        special_tokens=[*SPECIALS.values(), *continuing],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
         show_progress=False,
     )
     backend.train_from_iterator(captions, trainer)
-    if backend.get_vocab_size() <= len(SPECIALS):
-        raise InputError("captions: no text to train a tokenizer on (all captions are empty)")
-    return _wrap(backend)
+    pieces = WordPiece(backend.get_vocab(), unk_token=SPECIALS["unk"])  # a fresh model, without those special tokens
+    return _wrap(_wordpiece(pieces, lowercase))
+
+
+def _characters(backend: Tokenizer, captions: list[str], limit: int) -> tuple[list[str], list[str]]:
+    """The most frequent characters of the texts, and the ``##`` forms of those that occur within words; both sorted."""
+    words: Counter[str] = Counter()
+    for start in range(0, len(captions), CHUNK):
+        normalized = backend.normalizer.normalize_str("\n".join(captions[start : start + CHUNK]))
+        words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalized))
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    alphabet = sorted(ranked[: min(limit, ALPHABET_LIMIT)])
+    within = set().union(*(word[1:] for word in words)) & set(alphabet)
+    return alphabet, [f"##{character}" for character in sorted(within)]
 
 
 def load_text_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
