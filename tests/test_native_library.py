@@ -1,10 +1,12 @@
-"""The native library: stable ABI only, every GPU target, headers that stand alone, an installation without a compiler."""
+"""The native library: stable ABI only, every GPU target, headers that stand alone, builds that may not succeed."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,19 @@ def test_the_headers_stand_alone_and_philox_gives_the_known_answers(tmp_path: Pa
         "408f276d 41c83b0e a20bc7c6 6d5451fd",
         "d16cfe09 94fdcceb 5001e420 24126ea1",
     ]
+
+
+@pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs a checkout")
+@pytest.mark.parametrize("required", [False, True])
+def test_a_missing_compiler_is_said_and_fatal_only_when_asked(tmp_path: Path, required: bool) -> None:
+    environment = dict(os.environ, CXX=str(tmp_path / "no-such-compiler"), GPTFACE_CUDA="0")
+    environment.pop("GPTFACE_BUILD", None)
+    if required:
+        environment["GPTFACE_BUILD"] = "required"
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(tmp_path / "lib")]
+    built = subprocess.run(
+        [*command, "--build-temp", str(tmp_path / "objects")], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (built.returncode != 0) == required
+    assert built.stderr.count("the CPU library did not build") == 1 and "no-such-compiler" in built.stderr
+    assert not list(tmp_path.rglob("*.so"))
