@@ -20,6 +20,7 @@ Every weight grows as decoding proceeds (:class:`~gptface.generation.schedule.Ra
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,8 +101,10 @@ class ITMGuidance:
         if self.mode not in ("none", "first_order", "exact", "hidden"):
             raise InputError(f"mode of matching guidance is first_order, exact, hidden or none, got {self.mode!r}")
         for name in ("weight", "kl_bound", "step", "kl_scale"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} of matching guidance must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"{name} of matching guidance must be finite and not negative, got {getattr(self, name)}"
+                )
         if self.candidates < 1 or self.iterations < 1:
             counts = f"{self.candidates} and {self.iterations}"
             raise InputError(f"matching guidance needs at least one candidate and one iteration, got {counts}")

@@ -1,0 +1,61 @@
+"""``gptface caption``: faces to captions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gptface.cli.generation_arguments import add_system_options, load_generator, load_photo
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "caption",
+        help="face to caption",
+        description="Describe faces. Of several candidates the matching head chooses the best.",
+        epilog="example: gptface caption photo.png --system runs/demo/system --candidates 4",
+    )
+    parser.add_argument("images", type=Path, nargs="+", metavar="image", help="photos of any size")
+    add_system_options(parser)
+    parser.add_argument(
+        "--method",
+        choices=("autoregressive", "masked"),
+        default="autoregressive",
+        help="word by word, or all words at once, refined (default autoregressive)",
+    )
+    parser.add_argument("--candidates", type=int, default=4, help="captions drawn a photo (default 4)")
+    parser.add_argument("--max-length", type=int, default=None, help="most word pieces (default: the model's)")
+    parser.add_argument("--temperature", type=float, default=0.7, help="of the draw, 0 = likeliest (default 0.7)")
+    parser.add_argument("--steps", type=int, default=8, help="passes of the masked method (default 8)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same caption (default 0)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a photo, with all candidates")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from gptface.generation import AutoregressiveSettings, DecodingSettings
+
+    autoregressive = AutoregressiveSettings(arguments.temperature)
+    masked = DecodingSettings(steps=arguments.steps, temperature=arguments.temperature)
+    photos = [load_photo(path) for path in arguments.images]
+    result = load_generator(arguments).caption(
+        photos,
+        method=arguments.method,
+        candidates=arguments.candidates,
+        max_length=arguments.max_length,
+        seeds=arguments.seed,
+        autoregressive=autoregressive,
+        settings=masked,
+    )
+    for path, caption, match, candidates in zip(
+        arguments.images, result.captions, result.match, result.candidates, strict=True
+    ):
+        if arguments.json:
+            print(json.dumps({"image": str(path), "caption": caption, "match": float(match), "candidates": candidates}))
+        else:
+            print(caption if len(photos) == 1 else f"{path}: {caption}")
+    return 0

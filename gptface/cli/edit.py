@@ -1,0 +1,71 @@
+"""``gptface edit``: change an attribute, an expression or a region of a face."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gptface.cli.generation_arguments import (
+    add_decoding_options,
+    add_photo_options,
+    add_system_options,
+    check_outputs,
+    load_generator,
+    load_photo,
+    photo_options,
+    report_edit,
+)
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "edit",
+        help="change an attribute, an expression or a region of a face",
+        description="Change a part of a photo as wished. An attribute or expression chooses the part of the face that "
+        "shows it; --region and --mask choose it by hand. Pixels outside it stay as they are.",
+        epilog="example: gptface edit photo.png --system runs/demo/system --attribute Blond_Hair --output blond.png "
+        "--strip strip.png",
+    )
+    add_photo_options(parser)
+    add_system_options(parser)
+    wish = parser.add_argument_group("what")
+    wish.add_argument("--attribute", metavar="NAME", help='one of CelebA\'s, such as Blond_Hair, or "no Eyeglasses"')
+    wish.add_argument(
+        "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, neutral"
+    )
+    wish.add_argument("--caption", metavar="TEXT", help="the wish in words, in place of the attribute's own")
+    wish.add_argument("--region", metavar="A,B", help="regions or zones that may change, such as hair,forehead")
+    wish.add_argument("--mask", type=Path, metavar="FILE", help="white where the photo may change, of the photo's size")
+    wish.add_argument(
+        "--region-map", type=Path, metavar="FILE", help="label image of the photo, in place of the system's parser"
+    )
+    wish.add_argument(
+        "--template",
+        default="portrait",
+        help="portrait or tight: where features are in an aligned face, for systems without a parser",
+    )
+    add_decoding_options(parser)
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    check_outputs([arguments.output, arguments.strip])
+    options = photo_options(arguments)
+    photo = load_photo(arguments.image)
+    mask = None if arguments.mask is None else load_photo(arguments.mask, mask=True)
+    labels = None if arguments.region_map is None else load_photo(arguments.region_map)[:, :, 0]
+    result = load_generator(arguments).edit(
+        photo,
+        arguments.caption,
+        masks=mask,
+        regions=None if arguments.region is None else [name.strip() for name in arguments.region.split(",")],
+        attributes=arguments.attribute,
+        expressions=arguments.expression,
+        region_maps=labels,
+        negative_captions=arguments.negative_caption,
+        **options,
+    )
+    report_edit(arguments, result)
+    return 0

@@ -1,0 +1,165 @@
+"""What the commands that decode pictures have in common: options, loading, writing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gptface.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gptface.generation import DecodingSettings, EditResult, FaceGenerator
+
+__all__ = [
+    "add_decoding_options",
+    "add_photo_options",
+    "add_system_options",
+    "decoding_settings",
+    "load_generator",
+    "load_photo",
+    "photo_options",
+    "report_edit",
+    "write_pictures",
+]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def add_system_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--system", type=Path, required=True, metavar="DIR", help="what `gptface train pretrain` leaves"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
+
+
+def add_decoding_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("decoding")
+    group.add_argument("--seed", type=int, default=0, help="same seed, same picture (default 0)")
+    group.add_argument("--steps", type=int, default=8, help="passes of masked decoding (default 8)")
+    group.add_argument("--temperature", type=float, default=1.0, help="of the token draw, 0 = likeliest (default 1)")
+    group.add_argument("--top-k", type=int, default=None, metavar="K", help="draw among the K likeliest tokens only")
+    group.add_argument(
+        "--guidance-scale", type=float, default=2.0, metavar="S", help="classifier-free guidance, 1 = off (default 2)"
+    )
+    group.add_argument(
+        "--match-guidance",
+        choices=("none", "first_order", "exact", "hidden"),
+        default="exact",
+        help="guidance by the image-text matching head (default exact)",
+    )
+    group.add_argument(
+        "--match-weight", type=float, default=4.0, metavar="W", help="weight of that guidance, 0 = off (default 4)"
+    )
+    group.add_argument(
+        "--match-candidates", type=int, default=4, metavar="N", help="exact: candidates scored a step (default 4)"
+    )
+    group.add_argument(
+        "--best-of", type=int, default=1, metavar="N", help="make N and keep what matches best (default 1)"
+    )
+    group.add_argument("--negative-caption", metavar="TEXT", help="what to move away from, in place of no caption")
+
+
+def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
+    from gptface.generation import ClassifierFreeGuidance, DecodingSettings, ITMGuidance
+
+    return DecodingSettings(
+        steps=arguments.steps,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        classifier_free=ClassifierFreeGuidance(arguments.guidance_scale),
+        matching=ITMGuidance(arguments.match_guidance, arguments.match_weight, candidates=arguments.match_candidates),
+    )
+
+
+def add_photo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path, help="a photo of any size")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the result (.png, .jpg or .webp)")
+    parser.add_argument("--strip", type=Path, metavar="FILE", help="also write photo, mask and result side by side")
+    group = parser.add_argument_group("where")
+    group.add_argument(
+        "--window",
+        type=int,
+        nargs=3,
+        metavar=("LEFT", "TOP", "SIDE"),
+        help="the square the system works on, in pixels (default: the largest centred one)",
+    )
+    group.add_argument("--dilation", type=int, default=0, metavar="N", help="renew N rings of tokens around the mask")
+
+
+def photo_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of the generator's editing methods."""
+    return {
+        "seeds": arguments.seed,
+        "settings": decoding_settings(arguments),
+        "best_of": arguments.best_of,
+        "dilation": arguments.dilation,
+        "windows": None if arguments.window is None else [tuple(arguments.window)],
+    }
+
+
+def load_generator(arguments: argparse.Namespace) -> FaceGenerator:
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from gptface.data.faces import wish_caption
+    from gptface.generation import FaceGenerator
+    from gptface.models import FaceSystem
+
+    try:
+        device = torch.device(arguments.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device: {arguments.device!r} cannot be used here ({reason})") from error
+    disable_progress_bar()  # a bar for every file of weights says nothing to whom waits for a picture
+    system = FaceSystem.from_pretrained(arguments.system, device)
+    return FaceGenerator(system, template=getattr(arguments, "template", "portrait"), describe=wish_caption)
+
+
+def load_photo(path: Path, *, mask: bool = False) -> np.ndarray:
+    """uint8 ``(H, W, 3)``; what is transparent in a mask counts as black."""
+    from gptface.data.images import load_image
+
+    return load_image(path, background=(0, 0, 0) if mask else (255, 255, 255))
+
+
+def check_outputs(paths: Sequence[Path | None]) -> None:
+    """Refuse names that cannot be written before any work is done."""
+    for path in paths:
+        if path is None:
+            continue
+        if path.suffix.lower() not in PICTURE_SUFFIXES:
+            raise InputError(f"{path}: pictures are written as {', '.join(PICTURE_SUFFIXES)}, by the file's suffix")
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, not a file to write")
+
+
+def write_pictures(pictures: Sequence[tuple[Path, np.ndarray]]) -> None:
+    """Write pictures, each in one step."""
+    from gptface.data.images import save_image
+
+    for path, picture in pictures:
+        save_image(path, picture)
+
+
+def report_edit(arguments: argparse.Namespace, result: EditResult) -> None:
+    """Write the result of an edit of one photo, and the strip where one is asked for; print one line."""
+    import numpy as np
+
+    photo, edited, mask = result.photos[0], result.images[0], result.masks[0]
+    pictures = [(arguments.output, edited)]
+    if arguments.strip is not None:
+        shown = photo.copy()
+        shown[mask] = (shown[mask] // 2) + np.array([127, 0, 63], dtype=np.uint8)
+        gap = np.full((photo.shape[0], max(1, photo.shape[1] // 32), 3), 255, dtype=np.uint8)
+        pictures.append((arguments.strip, np.concatenate([photo, gap, shown, gap, edited], axis=1)))
+    write_pictures(pictures)
+    wish = f' "{result.captions[0]}",' if result.captions[0] else ""
+    print(
+        f"{arguments.output}:{wish} seed {result.seeds[0]}, match {result.match[0]:+.2f}, "
+        f"{int(mask.sum())} of {mask.size} pixels renewed (found by the {result.sources[0].replace('_', ' ')})"
+    )

@@ -1,0 +1,47 @@
+"""``gptface unmask``: remove what covers a face."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gptface.cli.generation_arguments import (
+    add_decoding_options,
+    add_photo_options,
+    add_system_options,
+    check_outputs,
+    load_generator,
+    load_photo,
+    photo_options,
+    report_edit,
+)
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "unmask",
+        help="remove what covers a face",
+        description="Remove a medical mask, sunglasses or a hand, and show what the face behind could be: a guess, not "
+        "the person's own face. The system's parser finds the occluder unless --mask or --region-map says where it is.",
+        epilog="example: gptface unmask photo.png --system runs/demo/system --output uncovered.png --strip strip.png",
+    )
+    add_photo_options(parser)
+    add_system_options(parser)
+    parser.add_argument("--mask", type=Path, metavar="FILE", help="white where the occluder is, of the photo's size")
+    parser.add_argument("--region-map", type=Path, metavar="FILE", help="label image of the photo")
+    parser.add_argument("--caption", default="", metavar="TEXT", help="what the uncovered face should look like")
+    add_decoding_options(parser)
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    check_outputs([arguments.output, arguments.strip])
+    options = photo_options(arguments)
+    photo = load_photo(arguments.image)
+    mask = None if arguments.mask is None else load_photo(arguments.mask, mask=True)
+    labels = None if arguments.region_map is None else load_photo(arguments.region_map)[:, :, 0]
+    result = load_generator(arguments).unmask(photo, mask, arguments.caption, region_maps=labels, **options)
+    report_edit(arguments, result)
+    return 0

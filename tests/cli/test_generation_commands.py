@@ -1,0 +1,183 @@
+"""generate, edit, inpaint, unmask and caption, as people call them: results, and what bad input brings."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gptface.cli.main import main
+from gptface.data.faces import RenderedFace, render_face, sample_specification
+from tests.generation.systems import tiny_system
+
+FACE: RenderedFace = render_face(replace(sample_specification(5, 1), occluder="medical_mask"), 48)
+COMMANDS = ("edit", "inpaint", "unmask")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system folder, a photo, its mask and its region map."""
+    root = tmp_path_factory.mktemp("generation")
+    tiny_system().save_pretrained(root / "system")
+    Image.fromarray(FACE.image).save(root / "photo.png")
+    Image.fromarray(FACE.region_map).save(root / "regions.png")
+    mask = np.zeros((48, 48), dtype=np.uint8)
+    mask[10:30, 12:40] = 255
+    Image.fromarray(mask).save(root / "mask.png")
+    Image.fromarray(mask[:40]).save(root / "other-size.png")
+    Image.fromarray(mask * 0).save(root / "empty.png")
+    return root
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def call(folder: Path, command: str, *arguments: str | Path, photo: str = "photo.png") -> int:
+    images = [] if command == "generate" else [str(folder / photo)]
+    return main([command, *images, "--system", str(folder / "system"), *map(str, arguments)])
+
+
+def test_generate_writes_one_picture_or_several(folder: Path, tmp_path: Path) -> None:
+    assert call(folder, "generate", "--caption", "a man", "--output", tmp_path / "one.png") == 0
+    assert read(tmp_path / "one.png").shape == (32, 32, 3)
+    history = tmp_path / "history.png"
+    options = ("--count", "3", "--steps", "4", "--seed", "0", "--caption", "a man")
+    assert call(folder, "generate", *options, "--output", tmp_path / "three.png", "--history", history) == 0
+    assert read(tmp_path / "three.png").shape == (32, 96, 3) and read(history).shape == (32, 5 * 32, 3)
+    assert call(folder, "generate", *options, "--output", tmp_path / "faces") == 0
+    names = sorted(path.name for path in (tmp_path / "faces").iterdir())
+    assert names == ["seed-0.png", "seed-1.png", "seed-2.png"]
+    # The same seeds give the same faces, one by one or together.
+    third = read(tmp_path / "faces" / "seed-2.png")
+    assert np.array_equal(third, read(tmp_path / "three.png")[:, 64:])
+    assert call(folder, "generate", "--method", "autoregressive", "--output", tmp_path / "drawn.png") == 0
+
+
+@pytest.mark.parametrize("guidance", ["none", "first_order", "exact", "hidden"])
+def test_edit_keeps_what_it_was_not_asked_to_change(folder: Path, tmp_path: Path, guidance: str) -> None:
+    output, strip = tmp_path / "out.png", tmp_path / "strip.png"
+    options = ("--match-guidance", guidance, "--match-weight", "2", "--steps", "3", "--output", output)
+    assert call(folder, "edit", "--caption", "a man", "--mask", folder / "mask.png", "--strip", strip, *options) == 0
+    mask = read(folder / "mask.png") > 0
+    assert np.array_equal(read(output)[~mask], FACE.image[~mask])
+    assert read(strip).shape == (48, 3 * 48 + 2, 3)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        ("--attribute", "Blond_Hair"),
+        ("--attribute", "no Eyeglasses"),
+        ("--expression", "happiness"),
+        ("--region", "hair, forehead", "--caption", "blond hair"),
+    ],
+    ids=lambda wish: wish[1],
+)
+def test_edit_by_name_chooses_the_place(
+    folder: Path, tmp_path: Path, wish: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.png"
+    options = ("--output", output, "--region-map", folder / "regions.png", "--steps", "2")
+    assert call(folder, "edit", *wish, *options) == 0
+    changed = (read(output) != FACE.image).any(-1)
+    assert 0 < changed.mean() < 0.8
+    assert "found by the region map" in capsys.readouterr().out
+
+
+def test_inpaint_and_unmask(folder: Path, tmp_path: Path) -> None:
+    mask = read(folder / "mask.png") > 0
+    filled, uncovered = tmp_path / "filled.png", tmp_path / "uncovered.png"
+    assert call(folder, "inpaint", "--mask", folder / "mask.png", "--output", filled) == 0
+    assert np.array_equal(read(filled)[~mask], FACE.image[~mask])
+    assert call(folder, "unmask", "--region-map", folder / "regions.png", "--output", uncovered) == 0
+    changed = (read(uncovered) != FACE.image).any(-1)
+    assert changed.any() and not changed[:10].any()
+
+
+def test_caption_prints_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(folder, "caption", "--candidates", "2") == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    photos = [str(folder / "photo.png")] * 2
+    options = ["--system", str(folder / "system"), "--json", "--method", "masked", "--steps", "2"]
+    assert main(["caption", *photos, *options]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 2 and lines[0]["caption"] == lines[0]["candidates"][0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"photo": "missing.png"}, "missing.png"),
+        ({"photo": "not-an-image.png"}, "not-an-image.png"),
+        ({"--system": "nowhere"}, "no such folder"),
+        ({"--system": "system/model"}, "is not a trained system"),
+        ({"--mask": "other-size.png"}, "48x40 pixels, but its image is 48x48"),
+        ({"--mask": "empty.png"}, "marks no pixel"),
+        ({"--mask": "missing.png"}, "missing.png"),
+        ({"--output": "out.txt"}, "suffix"),
+        ({"--steps": "0"}, "steps"),
+        ({"--match-weight": "nan"}, "weight"),
+        ({"--device": "cuda:77"}, "--device"),
+        ({"--window": "40 40 20"}, "window"),
+    ],
+    ids=lambda value: " ".join(f"{key} {word}" for key, word in value.items()) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    folder: Path,
+    tmp_path: Path,
+    command: str,
+    change: dict[str, str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "not-an-image.png").write_text("words", encoding="utf-8")
+    options = {"--mask": "mask.png", "--output": "out.png", "--caption": "a man", **change}
+    photo = options.pop("photo", "photo.png")
+    arguments = [command, str(folder / photo), "--system", str(folder / options.pop("--system", "system"))]
+    for name, value in options.items():
+        if name == "--mask":
+            value = str(folder / value)
+        elif name == "--output":
+            value = str(tmp_path / value)
+        arguments += [name, *(value.split() if name == "--window" else [value])]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gptface: error: ") and error.count("\n") == 1, error
+    assert sentence in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_attribute_brings_the_nearest(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(folder, "edit", "--attribute", "Blonde_Hair", "--output", tmp_path / "out.png") == 2
+    assert "Blond_Hair" in capsys.readouterr().err
+    assert call(folder, "edit", "--attribute", "Attractive", "--output", tmp_path / "out.png") == 2  # nobody words it
+    assert call(folder, "edit", "--output", tmp_path / "out.png") == 2
+    assert "where" in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_write_permission_is_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    assert call(folder, "inpaint", "--mask", folder / "mask.png", "--output", tmp_path / "out.png") == 2
+    assert "ermission" in capsys.readouterr().err
+    tmp_path.chmod(0o700)
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    output = tmp_path / "file" / "out.png"
+    assert call(folder, "inpaint", "--mask", folder / "mask.png", "--output", output) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
