@@ -161,30 +161,21 @@ def _facts(
     full: bool,
     asked: frozenset[str] = frozenset(),
 ) -> list[_Fact]:
-    """Everything that could be said, with weights. ``full`` leaves nothing to chance; ``asked`` names are always said."""
+    """What could be said, with weights. ``full`` leaves nothing to chance; the names ``asked`` are always said."""
     facts: list[_Fact] = []
     if "Young" in known:
-        facts.append(_Fact("age", d.choice("age", ("young",) if known["Young"] else ("old", "older", "elderly")), 1.6))
+        age = d.choice("age", ("young",) if known["Young"] else ("old", "older", "elderly"))
+        facts.append(_Fact("age", age, 20.0 if "Young" in asked else 1.6))
     if expression is not None:
         adjectives, nouns = EXPRESSION_PHRASES[expression]
+        weight = 20.0 if "Smiling" in asked else 2.6
         if full or d.chance("mood.adjective", 0.6):
-            facts.append(_Fact("mood", _pick(d, "mood", adjectives), 2.6))
+            facts.append(_Fact("mood", _pick(d, "mood", adjectives), weight))
         else:
-            facts.append(_Fact("have", _pick(d, "mood", nouns), 2.6))
+            facts.append(_Fact("have", _pick(d, "mood", nouns), weight))
     hair = _hair_phrase(d, known, length, full)
     if hair:
-        facts.append(_Fact("have", hair, 3.0))
-    rare = {
-        "Mustache",
-        "Goatee",
-        "Pale_Skin",
-        "Bushy_Eyebrows",
-        "Rosy_Cheeks",
-        "Big_Nose",
-        "Big_Lips",
-        "Double_Chin",
-        "Bangs",
-    }
+        facts.append(_Fact("have", hair, 20.0 if any(name.endswith("_Hair") for name in asked) else 3.0))
     for name in ATTRIBUTES:
         if name not in known or name in _IN_OTHER_WORDS or (name == "Smiling" and expression is not None):
             continue
@@ -204,7 +195,7 @@ def _facts(
         if name == "Mustache" and value and known.get("_full_beard"):
             continue
         if value:
-            weight = 2.4 if slot == "wear" or name in ("Bald", "Mouth_Slightly_Open") else 1.8 if name in rare else 1.0
+            weight = 2.4 if slot == "wear" or name in ("Bald", "Mouth_Slightly_Open") else 1.8
             facts.append(_Fact(slot, _pick(d, name, ATTRIBUTE_PHRASES[name].present), weight))
         elif not full and name in (
             "Eyeglasses",

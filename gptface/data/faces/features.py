@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Canvas, clamp
-from .geometry import BROW_HALF
+from .geometry import BROW_HALF, brow_centre
 from .skin import Skin, noise_at
 from .specification import Colour, FaceSpecification
 from .surface import Surface
@@ -76,11 +76,7 @@ def paint_brows(canvas: Canvas, surface: Surface, skin: Skin, s: FaceSpecificati
     u, v = surface.local(window)
     side = np.sign(u)
     along = (np.abs(u) - (g.eye_u + 0.01)) * (1 / BROW_HALF)
-    inner, outer = 1 - along, 1 + along
-    shift = along - 0.25
-    line = (g.brow_v + 0.02 - g.brow_arch) + g.brow_arch * shift * shift
-    line += (g.brow_inner * 0.25) * inner * inner
-    line += (g.brow_outer * 0.25) * outer * outer
+    _, line = brow_centre(g, along)
     line += 0.006 * s.asymmetry * side
     thickness = g.brow_thickness * (1.12 - 0.42 * clamp(along, -1, 1) - 0.10 * along * along)
     hairs = noise_at(
@@ -152,9 +148,9 @@ def paint_mouth(canvas: Canvas, surface: Surface, skin: Skin, s: FaceSpecificati
         if g.opening > 0.1:
             tongue = clamp((v - (g.mouth_v + 0.36 * g.opening)) * 25, 0, 1) * clamp(1.1 - along * along * 2.2, 0, 1)
             canvas.paint(hole * tongue * 0.7, (0.30, 0.075, 0.075), window, light)
-        teeth_height = min(0.055, (0.45 + 0.2 * g.squareness) * (g.opening + g.upper_raise * 0.6))
+        teeth_height = min(0.055, (0.36 + 0.3 * g.squareness) * (g.opening + g.upper_raise * 0.6))
         teeth = canvas.coverage(v - inner_top - teeth_height, g.scale) * hole * clamp((0.93 - np.abs(along)) * 8, 0, 1)
-        canvas.paint(teeth, (0.80, 0.77, 0.70), window, light * (0.72 + 0.25 * depth))
+        canvas.paint(teeth, (0.82, 0.76, 0.67), window, light * (0.72 + 0.25 * depth))
         if g.squareness > 0.6:  # bared lower teeth
             low = (
                 canvas.coverage(inner_bottom - 0.4 * teeth_height - v, g.scale)
@@ -173,7 +169,7 @@ def paint_mouth(canvas: Canvas, surface: Surface, skin: Skin, s: FaceSpecificati
 
 
 def paint_facial_hair(canvas: Canvas, surface: Surface, skin: Skin, s: FaceSpecification, colour: Colour) -> None:
-    """Stubble shade of a shaven man, mustache, goatee, full beard; part of the skin's region, as in CelebAMask-HQ."""
+    """The shade of a man's stubble, mustache, goatee, full beard; part of the skin's region, as in CelebAMask-HQ."""
     g = surface.geometry
     if not (s.male or s.mustache or s.goatee or s.beard):
         return
@@ -189,8 +185,9 @@ def paint_facial_hair(canvas: Canvas, surface: Surface, skin: Skin, s: FaceSpeci
         np.maximum(np.maximum(top - v, v - bottom), (np.abs(lifted) - g.mouth_half)) - 0.008, g.scale
     )
     jaw = clamp((v - 0.26 + 0.9 * np.maximum(size - 0.30, 0) * -1) * 9, 0, 1) * surface.coverage[window]
-    if not (s.beard or s.goatee or s.mustache):
+    if s.male:
         canvas.paint(0.10 * jaw * (1 - lips), skin_shadow(colour, 0.7), window, light)
+    if not (s.beard or s.goatee or s.mustache):
         return
     alpha = np.zeros_like(u)
     if s.beard:
@@ -213,9 +210,13 @@ def paint_facial_hair(canvas: Canvas, surface: Surface, skin: Skin, s: FaceSpeci
         du = lifted * (1 / 0.155)
         dv = (v - (low + g.chin + 0.035) * 0.5) * (1 / max((g.chin + 0.045 - low) * 0.5, 0.05))
         chin = (np.sqrt(du * du + dv * dv * dv * dv) - 1) * 0.11 + 0.008 * strands
-        ring_u = np.abs(size - g.mouth_half - 0.045) - 0.030
-        sides = np.maximum(np.maximum(ring_u, g.mouth_v - 0.02 - v), v - low - 0.1) if s.mustache else chin
-        alpha = np.maximum(alpha, canvas.coverage(np.minimum(chin, sides), g.scale))
+        if s.mustache:  # a circle around the mouth
+            fall = clamp((v - g.mouth_v) * (1 / max(low - g.mouth_v + 0.09, 0.05)), 0, 1)
+            sides = np.abs(size - g.mouth_half - 0.045 + 0.10 * fall * fall) - 0.030
+            np.maximum(sides, np.maximum(g.mouth_v - 0.06 - v, v - low - 0.11), out=sides)
+            chin = np.minimum(chin, sides)
+        chin += 0.006 * strands
+        alpha = np.maximum(alpha, canvas.coverage(chin, g.scale))
     alpha *= 1 - lips
     alpha *= canvas.coverage(surface.distance[window] - 0.03, g.scale)
     canvas.paint(0.93 * alpha, colour, window, light * (1.0 + 0.32 * strands), "skin")

@@ -15,10 +15,19 @@ import numpy as np
 
 from .specification import FaceSpecification
 
-__all__ = ["EXPRESSION_SHAPES", "ExpressionShape", "FaceGeometry", "Profile", "landmarks", "resolve_geometry"]
+__all__ = [
+    "EXPRESSION_SHAPES",
+    "ExpressionShape",
+    "FaceGeometry",
+    "Profile",
+    "ageing",
+    "brow_centre",
+    "landmarks",
+    "resolve_geometry",
+]
 
 KAPPA = 0.92  # depth of the head relative to its width
-BASE_SCALE = 1.1  # of the head within the image: tight, as aligned crops are, but hats and ties still show
+BASE_SCALE = 1.1  # of the head within the image: tight as aligned crops, yet hats and ties show
 BASE_Y = 0.0
 PIVOT = 0.35  # height of the axis of roll, about the jaw joint
 BROW_HALF = 0.145  # half the length of a brow
@@ -137,6 +146,11 @@ class FaceGeometry:
         return inner_top - self.upper_lip * bow, inner_top, inner_bottom, inner_bottom + self.lower_lip * lens
 
 
+def ageing(age: float) -> float:
+    """How deep the traces of age are, 0 to 1: none for the young, plain from the first for those who count as old."""
+    return 0.0 if age < 0.5 else 0.45 + 1.1 * (age - 0.5)
+
+
 def resolve_geometry(specification: FaceSpecification) -> FaceGeometry:
     """The lengths that follow from a specification; female and male, young and old differ in proportion."""
     s = specification
@@ -147,7 +161,7 @@ def resolve_geometry(specification: FaceSpecification) -> FaceGeometry:
         start = getattr(rest, name)
         return float(start + strength * (getattr(base, name) - start))
 
-    male, old = float(s.male), max(0.0, s.age - 0.4) / 0.6
+    male, old = float(s.male), ageing(s.age)
     opening = mixed("parted_opening") if s.lips_parted else 0.0
     lip = mixed("lip_fullness") * (1 + 0.12 * s.lip_fullness) * (1.95 if s.big_lips else 1.0) * (1 - 0.25 * old)
     heavy = float(s.double_chin)
@@ -323,5 +337,8 @@ def landmarks(g: FaceGeometry, profile: Profile, size: int) -> np.ndarray:
 
 def brow_centre(g: FaceGeometry, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(u, v) of the brow on the image's right; s runs from the inner end, -1, to the outer, 1."""
-    v = g.brow_v + g.brow_inner * 0.25 * (1 - s) ** 2 + g.brow_outer * 0.25 * (1 + s) ** 2
-    return g.eye_u + 0.01 + s * BROW_HALF, v - g.brow_arch * (1 - (s - 0.25) ** 2) + 0.02
+    inner, outer, shift = 1 - s, 1 + s, s - 0.25
+    v = (g.brow_v + 0.02 - g.brow_arch) + g.brow_arch * shift * shift
+    v += (g.brow_inner * 0.25) * inner * inner
+    v += (g.brow_outer * 0.25) * outer * outer
+    return g.eye_u + 0.01 + s * BROW_HALF, v

@@ -42,6 +42,9 @@ class Hair:
         self.curly = specification.hair_cut == "curly"
         s, g = specification, surface.geometry
         self.outer = self._outline(g, profile)
+        if s.hat:  # pressed down under the crown of the hat
+            self.crown = g.top - 0.04
+            self.outer = np.where(TABLE_V < -0.34, np.minimum(self.outer, g.width + 0.03), self.outer)
         slope = np.zeros_like(self.outer)
         slope[1:-1] = (self.outer[2:] - self.outer[:-2]) * np.float32(TABLE_STEP / 2)
         slope = steepened(np.maximum(slope, -1), self.outer)  # cut ends are no crowns
@@ -60,7 +63,7 @@ class Hair:
         rough = 0.010 if s.wavy or self.curly else 0.006
         distance = (self.size - outer) * self.facing.take(surface.index) + rough * self.strands
         np.maximum(distance, self.crown - surface.v, out=distance)
-        np.copyto(distance, np.float32(1.0), where=outer <= 0)
+        np.copyto(distance, np.float32(1.0), where=(outer <= 0) & (surface.v > WIDEST))
         self.distance = distance
         self.opening = self._opening(g)
 
@@ -124,8 +127,10 @@ class Hair:
         if s.hair_cut == "short" and not s.bangs:  # combed to one side
             shift = (0.55 if s.hair_part > 0 else -0.55) * (surface.v + 0.7)
         column = (self.across + shift + 2) * 128 + offset
+        locks = noise_at("locks", surface.v * 40 + 64, column, (32, 16))
+        # Single strands are drawn where the pixels can hold them; in smaller pictures they would be mere noise.
         fine = noise_at("hair", surface.v * 40 + 64 + offset, column * 2, (32, 8))
-        return 0.6 * fine + 0.6 * noise_at("locks", surface.v * 40 + 64, column, (32, 8))
+        return 0.75 * locks + 0.6 * min(max((self.canvas.size - 32) / 160, 0.15), 1.0) * fine
 
     def _opening(self, g: FaceGeometry) -> np.ndarray:
         """Distance (negative inside) to the part of the face that hair leaves bare."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import FULL, Canvas, clamp
+from .geometry import ageing
 from .randomness import noise_texture
 from .specification import Colour, FaceSpecification
 from .surface import Light, Surface
@@ -31,7 +32,7 @@ def skin_colour(tone: float, warmth: float = 0.0, pale: bool = False) -> Colour:
     red, green, blue = (_TONES[low] + (position - low) * (_TONES[low + 1] - _TONES[low])).tolist()
     if pale:
         # A light skin without colour; a dark one lightened keeps a trace of what it was.
-        red, green, blue = 0.90 - 0.08 * tone, 0.74 - 0.09 * tone, 0.665 - 0.11 * tone
+        red, green, blue = 0.885 - 0.07 * tone, 0.715 - 0.08 * tone, 0.635 - 0.10 * tone
     return red, green * (1 + 0.03 * warmth), blue * (1 - 0.07 * warmth)
 
 
@@ -73,7 +74,8 @@ class Skin:
     ) -> None:
         """Add (1 - r²)² over an ellipse of the face to the relief, with less light and more blood.
 
-        Where u > 0 it is done on both sides. ``lift`` is how far the place stands out: it moves against the surface when the head turns.
+        Where u > 0 it is done on both sides. ``lift`` is how far the place stands out: it moves against the surface
+        when the head turns.
         """
         g = self.surface.geometry
         window = self.surface.band(v, u + half_u, half_v, lift)
@@ -105,7 +107,7 @@ class Skin:
     def sculpt(self) -> None:
         """The relief that every face has, and what age, expression and weight add to it."""
         s, g = self.specification, self.surface.geometry
-        old = max(0.0, s.age - 0.45) / 0.55
+        old = ageing(s.age)
         wide = g.nose_half
         # Eyes: brow ridge, socket, its inner corner, the bag below
         self.bump(g.eye_u, g.brow_v + 0.02, 0.20, 0.09, height=0.022 + 0.012 * s.male)
@@ -134,11 +136,11 @@ class Skin:
         self.bump(0.0, below, 0.15, 0.05, height=-0.016, occlusion=0.20)
         self.bump(0.0, g.chin - 0.085, 0.15, 0.11, height=0.034)
         # The fold from nose to mouth deepens with age, laughter and disgust.
-        fold = min(0.08 + 0.24 * old + 0.22 * g.cheek + 0.30 * g.wrinkle, 0.45)
+        fold = min(0.08 + 0.27 * old + 0.22 * g.cheek + 0.30 * g.wrinkle, 0.45)
         mouth_corner = (g.mouth_half + 0.055, g.mouth_v - 0.01 - g.corner * 0.6)
         self.crease((wide + 0.045, g.nose_v - 0.03), mouth_corner, 0.042, fold)
         if s.rosy_cheeks:
-            self.bump(0.29, 0.17 - 0.02 * g.cheek, 0.20, 0.16, redness=2.9 + 2.8 * s.skin_tone)
+            self.bump(0.29, 0.17 - 0.02 * g.cheek, 0.20, 0.16, redness=3.7 + 3.0 * s.skin_tone)
         if g.frown:
             self.crease((0.035, -0.20), (0.045, -0.10), 0.022, 0.5 * g.frown)
         if g.wrinkle:
@@ -146,9 +148,9 @@ class Skin:
             self.bump(0.0, 0.055, 0.11, 0.03, occlusion=0.30 * g.wrinkle, lift=0.04)
         if old:
             for height in (-0.36, -0.295):
-                self.crease((0.0, height), (0.24, height + 0.01), 0.022, 0.30 * old)
-            self.crease((0.10, 0.085), (0.29, 0.075), 0.03, 0.30 * old)
-            self.crease((g.mouth_half + 0.02, g.mouth_v + 0.04), (0.20, 0.55), 0.026, 0.25 * old)
+                self.crease((0.0, height), (0.24, height + 0.01), 0.024, 0.42 * old)
+            self.crease((0.10, 0.085), (0.29, 0.075), 0.03, 0.36 * old)
+            self.crease((g.mouth_half + 0.02, g.mouth_v + 0.04), (0.20, 0.55), 0.028, 0.32 * old)
             self.bump(0.26, 0.53, 0.13, 0.10, height=0.02 * old)
         elif g.brow_v < -0.235:  # raised brows wrinkle even a young forehead
             self.crease((0.0, -0.365), (0.22, -0.36), 0.02, 0.18)

@@ -249,10 +249,10 @@ def with_attribute(specification: FaceSpecification, name: str, value: bool | in
     """The same face with one attribute set, and only what then becomes impossible changed with it.
 
     Identity, pose, light and every other attribute stay, except: hair (a colour, bangs, a texture) ends baldness;
-    bangs, baldness and hair that a hat would hide take the hat off; a texture that the cut cannot show picks a cut that can;
-    facial hair styles exclude each other where a full beard is concerned; a smile is the expression happiness, and its
-    absence neutral; closing the lips of surprise or fear makes the expression neutral; a colour switched off becomes
-    brown (black, if it was brown).
+    bangs, baldness and hair that a hat would hide take the hat off; a texture that the cut cannot show picks a cut
+    that can; a full beard gives way to a goatee; a smile is the expression happiness, and its absence neutral; closing
+    the lips of surprise or fear makes the expression neutral; a colour switched off becomes brown (black, if it was
+    brown); wavy hair switched off is straight, and the other way round.
 
     Raises:
         InputError: ``name`` is not one of ``ATTRIBUTES``.
