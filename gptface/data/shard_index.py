@@ -17,7 +17,7 @@ import tarfile
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile
@@ -52,11 +52,17 @@ def key_identity(key: str, repetition: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1
 
 
+def _identities(keys: Iterable[str]) -> np.ndarray:
+    return np.fromiter((key_identity(key) for key in keys), dtype=np.int64)
+
+
 class Source(Protocol):
     """A numbered collection of samples' parts."""
 
     name: str
     problems: list[str]
+    identities: np.ndarray
+    """int64 (n,): ``key_identity`` of every key."""
 
     def __len__(self) -> int: ...
 
@@ -194,19 +200,21 @@ class ShardSource:
             )
         self._keys = np.array([key.encode("utf-8", "surrogateescape") for key in keys], dtype=np.bytes_)
         self._places = np.array(places, dtype=np.int64).reshape(len(keys), len(PARTS), 2)
+        self.identities = _identities(keys)
 
     def _load(self, cached: Path) -> bool:
         try:
             with np.load(cached, allow_pickle=False) as stored:
-                self._keys, self._places = stored["keys"], stored["places"]
+                self._keys, self._places, self.identities = (stored[name] for name in ("keys", "places", "identities"))
                 self.problems = [str(problem) for problem in stored["problems"]]
         except (OSError, ValueError, KeyError, BadZipFile):  # absent or damaged: the shard itself is scanned
             return False
-        return self._places.shape == (len(self._keys), len(PARTS), 2)
+        return self._places.shape == (len(self._keys), len(PARTS), 2) and self.identities.shape == self._keys.shape
 
     def _save(self, cached: Path) -> None:
         with atomic_write(cached) as temporary:
-            np.savez(temporary, keys=self._keys, places=self._places, problems=np.array(self.problems, dtype=np.str_))
+            problems = np.array(self.problems, dtype=np.str_)
+            np.savez(temporary, keys=self._keys, places=self._places, identities=self.identities, problems=problems)
 
 
 def _key_and_part(name: str) -> tuple[str, int] | None:
@@ -255,6 +263,7 @@ class DirectorySource:
             ]
         if not self._files:
             raise InputError(f"{directory}: holds no image ({', '.join(IMAGE_SUFFIXES)}) and no .tar shard")
+        self.identities = _identities(self.key(number) for number in range(len(self._files)))
 
     def __len__(self) -> int:
         return len(self._files)

@@ -73,6 +73,7 @@ def write_shards(
     Raises:
         InputError: an empty data set, an impossible ``per_shard`` or ``format``, or a directory that also holds shards
             beyond the last one of this data set (readers would take them for part of it); it names them.
+        OSError: the directory cannot be written or the disk is full; no half-written shard is left.
     """
     total = len(dataset)
     if total == 0:

@@ -157,14 +157,19 @@ class FaceShards:
         return source, index - int(self._starts[source])
 
     def _identify(self) -> np.ndarray:
-        keys = [source.key(number) for source in self._sources for number in range(len(source))]
-        seen: dict[str, int] = {}
-        identities = np.empty(len(keys), dtype=np.int64)
-        for index, key in enumerate(keys):
-            repetition = seen[key] = seen.get(key, -1) + 1
-            identities[index] = key_identity(key, repetition)
-        if len(seen) < len(keys):
-            self.problems.append(f"{len(keys) - len(seen)} of {len(keys)} keys occur in more than one shard")
+        identities = np.concatenate([source.identities for source in self._sources])
+        order = np.argsort(identities, kind="stable")
+        repeated = np.flatnonzero(np.diff(identities[order]) == 0) + 1
+        repetition, previous = 0, -1
+        renamed = []
+        for place in repeated.tolist():
+            repetition = repetition + 1 if place == previous + 1 else 1
+            previous = place
+            renamed.append((int(order[place]), repetition))
+        for index, repetition in renamed:
+            identities[index] = key_identity(self.key(index), repetition)
+        if renamed:
+            self.problems.append(f"{len(renamed)} of {len(identities)} keys occur in more than one shard")
             logger.warning("%s; their identities depend on the order of the shards", self.problems[-1])
         return identities
 

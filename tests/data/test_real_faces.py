@@ -18,6 +18,7 @@ from gptface.data.text import encode_captions, train_text_tokenizer
 pytestmark = pytest.mark.faces
 
 
+@pytest.mark.slow
 def test_all_samples_are_there_and_decode(faces_directory: Path) -> None:
     for pattern, expected in (("train-*.tar", 10_707), ("val-*.tar", 748)):
         dataset = FaceShards(str(faces_directory / pattern), 64)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import tarfile
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptface.data import shard_writer
 from gptface.data.faces import ProceduralFaces
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards, Skipped, write_shards
@@ -156,6 +158,20 @@ def test_bad_arguments(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             write_shards(*arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_half_written_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def write(self: object, parts: dict[str, object]) -> None:
+        written.append(parts)
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shard_writer.TarWriter, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        write_shards(Portraits(6), tmp_path, per_shard=3)
+    assert sorted(contents(tmp_path)) == ["00000.tar", "00000_stats.json"]
 
 
 def test_procedural_faces_survive_the_shards(tmp_path: Path) -> None:
