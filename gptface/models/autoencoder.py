@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.models.configuration_tokenizer import FaceTokenizerConfig
-from gptface.models.convolution import Downsample, ResidualBlock, SpatialAttention, Upsample, normalisation
+from gptface.models.convolution import (
+    Downsample,
+    ResidualBlock,
+    ShuffleConvolution,
+    SpatialAttention,
+    Upsample,
+    normalisation,
+)
 
 __all__ = ["Decoder", "Encoder"]
 
@@ -89,7 +96,6 @@ class Decoder(nn.Module):
 
     def __init__(self, config: FaceTokenizerConfig) -> None:
         super().__init__()
-        self.stem_stride = config.stem_stride
         channels = config.channels
         self.input = nn.Conv2d(config.latent_channels, channels[-1], 3, padding=1)
         self.middle = _middle(config)
@@ -102,17 +108,17 @@ class Decoder(nn.Module):
             )
             self.upsamples.append(nn.Identity() if level == 0 else Upsample(channels[level], config.upsample))
         self.norm = normalisation(config.norm, channels[0], config.norm_groups)
-        pixels = config.stem_stride**2
-        self.output = nn.Conv2d(channels[0], (config.head_channels or 3) * pixels, 3, padding=1)
-        self.refine = nn.Conv2d(config.head_channels, 3, 3, padding=1) if config.head_channels else nn.Identity()
+        self.output: nn.Conv2d
+        outputs = config.head_channels or 3
+        if config.stem_stride > 1:
+            self.output = ShuffleConvolution(channels[0], outputs, config.stem_stride)
+        else:
+            self.output = nn.Conv2d(channels[0], outputs, 3, padding=1)
+        self.refine = nn.Conv2d(config.head_channels, 3, 3, padding=1) if config.head_channels else None
 
     def forward(self, latents: Tensor) -> Tensor:
         maps = self.middle(self.input(latents))
         for level, upsample in zip(self.levels, self.upsamples, strict=True):
             maps = upsample(level(maps))
         maps = self.output(functional.silu(self.norm(maps)))
-        if self.stem_stride > 1:
-            maps = functional.pixel_shuffle(maps, self.stem_stride)
-        if isinstance(self.refine, nn.Identity):
-            return maps
-        return self.refine(functional.silu(maps))
+        return maps if self.refine is None else self.refine(functional.silu(maps))

@@ -10,7 +10,15 @@ from torch.nn import functional
 
 from gptface.ops import masked_attention
 
-__all__ = ["ChannelNorm", "Downsample", "ResidualBlock", "SpatialAttention", "Upsample", "normalisation"]
+__all__ = [
+    "ChannelNorm",
+    "Downsample",
+    "ResidualBlock",
+    "ShuffleConvolution",
+    "SpatialAttention",
+    "Upsample",
+    "normalisation",
+]
 
 LARGEST_HEAD = 256  # head width up to which masked_attention is defined
 
@@ -85,28 +93,40 @@ class Downsample(nn.Module):
         return self.conv(functional.pad(maps, (0, 1, 0, 1)))
 
 
-class Upsample(nn.Module):
-    """Double the resolution: nearest neighbour then a 3×3 convolution, or a 3×3 convolution then a pixel shuffle.
+class ShuffleConvolution(nn.Conv2d):
+    """A 3×3 convolution to ``stride ** 2`` times ``outputs`` channels, laid out as pixels.
 
-    The pixel shuffle starts as a nearest-neighbour enlargement (:meth:`start_even`), so it shows no checkerboard.
+    All sub-pixels of an output start with the same weights (ICNR, Aitken et al., 1707.02937): it begins as a
+    nearest-neighbour enlargement and shows no checkerboard.
     """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(inputs, outputs * stride**2, 3, padding=1)
+        self.factor = stride
+
+    @torch.no_grad()
+    def start_even(self) -> None:
+        """Copy the first sub-pixel's weights to the others."""
+        # transformers marks what it has read from a file; that must stay as it is.
+        if not getattr(self.weight, "_is_hf_initialized", False):
+            count = self.factor**2
+            self.weight.copy_(self.weight[::count].repeat_interleave(count, dim=0))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return functional.pixel_shuffle(super().forward(maps), self.factor)
+
+
+class Upsample(nn.Module):
+    """Double the resolution: nearest neighbour then a 3×3 convolution, or a :class:`ShuffleConvolution`."""
 
     def __init__(self, channels: int, kind: str) -> None:
         super().__init__()
-        self.kind = kind
-        self.conv = nn.Conv2d(channels, channels if kind == "nearest" else 4 * channels, 3, padding=1)
+        self.enlarge = nn.Upsample(scale_factor=2.0, mode="nearest") if kind == "nearest" else nn.Identity()
+        self.conv = (
+            nn.Conv2d(channels, channels, 3, padding=1)
+            if kind == "nearest"
+            else ShuffleConvolution(channels, channels, 2)
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
-        if self.kind == "nearest":
-            return self.conv(functional.interpolate(maps, scale_factor=2.0, mode="nearest"))
-        return functional.pixel_shuffle(self.conv(maps), 2)
-
-
-def start_even(convolution: nn.Conv2d, stride: int) -> None:
-    """Give all ``stride ** 2`` sub-pixels before a pixel shuffle the same weights (ICNR, Aitken et al., 1707.02937)."""
-    with torch.no_grad():
-        for parameter in (convolution.weight, convolution.bias):
-            # transformers marks what it has read from a file; that must stay as it is.
-            if parameter is not None and not getattr(parameter, "_is_hf_initialized", False):
-                first = parameter[:: stride * stride]
-                parameter.copy_(first.repeat_interleave(stride * stride, dim=0))
+        return self.conv(self.enlarge(maps))

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
@@ -52,7 +53,7 @@ class GPTFaceModel(PreTrainedModel):
             loaded: Any = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         except InputError:
             raise
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"{name}: cannot be loaded as a {cls.__name__}: {reason}") from error
         model, report = loaded

@@ -22,6 +22,10 @@ from gptface.ops import IntervalMask, masked_attention
 __all__ = ["FaceLanguageModel"]
 
 
+class ResidualProjection(nn.Linear):
+    """A linear map whose output is added to the residual stream; it starts smaller, the deeper the model (GPT-2)."""
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention under an :class:`~gptface.ops.IntervalMask`."""
 
@@ -31,7 +35,7 @@ class SelfAttention(nn.Module):
         self.attention_dropout = config.attention_dropout
         self.impl = "auto"
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = ResidualProjection(config.hidden_size, config.hidden_size)
 
     def forward(self, states: Tensor, mask: IntervalMask) -> Tensor:
         batch, slots, width = states.shape
@@ -53,7 +57,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         self.attention = SelfAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.contract = ResidualProjection(config.intermediate_size, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor, mask: IntervalMask) -> Tensor:
@@ -102,7 +106,8 @@ class FaceLanguageModel(GPTFaceModel):
     def _init_weights(self, module: nn.Module) -> None:
         deviation = self.config.initializer_range
         if isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=deviation)
+            narrowed = math.sqrt(2 * self.config.num_hidden_layers) if isinstance(module, ResidualProjection) else 1.0
+            init.normal_(module.weight, std=deviation / narrowed)
             init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=deviation)
@@ -113,10 +118,6 @@ class FaceLanguageModel(GPTFaceModel):
             if module.weight is not None:
                 init.normal_(module.weight, std=deviation)
             init.zeros_(module.bias)
-        elif isinstance(module, TransformerLayer):  # after its parts: the two projections onto the residual stream
-            smaller = deviation / math.sqrt(2 * self.config.num_hidden_layers)
-            init.normal_(module.attention.output.weight, std=smaller)
-            init.normal_(module.contract.weight, std=smaller)
 
     @property
     def vocabulary(self) -> JointVocabulary:

@@ -70,9 +70,7 @@ def test_a_token_changes_exactly_the_rows_that_see_it(model: FaceLanguageModel, 
         for slot in range(int(sequence.lengths)):
             ids = sequence.token_ids.clone()
             ids[0, slot] = 30 if ids[0, slot] != 30 else 31
-            after = model(
-                ids, sequence.position_ids, sequence.segment_ids, sequence.regimes, sequence.attention_mask
-            )
+            after = model(ids, sequence.position_ids, sequence.segment_ids, sequence.regimes, sequence.attention_mask)
             changed = (after - before).abs().amax(-1)[0, : int(sequence.lengths)] > 1e-6
             # Who sees the slot is the same at every depth, since visibility is transitive in all three regimes.
             assert torch.equal(changed, visible[: int(sequence.lengths), slot]), f"slot {slot}"
@@ -168,6 +166,15 @@ def test_the_implementations_of_attention_agree(model: FaceLanguageModel) -> Non
         model.set_attention_impl(impl)
         results.append(model.forward_sequence(sequence))
     torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=1e-4)
+
+
+def test_projections_onto_the_residual_stream_start_smaller() -> None:
+    torch.manual_seed(0)
+    model = FaceLanguageModel(small_config(hidden_size=128, intermediate_size=256, num_hidden_layers=8))
+    layer = model.layers[0]
+    assert float(layer.expand.weight.detach().std()) == pytest.approx(0.2, rel=0.05)
+    for weight in (layer.contract.weight, layer.attention.output.weight):
+        assert float(weight.detach().std()) == pytest.approx(0.2 / 4, rel=0.05)
 
 
 def test_presets() -> None:

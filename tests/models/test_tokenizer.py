@@ -1,0 +1,207 @@
+"""The image tokenizer: shapes, codes, gradients, topologies."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from gptface.errors import InputError
+from gptface.models import FaceTokenizer, FaceTokenizerConfig
+from gptface.models.convolution import ChannelNorm, ResidualBlock, ShuffleConvolution
+from gptface.models.discriminator import PatchDiscriminator
+from gptface.objectives import reconstruction_losses
+
+TOPOLOGIES = {
+    "patch stem": {},
+    "two levels below the stem": {"stem_stride": 2, "channels": [16, 24, 24], "attention_levels": [2]},
+    "pixel shuffle and a refined head": {"upsample": "pixel_shuffle", "head_channels": 8},
+    "vqgan": {
+        "stem_stride": 1,
+        "channels": [16, 16, 24, 32],
+        "norm": "group",
+        "encoder_blocks": 2,
+        "decoder_blocks": 3,
+        "middle_blocks": 2,
+        "attention_levels": [3],
+        "middle_attention": True,
+    },
+    "no blocks": {"encoder_blocks": 0, "decoder_blocks": 0, "middle_blocks": 0},
+    "cosine codes": {"quantizer_metric": "cosine", "quantizer_gradient": "rotation"},
+    "codes by gradient": {"codebook_update": "gradient", "kmeans_init": False},
+}
+
+
+def pictures(count: int, side: int = 32, seed: int = 0) -> torch.Tensor:
+    """Smooth random images in [−1, 1]."""
+    coarse = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(-1, 1)
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_shapes_ranges_and_gradients(name: str) -> None:
+    torch.manual_seed(0)
+    model = FaceTokenizer(FaceTokenizerConfig.tiny(**TOPOLOGIES[name]))
+    images = pictures(8)
+    output = model(images)
+    height, width = model.config.grid
+    assert output.reconstruction.shape == images.shape
+    assert output.reconstruction.dtype == torch.float32
+    assert output.codes.shape == (8, height * width)
+    loss = reconstruction_losses(output.reconstruction, images)["total"] + output.quantizer_loss
+    loss.backward()
+    for label, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, label
+    codes = model.encode(images)
+    assert codes.dtype == torch.int64
+    assert int(codes.min()) >= 0 and int(codes.max()) < model.config.codebook_size
+    decoded = model.decode(codes)
+    assert decoded.shape == images.shape
+    assert float(decoded.detach().abs().max()) <= 1
+    assert torch.equal(decoded, model.decode(codes.unflatten(1, (height, width))))
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_flops_match_what_torch_counts(name: str) -> None:
+    model = FaceTokenizer(FaceTokenizerConfig.tiny(**TOPOLOGIES[name])).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(pictures(1))
+    counted = sum(count for op, count in counter.get_flop_counts()["Global"].items() if "convolution" in str(op))
+    claimed = model.flops_per_image(training=False)
+    config = model.config
+    lookup = 2 * config.grid[0] * config.grid[1] * config.code_dim * config.codebook_size
+    attentions = (config.encoder_blocks + config.decoder_blocks) * len(config.attention_levels)
+    attentions += 2 * config.middle_attention
+    side = config.grid[0]
+    assert claimed == counted + lookup + attentions * 4 * side**4 * config.channels[-1]
+    assert model.flops_per_image() == 3 * claimed
+
+
+def test_the_straight_path_reconstructs_its_codes() -> None:
+    """In evaluation, ``decode(encode(x))`` is the clamped reconstruction of ``forward``."""
+    model = FaceTokenizer(FaceTokenizerConfig.tiny())
+    images = pictures(4)
+    model(images)  # k-means, in training mode
+    model.eval()
+    output = model(images)
+    assert torch.equal(model.encode(images), output.codes)
+    torch.testing.assert_close(model.decode(output.codes), output.reconstruction.clamp(-1, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_encoding_in_training_mode_does_not_train_the_codebook() -> None:
+    model = FaceTokenizer(FaceTokenizerConfig.tiny()).train()
+    model(pictures(4))
+    before = {name: value.clone() for name, value in model.quantizer.state_dict().items()}
+    model.encode(pictures(4, seed=1))
+    for name, value in model.quantizer.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    model(pictures(4, seed=1))
+    assert not torch.equal(model.quantizer.weight, before["weight"])
+
+
+@pytest.mark.slow
+def test_it_learns_a_handful_of_pictures() -> None:
+    """Convergence: the error of eight pictures falls well below that of predicting their mean colour."""
+    torch.manual_seed(0)
+    model = FaceTokenizer(FaceTokenizerConfig.tiny()).train()
+    images = pictures(8)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    for _ in range(100):
+        output = model(images)
+        loss = reconstruction_losses(output.reconstruction, images)["total"] + output.quantizer_loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    error = (model.decode(model.encode(images)) - images).square().mean()
+    mean_colour = (images - images.mean((2, 3), keepdim=True)).square().mean()
+    assert error < 0.2 * mean_colour
+
+
+def test_bfloat16_autocast_keeps_the_codes_float32() -> None:
+    model = FaceTokenizer(FaceTokenizerConfig.tiny(middle_attention=True, channels=[16, 32]))
+    images = pictures(8)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(images)
+    assert output.reconstruction.dtype == torch.float32
+    assert output.quantizer_loss.dtype == torch.float32
+    assert model.quantizer.weight.dtype == torch.float32
+    output.reconstruction.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.encoder.parameters())
+
+
+def test_a_pixel_shuffle_starts_without_a_checkerboard() -> None:
+    torch.manual_seed(0)
+    convolution = ShuffleConvolution(4, 3, 2)
+    torch.nn.init.zeros_(convolution.bias)
+    convolution.start_even()
+    enlarged = convolution(torch.randn(1, 4, 5, 5))
+    assert enlarged.shape == (1, 3, 10, 10)
+    blocks = enlarged.unfold(2, 2, 2).unfold(3, 2, 2)
+    torch.testing.assert_close(blocks, blocks[..., :1, :1].expand_as(blocks))
+    model = FaceTokenizer(FaceTokenizerConfig.tiny(upsample="pixel_shuffle"))
+    weight = next(module for module in model.modules() if isinstance(module, ShuffleConvolution)).weight
+    assert torch.equal(weight[0::4], weight[3::4])
+
+
+def test_channel_norm_normalises_every_pixel() -> None:
+    maps = torch.randn(2, 24, 3, 5) * 4 + 7
+    normalised = ChannelNorm(24)(maps)
+    torch.testing.assert_close(normalised.mean(1), torch.zeros(2, 3, 5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalised.std(1, unbiased=False), torch.ones(2, 3, 5), atol=1e-3, rtol=0)
+
+
+def test_a_residual_block_without_weights_is_the_identity() -> None:
+    block = ResidualBlock(8, 8, norm="group", groups=4)
+    torch.nn.init.zeros_(block.conv2.weight)
+    torch.nn.init.zeros_(block.conv2.bias)
+    maps = torch.randn(2, 8, 4, 4)
+    assert torch.equal(block(maps), maps)
+
+
+def test_the_papers_topology() -> None:
+    config = FaceTokenizerConfig.paper()
+    assert config.grid == (16, 16)
+    assert config.token_pixels == 16
+    assert config.codebook_size == 1024
+    with torch.device("meta"):
+        model = FaceTokenizer(config)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert 60e6 < count < 80e6  # VQGAN's 256², f = 16 model on FFHQ
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"image_size": 36}, "image_size 36 is not a multiple of the token side 8"),
+        ({"channels": []}, "channels"),
+        ({"codebook_size": 1}, "codebook_size"),
+        ({"attention_levels": [2]}, "attention_levels"),
+        ({"middle_attention": True, "attention_heads": 5}, "attention_heads"),
+        ({"upsample": "linear"}, "upsample must be one of nearest, pixel_shuffle"),
+        ({"norm": "batch"}, "norm must be one of group, layer"),
+        ({"codebook_decay": 1.0}, "codebook_decay"),
+        ({"revive_below": -0.1}, "revive_below"),
+        ({"dropout": 2}, "dropout"),
+    ],
+)
+def test_impossible_configurations(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FaceTokenizerConfig.tiny(**overrides)
+
+
+def test_images_and_codes_of_another_size() -> None:
+    model = FaceTokenizer(FaceTokenizerConfig.tiny())
+    with pytest.raises(InputError, match=r"images must have shape \(B, 3, 32, 32\), got \(2, 3, 64, 64\)"):
+        model.encode(torch.zeros(2, 3, 64, 64))
+    with pytest.raises(InputError, match=r"codes must have shape \(B, 16\), got \(2, 15\)"):
+        model.decode(torch.zeros(2, 15, dtype=torch.int64))
+
+
+def test_patch_discriminator_gives_a_logit_a_patch() -> None:
+    model = PatchDiscriminator(channels=8, layers=2)
+    logits = model(pictures(2))
+    assert logits.shape[:2] == (2, 1)
+    assert logits.shape[2] > 1
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
