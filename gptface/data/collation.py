@@ -84,7 +84,7 @@ class LabelBatch(TensorBatch):
         images: float32 (B, 3, H, W) in [-1, 1].
         sample_ids: int64 (B,).
         region_maps: int64 (B, H, W) labels; ``IGNORED`` everywhere in a sample without a map.
-        attributes: float32 (B, A), 0 or 1; NaN where unknown.
+        attributes: float32 (B, A), 0 or 1; NaN where unknown or hidden (``metadata["hidden_attributes"]``).
         expressions: int64 (B,); ``IGNORED`` where unknown.
     """
 
@@ -167,8 +167,9 @@ class LabelCollator:
             if sample.region_map is not None:
                 region_maps[row] = torch.from_numpy(sample.region_map.astype(np.int64))
             known = sample.metadata.get("attributes", {})
+            hidden = sample.metadata.get("hidden_attributes", ())  # true underneath an occluder, but nothing to be seen
             for column, name in enumerate(self.attributes):
-                if name in known:
+                if name in known and name not in hidden:
                     attributes[row, column] = float(known[name])
             if sample.metadata.get("expression") in self.expressions:
                 expressions[row] = self.expressions.index(sample.metadata["expression"])
