@@ -54,7 +54,7 @@ class Hair:
         offset = s.texture_seed & 255
         outer = self.outer.take(surface.index)
         if (s.wavy and self.falls) or self.curly:
-            outer = outer + self._waves(offset) * clamp((surface.v + 0.55) * 3, 0, 1)
+            outer = outer + self._waves(offset) * clamp((surface.v + (0.28 if s.hat else 0.55)) * 3, 0, 1)
         self.half = np.maximum(outer, 0.02)
         self.across = self.x / self.half
         self.size = np.abs(self.x)
