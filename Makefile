@@ -4,7 +4,7 @@ TORCH ?= 2.13.0
 VENV := .venv
 RUN := runs/demo
 GPTFACE := $(VENV)/bin/gptface
-# Two training threads are what two cores carry; more cores are used where they are.
+# No hub, and no second thread pool beside the training threads.
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
@@ -37,6 +37,20 @@ test: setup
 UNDER ?= python3
 check-wheel: setup
 	tests/check_wheel.sh $(UNDER)
+
+# Each stage leaves its result in $(RUN) and returns at once when it is complete, so a second `make demo` reuses everything.
+# A killed stage goes on from its last checkpoint. The judge sees faces and an initialisation of its own.
+DEMO := --config demo data.cache_directory=$(RUN)/cache
+
+demo: setup
+	$(GPTFACE) train tokenizer --output $(RUN)/tokenizer $(DEMO)
+	$(GPTFACE) train parser --output $(RUN)/parser $(DEMO)
+	$(GPTFACE) train parser --output $(RUN)/judge --config demo data.cache_directory=$(RUN)/judge-cache \
+		data.seed=7 parser.seed=1
+	$(GPTFACE) train pretrain --output $(RUN)/system --tokenizer $(RUN)/tokenizer --parser $(RUN)/parser $(DEMO)
+	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge \
+		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl
+	@echo "open $(RUN)/report/report.html"
 
 clean:
 	rm -rf build dist runs *.egg-info gptface/_native_*.so
