@@ -17,8 +17,8 @@ class Sample:
     Attributes:
         image: uint8 (H, W, 3), RGB.
         caption: the text that came with the image, possibly empty.
-        sample_id: 63-bit stable identity; every random choice about this sample is keyed by it, so it must not depend on
-            the order of reading, the worker or the rank.
+        sample_id: 63-bit stable identity; every random choice about this sample is keyed by it, so it must not depend
+            on the order of reading, the worker or the rank.
         metadata: whatever else the source knows (procedural faces: ``attributes``, ``expression``, ``occluder``, ...).
         region_map: uint8 (H, W) labels of facial regions, or ``None`` where the source has none.
     """
