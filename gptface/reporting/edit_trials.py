@@ -130,9 +130,9 @@ def draw_trials(count: int, *, kind: str, seed: int, start: int, size: int) -> l
             continue
         target, value, changed = wish
         before, after = render_face(specification, size), render_face(changed, size)
-        trials.append(
-            EditTrial(kind, target, value, wish_caption(changed), before.image, before.region_map, after.image, index)
-        )
+        # Without focus an absent thing ("no glasses") would be left out of the caption instead of being wished away.
+        caption = wish_caption(changed, focus=(target,) if kind == "attribute" else ())
+        trials.append(EditTrial(kind, target, value, caption, before.image, before.region_map, after.image, index))
     return trials
 
 
