@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,22 +15,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from gptface.data.collation import LabelCollator
-from gptface.data.faces import ATTRIBUTES, EXPRESSIONS
-from gptface.data.sample import Sample
-from gptface.data.shard_writer import SampleDataset
-from gptface.data.skipped import Skipped
 from gptface.errors import InputError
 from gptface.files import atomic_directory
 from gptface.training.configuration import DataSection
+from gptface.training.face_decoding import Samples, decoded_chunks
 from gptface.training.face_sources import open_faces, source_identity
 from gptface.training.metrics import Display, format_duration
 
 __all__ = ["FaceCache", "cached_faces"]
 
-FORMAT = 2
-CHUNK = 64
-IN_PROCESS = 512  # fewer samples than this are not worth starting processes for
+FORMAT = 3
 
 
 @dataclass
@@ -100,7 +89,7 @@ def cached_faces(
 def _open(folder: Path) -> FaceCache:
     try:
         description = json.loads((folder / "description.json").read_text(encoding="utf-8"))
-        count, size = int(description["count"]), int(description["size"])
+        count, size = int(description["faces"]), int(description["size"])
 
         def mapped(name: str, shape: tuple[int, ...]) -> np.ndarray:
             # Copy on write: a tensor over the pages is then an ordinary one, and the file stays as it is.
@@ -116,33 +105,30 @@ def _open(folder: Path) -> FaceCache:
             labels["expressions"],
             Counter(description["skipped"]),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: is not a readable face cache ({error}); remove it to have it made again") from None
 
 
-def _make(dataset: SampleDataset, folder: Path, identity: dict[str, Any], split: str, verbose: bool) -> None:
+def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, verbose: bool) -> None:
     begun, count = time.monotonic(), len(dataset)
-    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     skipped: Counter[str] = Counter()
     captions: list[list[str]] = []
     labels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     mapped = True
     with (
-        Display(f"faces ({split})", verbose and count >= IN_PROCESS) as display,
+        Display(f"faces ({split})", verbose) as display,
         atomic_directory(folder) as temporary,
         open(temporary / "images.bin", "wb") as images,
         open(temporary / "regions.bin", "wb") as regions,
     ):
-        for done, part in enumerate(_decoded(dataset, chunks), start=1):
+        for share, part in decoded_chunks(dataset):
             skipped.update(part.skipped)
             captions += part.captions
-            if part.captions:
-                labels.append((part.sample_ids, part.attributes, part.expressions))
-                images.write(part.images)
+            labels.append((part.sample_ids, part.attributes, part.expressions))
+            images.write(part.images)
             mapped = mapped and part.region_maps is not None
             if mapped and part.region_maps is not None:
                 regions.write(part.region_maps)
-            share = done / len(chunks)
             display.advance(share, f"{format_duration((time.monotonic() - begun) * (1 - share) / share)} left")
         if not captions:
             reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.most_common())
@@ -151,83 +137,14 @@ def _make(dataset: SampleDataset, folder: Path, identity: dict[str, Any], split:
         with open(temporary / "labels.npz", "wb") as file:
             np.savez(file, sample_ids=sample_ids, attributes=attributes, expressions=expressions)
         (temporary / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-        description = {"count": len(captions), "region_maps": mapped, "skipped": dict(skipped), **identity}
+        description = {
+            "faces": len(captions),
+            "size": identity["size"],
+            "region_maps": mapped,
+            "skipped": dict(skipped),
+            "source": identity,
+        }
         (temporary / "description.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        seconds = time.monotonic() - begun
         left_out = "".join(f", {number} {reason}" for reason, number in skipped.most_common())
-        display.line(
-            f"faces ({split}): {len(captions)} in {format_duration(seconds)}, {sum(skipped.values())} skipped{left_out}"
-        )
-
-
-@dataclass
-class _Part:
-    """What a chunk decodes to."""
-
-    images: bytes
-    region_maps: bytes | None
-    captions: list[list[str]]
-    sample_ids: np.ndarray
-    attributes: np.ndarray
-    expressions: np.ndarray
-    skipped: Counter[str]
-
-
-def _decode(dataset: SampleDataset, chunk: range) -> _Part:
-    samples: list[Sample] = []
-    skipped: Counter[str] = Counter()
-    for index in chunk:
-        try:
-            item = dataset[index]
-        except InputError as error:
-            item = Skipped(str(index), getattr(error, "reason", "invalid_sample"), str(error))
-        if isinstance(item, Skipped):
-            skipped[item.reason] += 1
-        else:
-            samples.append(item)
-    empty = np.empty(0)
-    if not samples:
-        return _Part(b"", b"", [], empty, empty, empty, skipped)
-    labels = LabelCollator(ATTRIBUTES, EXPRESSIONS)(samples)
-    maps = [sample.region_map for sample in samples if sample.region_map is not None]
-    return _Part(
-        np.stack([sample.image for sample in samples]).tobytes(),
-        np.stack(maps).tobytes() if len(maps) == len(samples) else None,
-        [sample.metadata.get("captions", [sample.caption]) for sample in samples],
-        labels.sample_ids.numpy(),
-        labels.attributes.numpy(),
-        labels.expressions.numpy(),
-        skipped,
-    )
-
-
-_worker_dataset: SampleDataset | None = None
-
-
-def _begin_worker(dataset: SampleDataset) -> None:
-    global _worker_dataset
-    _worker_dataset = dataset
-    torch.set_num_threads(1)
-
-
-def _decode_in_worker(chunk: range) -> _Part:
-    assert _worker_dataset is not None
-    return _decode(_worker_dataset, chunk)
-
-
-def _decoded(dataset: SampleDataset, chunks: list[range]) -> Iterator[_Part]:
-    """The chunks in order, decoded on all cores where that pays."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(chunks) * CHUNK < IN_PROCESS or cores == 1:
-        for chunk in chunks:
-            yield _decode(dataset, chunk)
-        return
-    # Not fork: torch's threads may hold locks by now.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(cores, len(chunks)), context, _begin_worker, (dataset,)) as pool:
-        try:
-            yield from pool.map(_decode_in_worker, chunks)
-        except BrokenProcessPool:
-            raise InputError("data: a process that decodes images was killed, most likely for want of memory") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        seconds = format_duration(time.monotonic() - begun)
+        display.line(f"faces ({split}): {len(captions)} in {seconds}, {sum(skipped.values())} skipped{left_out}")

@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gptface.data.faces import ProceduralFaces, describe
-from gptface.data.sample import Sample
+from gptface.data.faces import ProceduralFaces
 from gptface.data.shard_index import find_sources
 from gptface.data.shard_writer import SampleDataset
 from gptface.data.shards import FaceShards
-from gptface.data.skipped import Skipped
 from gptface.errors import InputError
 from gptface.training.configuration import DataSection
 from gptface.training.configuration_files import expand_paths
+from gptface.training.face_decoding import FirstSamples, ManyCaptions
 
 __all__ = ["has_validation", "open_faces", "source_identity"]
 
 VALIDATION_START = 1 << 30  # first index of held-out procedural faces: no training set reaches it
-
-
-class _First:
-    """The first ``count`` samples of a data set."""
-
-    def __init__(self, dataset: SampleDataset, count: int) -> None:
-        self._dataset = dataset
-        self._count = min(count, len(dataset))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Sample | Skipped:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return self._dataset[index]
-
-    def __iter__(self) -> Iterator[Sample | Skipped]:
-        return (self[index] for index in range(len(self)))
-
-
-class _ManyCaptions:
-    """Procedural faces with several captions each, in ``metadata["captions"]``; the first is the face's own."""
-
-    def __init__(self, faces: ProceduralFaces, captions: int) -> None:
-        self._faces = faces
-        self._captions = captions
-
-    def __len__(self) -> int:
-        return len(self._faces)
-
-    def __getitem__(self, index: int) -> Sample:
-        faces, sample = self._faces, self._faces[index]
-        face = faces.specification(index)
-        others = (
-            describe(face, faces.seed + (number << 32), faces.start + index, faces.correlation)
-            for number in range(1, self._captions)
-        )
-        sample.metadata["captions"] = [sample.caption, *others]
-        return sample
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
 
 
 def has_validation(data: DataSection) -> bool:
@@ -80,12 +35,10 @@ def open_faces(data: DataSection, split: str) -> SampleDataset:
     if data.source == "procedural":
         start, count = (0, data.count) if split == "train" else (VALIDATION_START, data.validation_count)
         faces = ProceduralFaces(data.seed, data.image_size, start=start, count=count, correlation=data.correlation)
-        return (
-            _ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
-        )
+        return ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
     paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
     dataset = FaceShards(paths, data.image_size)
-    return dataset if split == "train" else _First(dataset, data.validation_count)
+    return dataset if split == "train" else FirstSamples(dataset, data.validation_count)
 
 
 def source_identity(data: DataSection, split: str) -> dict[str, Any]:

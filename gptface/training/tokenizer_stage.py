@@ -77,8 +77,7 @@ class TokenizerObjective(nn.Module):
 
     def _last_layer(self) -> nn.Parameter:
         decoder = self.tokenizer.decoder
-        last = decoder.output if isinstance(decoder.refine, nn.Identity) else decoder.refine
-        assert isinstance(last.weight, nn.Parameter)
+        last = decoder.refine if isinstance(decoder.refine, nn.Conv2d) else decoder.output
         return last.weight
 
 
