@@ -220,7 +220,9 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: IntervalMask | None, 
         with torch.autocast("cpu", enabled=False):
             return _sdpa(query.float(), key.float(), value.float(), mask, scale).to(query.dtype)
     q, k, v = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-    grouped = True if query.shape[2] != key.shape[2] else False  # a bool where sizes are symbols, too
+    grouped = False
+    if query.shape[2] != key.shape[2]:  # a branch makes a bool of it where sizes are symbols; SDPA takes nothing else
+        grouped = True
     if mask is None or mask.kind != "general":
         is_causal = mask is not None and mask.kind == "causal"
         out = functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=scale, enable_gqa=grouped)
@@ -322,8 +324,7 @@ def masked_attention(
     obstacle = _sdpa_unsupported(query, key, scale, dropout_p, deterministic, return_lse)
     chosen, _ = _choose(obstacle, impl)
 
-    # int: a compiler that takes every size for a symbol takes this one for the constant it is in any model.
-    factor = int(query.shape[3]) ** -0.5 if scale is None else float(scale)
+    factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":
         return _sdpa(query, key, value, mask, factor)
     seed_tensor = None
