@@ -68,6 +68,7 @@ def cuda_kernel_missing(operator: str) -> str | None:
     return cuda_library_missing() or _kernel_missing(operator, "CUDA")
 
 
+@functools.cache
 def _kernel_missing(operator: str, key: str) -> str | None:
     if torch._C._dispatch_has_kernel_for_dispatch_key(f"gptface::{operator}", key):
         return None

@@ -14,9 +14,17 @@ from gptface.errors import InputError
 from gptface.ops.native import cpu_kernel_missing, cuda_kernel_missing, warn_of_fallback
 from gptface.ops.registry import available_or_raise, register_implementation
 from gptface.ops.span_mask import library
-from gptface.ops.span_mask.program import IMAGE_REGIONS, Program
-from gptface.ops.span_mask.reference import masked_count
-from gptface.ops.span_mask.specification import LARGEST_SIZE, Multimodal, Specification, TextSpans
+from gptface.ops.span_mask.arguments import (
+    as_tensor,
+    companion,
+    describe,
+    identities,
+    is_numpy,
+    read_layout,
+    seed_and_step,
+)
+from gptface.ops.span_mask.program import IMAGE_REGIONS
+from gptface.ops.span_mask.specification import Specification
 
 __all__ = ["SpanMask", "corrupt_tokens", "sample_span_mask"]
 
@@ -53,18 +61,6 @@ class SpanMask(NamedTuple):
     span_ids: Any
 
 
-def _is_numpy(value: object) -> bool:
-    return hasattr(value, "__array_interface__") and not isinstance(value, Tensor)
-
-
-def _tensor(value: Any) -> Any:
-    """A NumPy array as a tensor over the same memory; anything else as it is."""
-    if _is_numpy(value):
-        return torch.from_numpy(value if value.flags.writeable else value.copy())
-    return value
-
-
-@torch.compiler.assume_constant_result
 def _implementation(operator: str, impl: str, device_type: str) -> str:
     """The implementation that runs; a named one never falls back."""
     if impl != "auto":
@@ -80,27 +76,9 @@ def _implementation(operator: str, impl: str, device_type: str) -> str:
     return "reference"
 
 
-def _seed_and_step(operator: str, seed: int, step: int | Tensor) -> tuple[int, int, Tensor | None]:
-    if isinstance(seed, bool) or not isinstance(seed, (int, torch.SymInt)):
-        raise InputError(f"{operator}: seed is a {type(seed).__name__}; allowed: an int")
-    if isinstance(step, Tensor):
-        if step.dim() != 0 or step.is_floating_point():
-            raise InputError(f"{operator}: step is {_describe(step)}; allowed: an int or a 0-d integer tensor")
-        return seed, 0, step.long()
-    if not isinstance(step, (int, torch.SymInt)) or not 0 <= step < 2**32:
-        raise InputError(f"{operator}: step is {step!r}; allowed: a whole number from 0 to 2**32 - 1, or a 0-d tensor")
-    return seed, step, None
-
-
-def _sample_ids(operator: str, sample_ids: Any, device: torch.device) -> Tensor:
-    ids = _tensor(sample_ids)
-    if not isinstance(ids, Tensor):
-        ids = torch.tensor([int(i) for i in ids], dtype=torch.int64)
-    if ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
-        raise InputError(
-            f"{operator}: sample_ids has shape {tuple(ids.shape)} and {ids.dtype}; allowed: whole numbers, shape (B,)"
-        )
-    return ids.to(device=device, dtype=torch.int64, non_blocking=True).contiguous()
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler (and of triton) just because
+# somebody imported the operators.
+_implementation._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def sample_span_mask(
@@ -156,124 +134,30 @@ def sample_span_mask(
         raise InputError(
             f"{name}: spec is a {type(spec).__name__}; allowed: a specification such as TextSpans(ratio=0.15)"
         )
-    seed, step, device_step = _seed_and_step(name, seed, step)
-    program = Program.decode(spec.encoded)
-    text, image = program.text, program.image
-    cells = 0 if image is None else image.height * image.width
-
-    layout = _tensor(lengths_or_eligible)
-    host_lengths: list[int] | None = None
-    if layout is not None and not isinstance(layout, Tensor):
-        host_lengths = [int(length) for length in layout]
-        layout = torch.tensor(host_lengths, dtype=torch.int64)
-    given_ids = _tensor(sample_ids)
-    if isinstance(layout, Tensor) and host_lengths is None:
-        device = layout.device
-    else:
-        device = given_ids.device if isinstance(given_ids, Tensor) else torch.device("cpu")
-    ids = _sample_ids(name, given_ids, device)
-    batch = ids.shape[0]
-    in_numpy = _is_numpy(lengths_or_eligible if layout is not None and host_lengths is None else sample_ids)
-    compiling = torch.compiler.is_compiling()
-
-    if layout is None:
-        if text is not None or image is None:
-            raise InputError(
-                f"{name}: lengths_or_eligible is missing; {type(spec).__name__} needs lengths or an eligible mask"
-            )
-        size = cells
-    elif layout.dim() == 1 and not layout.is_floating_point() and layout.dtype != torch.bool:
-        if isinstance(spec, Multimodal):
-            raise InputError(
-                f"{name}: Multimodal takes the modality of every position, int8 (B, S); lengths were given"
-            )
-        if text is None:
-            size = cells
-        elif max_length is not None:
-            size = max_length
-        elif layout.device.type == "cpu" and not (compiling and host_lengths is None):
-            size = max(host_lengths, default=0) if host_lengths is not None else int(layout.max()) if batch else 0
-        else:
-            raise InputError(
-                f"{name}: lengths on a device, or in compiled code, need max_length (it is never read from the device)"
-            )
-        if layout.device.type == "cpu" and not compiling and layout.numel():
-            shortest, longest = int(layout.min()), int(layout.max())
-            if shortest < 0 or longest > size:
-                raise InputError(f"{name}: lengths run from {shortest} to {longest}; allowed: 0 to {size}")
-        layout = layout.to(device=device, dtype=torch.int64, non_blocking=True).contiguous()
-    elif layout.dim() == 2 and layout.dtype in (torch.bool, torch.int8, torch.uint8):
-        size = layout.shape[1]
-        if isinstance(spec, Multimodal) == (layout.dtype == torch.bool):
-            wanted = "int8 modality (0, 1, 2, 3)" if isinstance(spec, Multimodal) else "bool"
-            raise InputError(f"{name}: a (B, S) layout for {type(spec).__name__} is {wanted}, not {layout.dtype}")
-        if text is None and not isinstance(spec, Multimodal):
-            if size != cells:
-                raise InputError(f"{name}: eligible has shape {tuple(layout.shape)}; the grid has {cells} cells")
-            layout = 3 - layout.to(torch.uint8)
-        layout = layout.contiguous().view(torch.uint8)
-    else:
-        raise InputError(
-            f"{name}: lengths_or_eligible has shape {tuple(layout.shape)} and {layout.dtype}; allowed: integer "
-            "lengths (B,), bool eligible (B, S) or int8 modality (B, S)"
-        )
-    if layout is not None and layout.shape[0] != batch:
-        raise InputError(f"{name}: lengths_or_eligible is for {layout.shape[0]} samples, sample_ids for {batch}")
-    if not 0 <= size <= LARGEST_SIZE:
-        raise InputError(f"{name}: samples of {size} positions; allowed: at most {LARGEST_SIZE}")
-
+    layout = read_layout(name, spec, lengths_or_eligible, sample_ids, max_length)
+    device, batch = layout.sample_ids.device, layout.sample_ids.shape[0]
+    seed, step, device_step = seed_and_step(name, seed, step, device)
+    text, image = spec.decoded
     words = regions = None
     if text is not None and text.whole_words:
-        words = _companion(name, "word_ids", word_ids, (batch, size), torch.int64, device)
+        words = companion(name, "word_ids", word_ids, (batch, layout.size), torch.int64, device)
     if image is not None and image.kind == IMAGE_REGIONS:
-        regions = _companion(name, "region_map", region_map, (batch, cells), torch.int32, device)
+        regions = companion(name, "region_map", region_map, (batch, image.height * image.width), torch.int32, device)
 
-    if (
-        host_lengths is not None
-        and isinstance(spec, TextSpans)
-        and not isinstance(spec.ratio, tuple)
-        and not spec.whole_words
-    ):
-        bound = sum(masked_count(text.ratio.largest(), length) for length in host_lengths) if text is not None else 0
-    else:
-        bound = batch * _most_masked(program, size)
     chosen = _implementation(name, impl, device.type)
-    operator = (
-        torch.ops.gptface.sample_span_mask_reference if chosen == "reference" else torch.ops.gptface.sample_span_mask
-    )
+    kernels = torch.ops.gptface
+    operator = kernels.sample_span_mask_reference if chosen == "reference" else kernels.sample_span_mask
     mask, indices, cu_masked, span_ids = operator(
-        spec.encoded, layout, words, regions, ids, seed, step, device_step, size, bound
-    )
-    if device.type == "cpu" and not compiling:
+        spec.encoded, layout.tensor, words, regions, layout.sample_ids, seed, step, device_step, layout.size,
+        layout.most_masked,
+    )  # fmt: skip
+    if device.type == "cpu" and not torch.compiler.is_compiling():
         indices = indices[: int(cu_masked[-1])]
-    if in_numpy:
+    if is_numpy(
+        sample_ids if lengths_or_eligible is None or isinstance(lengths_or_eligible, list) else lengths_or_eligible
+    ):
         return SpanMask(mask.numpy(), indices.numpy(), cu_masked.numpy(), span_ids.numpy())
     return SpanMask(mask, indices, cu_masked, span_ids)
-
-
-def _most_masked(program: Program, size: int) -> int:
-    """Upper bound of the masked positions of one sample of ``size`` positions."""
-    most = 0
-    if program.text is not None:
-        most += size if program.text.whole_words else masked_count(program.text.ratio.largest(), size)
-    if program.image is not None:
-        most += masked_count(program.image.ratio.largest(), min(size, program.image.height * program.image.width))
-    return min(most, size)
-
-
-def _companion(
-    operator: str, argument: str, value: Any, shape: tuple[int, int], dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    if value is None:
-        raise InputError(f"{operator}: {argument} is missing; the specification needs it, shape {shape}")
-    tensor = _tensor(value)
-    if not isinstance(tensor, Tensor):
-        tensor = torch.tensor(tensor)
-    if tuple(tensor.shape) != shape or tensor.is_floating_point():
-        raise InputError(
-            f"{operator}: {argument} has shape {tuple(tensor.shape)} and {tensor.dtype}; allowed: integers {shape}"
-        )
-    return tensor.to(device=device, dtype=dtype, non_blocking=True).contiguous()
 
 
 def corrupt_tokens(
@@ -311,24 +195,26 @@ def corrupt_tokens(
         RuntimeError: a named ``impl`` that cannot run here.
     """
     name = "corrupt_tokens"
-    seed, step, device_step = _seed_and_step(name, seed, step)
-    tokens = _tensor(token_ids)
+    tokens, mask, span_ids = as_tensor(token_ids), as_tensor(span_mask.mask), as_tensor(span_mask.span_ids)
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.dtype not in (torch.int64, torch.int32):
-        raise InputError(f"{name}: token_ids is {_describe(tokens)}; allowed: int64 or int32 (B, S)")
-    mask, span_ids = _tensor(span_mask.mask), _tensor(span_mask.span_ids)
-    if mask.shape != tokens.shape:
-        raise InputError(f"{name}: token_ids has shape {tuple(tokens.shape)}, span_mask {tuple(mask.shape)}")
-    ids = _sample_ids(name, sample_ids, tokens.device)
+        raise InputError(f"{name}: token_ids is {describe(tokens)}; allowed: int64 or int32 (B, S)")
+    if mask.shape != tokens.shape or span_ids.shape != tokens.shape or mask.device != tokens.device:
+        raise InputError(
+            f"{name}: token_ids is {describe(tokens)} on {tokens.device}, span_mask of shape {tuple(mask.shape)} on "
+            f"{mask.device}; allowed: the same"
+        )
+    ids = identities(name, sample_ids, tokens.device)
     if ids.shape[0] != tokens.shape[0]:
         raise InputError(f"{name}: token_ids has {tokens.shape[0]} samples, sample_ids {ids.shape[0]}")
+    seed, step, device_step = seed_and_step(name, seed, step, tokens.device)
     if per not in ("span", "token"):
         raise InputError(f"{name}: per is {per!r}; allowed: 'span', 'token'")
     ranges = [(int(low), int(high)) for low, high in vocabulary_ranges]
     mask_ids = [mask_id] * len(ranges) if isinstance(mask_id, int) else list(mask_id)
     ascending = all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
-    if not ranges or not ascending or not all(0 <= low < high < 2**31 for low, high in ranges):
+    if not 1 <= len(ranges) <= 16 or not ascending or not all(0 <= low < high < 2**31 for low, high in ranges):
         raise InputError(
-            f"{name}: vocabulary_ranges is {ranges}; allowed: non-empty (low, high), ascending, disjoint, below 2**31"
+            f"{name}: vocabulary_ranges is {ranges}; allowed: 1 to 16 of (low, high), ascending, disjoint, below 2**31"
         )
     if len(mask_ids) != len(ranges):
         raise InputError(f"{name}: mask_id has {len(mask_ids)} entries, vocabulary_ranges {len(ranges)}")
@@ -340,10 +226,7 @@ def corrupt_tokens(
     chosen = _implementation(name, impl, tokens.device.type)
     operator = torch.ops.gptface.corrupt_tokens_reference if chosen == "reference" else torch.ops.gptface.corrupt_tokens
     corrupted = operator(
-        tokens.contiguous(), mask, span_ids, flat, thresholds, per == "span", ids, seed, step, device_step
-    )
-    return corrupted.numpy() if _is_numpy(token_ids) else corrupted
-
-
-def _describe(value: object) -> str:
-    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        tokens.contiguous(), mask.contiguous(), span_ids.contiguous(), flat, thresholds, per == "span", ids, seed, step,
+        device_step,
+    )  # fmt: skip
+    return corrupted.numpy() if is_numpy(token_ids) else corrupted

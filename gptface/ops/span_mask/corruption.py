@@ -33,7 +33,8 @@ def corrupt_reference(
     modality = torch.zeros_like(original)
     for begin in ranges[3::3]:
         modality += original >= begin
-    key = sample_key(seed)
+    first, second = sample_key(seed)
+    key = (sample_ids.new_full((), first), sample_ids.new_full((), second))
     positions = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
     sample = sample_ids.unsqueeze(1)
     moment = torch.full_like(sample, step) if device_step is None else device_step.long().expand_as(sample)

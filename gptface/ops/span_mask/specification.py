@@ -163,17 +163,22 @@ Lengths = Union[Geometric, Poisson, Uniform, Fixed]  # noqa: UP007
 
 
 class Specification:
-    """Base of what ``sample_span_mask`` takes. ``encoded`` is the program that the kernels read."""
+    """Base of what ``sample_span_mask`` takes: a frozen dataclass with its integer form, worked out once.
 
-    encoded: tuple[int, ...]
+    Make specifications outside compiled code; inside, they are constants.
+    """
+
+    decoded: Program
+    encoded: tuple[int, ...]  # what the kernels read
 
     def program(self) -> Program:
         """The integer form of the specification."""
         raise TypeError(f"{type(self).__name__} is not a specification")
 
     def _encode(self) -> None:
-        # Worked out once: a training step (perhaps a compiled one) only reads the tuple.
-        object.__setattr__(self, "encoded", self.program().encode())
+        program = self.program()
+        object.__setattr__(self, "decoded", program)
+        object.__setattr__(self, "encoded", program.encode())
 
 
 @dataclass(frozen=True)
