@@ -136,7 +136,9 @@ class FaceParser(GPTFaceModel):
         self.region_norm = normalisation(config.norm, channels[0], 8)
         self.region_head = nn.Conv2d(channels[0], len(config.region_names) * config.stem_stride**2, 3, padding=1)
         # Mean and maximum over the picture, of every level: a thin moustache and the light on the face both survive.
-        pooled = 2 * sum(channels)
+        # Beside them the coarsest level on a 4×4 grid: hair above the brows is a fringe, below the mouth a beard.
+        self.placed = nn.Conv2d(channels[-1], 12, 1)
+        pooled = 2 * sum(channels) + 12 * 16
         self.pool_norm = nn.LayerNorm(pooled)
         self.pool_hidden = nn.Linear(pooled, 128)
         self.attribute_head = nn.Linear(128, len(config.attribute_names)) if config.attribute_names else None
@@ -164,7 +166,9 @@ class FaceParser(GPTFaceModel):
         for level, blocks in enumerate(self.down):
             maps = blocks(maps if level == 0 else self.reduce[level - 1](maps))
             levels.append(maps)
-        pooled = torch.cat([part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))], dim=1)
+        parts = [part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))]
+        parts.append(functional.adaptive_avg_pool2d(self.placed(levels[-1]), 4).flatten(1))
+        pooled = torch.cat(parts, dim=1)
         features = functional.silu(self.pool_hidden(self.pool_norm(pooled)))
         for index, (enlarge, up) in enumerate(zip(self.enlarge, self.up, strict=True)):
             maps = up(torch.cat([enlarge(maps), levels[-2 - index]], dim=1))

@@ -135,6 +135,31 @@ class FaceLanguageModel(GPTFaceModel):
         for layer in self.layers:
             layer.attention.impl = impl  # type: ignore[union-attr]
 
+    @torch.no_grad()
+    def initialise_image_embeddings(self, codebook: Tensor) -> None:
+        """Start the codes' embeddings as a random projection of the codes' own vectors.
+
+        Codes that decode to similar patches then start out similar, for the input and, where heads are tied, for the
+        output: what is learnt of one code holds for its neighbours from the first step. The scale is that of the
+        ordinary initialisation.
+
+        Args:
+            codebook: ``(K, D)`` of the image tokenizer.
+
+        Raises:
+            InputError: K is not the model's number of codes.
+        """
+        config = self.config
+        if codebook.ndim != 2 or codebook.shape[0] != config.codebook_size:
+            raise InputError(f"codebook must be ({config.codebook_size}, D), got {tuple(codebook.shape)}")
+        vectors = codebook.detach().float()
+        vectors = vectors - vectors.mean(0)
+        vectors = vectors / vectors.square().mean().sqrt().clamp_min(1e-12)
+        projection = torch.randn(vectors.shape[1], config.hidden_size, device=vectors.device) / vectors.shape[1] ** 0.5
+        start = self.vocabulary.image_offset
+        weight = self.token_embeddings.weight
+        weight[start : start + config.codebook_size] = (config.initializer_range * vectors @ projection).to(weight)
+
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
         """Token embeddings ``(..., C)`` of joint ids, before positions: what ``inputs_embeds`` replaces."""
         return self.token_embeddings(token_ids)
