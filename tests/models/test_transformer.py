@@ -235,3 +235,21 @@ def test_neither_tokens_nor_embeddings(model: FaceLanguageModel) -> None:
     sequence, _, _ = random_sequence(model, [4], [0])
     with pytest.raises(InputError, match="token_ids or inputs_embeds"):
         model(None, sequence.position_ids, sequence.segment_ids, sequence.regimes, sequence.attention_mask)
+
+
+def test_image_embeddings_start_with_the_geometry_of_the_codebook() -> None:
+    torch.manual_seed(0)
+    model = FaceLanguageModel(small_config(hidden_size=256, num_attention_heads=4))
+    before = model.token_embeddings.weight.detach().clone()
+    codebook = torch.randn(CODES, 3) * 40 + 100
+    codebook[1] = codebook[0] + 0.01
+    model.initialise_image_embeddings(codebook)
+    weight = model.token_embeddings.weight.detach()
+    start = model.vocabulary.image_offset
+    codes = weight[start : start + CODES]
+    assert torch.equal(weight[:start], before[:start])
+    assert torch.equal(weight[start + CODES :], before[start + CODES :])  # the mask token keeps its own
+    assert float(codes.std()) == pytest.approx(0.2, rel=0.2)
+    assert (codes[0] - codes[1]).norm() < 0.01 * (codes[0] - codes[2]).norm()
+    with pytest.raises(InputError, match=r"codebook must be \(11, D\), got \(3, 7\)"):
+        model.initialise_image_embeddings(torch.zeros(3, 7))
