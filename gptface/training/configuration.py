@@ -298,6 +298,8 @@ class PretrainSection(LoopSection):
     cache_codes: bool = True
     """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache.
     Off: images are read by the loader and encoded as they come."""
+    codebook_embeddings: bool = True
+    """Start the embeddings of image codes from the tokenizer's codebook, so that similar codes start out similar."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
     caption_dropout: Share = 0.1

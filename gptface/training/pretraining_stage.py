@@ -120,6 +120,8 @@ class PretrainingStage(Stage):
             **specials,
         )
         self.model = FaceLanguageModel(config)
+        if section.codebook_embeddings:
+            self.model.initialise_image_embeddings(tokenizer.quantizer.codebook)
         self.model.train()
         if section.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
