@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 __all__ = ["add_parser", "run"]
@@ -75,5 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
         result = train_pretrain(
             configuration, arguments.tokenizer, arguments.output, parser_folder=arguments.parser, **common
         )
-    print(f"{arguments.stage}: {result}")
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        print(f"{arguments.stage}: {result}")
     return 0

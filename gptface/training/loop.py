@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -109,7 +110,10 @@ class Loop:
                 module.compile()
         self.modules = [phase.module.to(accelerator.device) for phase in stage.phases]
         self.average = MovingAverage(self.modules[0], self.section.ema_decay)
-        self.wrapped: list[nn.Module] = [accelerator.prepare_model(module) for module in self.modules]
+        with warnings.catch_warnings():
+            # torch 2.13 announces another name for an argument that torch 2.10 to 2.12 know by this one.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self.wrapped: list[nn.Module] = [accelerator.prepare_model(module) for module in self.modules]
         self.optimizers = [_optimizer(module, self.section) for module in self.modules]
         self.step = 0
         self.budget = Budget(self.section)

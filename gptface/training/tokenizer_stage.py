@@ -78,6 +78,7 @@ class TokenizerObjective(nn.Module):
     def _last_layer(self) -> nn.Parameter:
         decoder = self.tokenizer.decoder
         last = decoder.refine if isinstance(decoder.refine, nn.Conv2d) else decoder.output
+        assert isinstance(last.weight, nn.Parameter)
         return last.weight
 
 

@@ -1,0 +1,342 @@
+"""Whole runs of the tiny configuration: results on disk, resumption to the bit, refusals, full disks."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gptface.errors import InputError
+from gptface.models import FaceParser, FaceSystem, FaceTokenizer
+from gptface.training import loop as loop_module
+from gptface.training.checkpoint import checkpoint_folders, load_checkpoint
+from gptface.training.configuration_files import configuration_to_yaml, load_configuration
+from gptface.training.runs import train_parser, train_pretrain, train_tokenizer
+from tests.helpers.tiny_runs import tiny
+
+SPEED = ("seconds", "images_per_second", "mfu", "memory_gib")
+
+
+def losses(output: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl`` without what depends on the machine."""
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in SPEED} for line in lines]
+
+
+def test_a_tokenizer_run_leaves_what_it_promises(face_cache: Path, tmp_path: Path) -> None:
+    configuration = tiny(face_cache, "tokenizer.steps=10", "tokenizer.tensorboard=true", "tokenizer.validate_every=5")
+    folder = train_tokenizer(configuration, tmp_path, verbose=False)
+    tokenizer = FaceTokenizer.from_pretrained(folder)
+    assert tokenizer.config.image_size == 32
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10]
+    for name in (*SPEED, "loss", "l1", "gradient", "learning_rate", "gradient_norm"):
+        assert isinstance(lines[0][name], float), name
+    assert lines[0]["mfu"] > 0
+    held_out = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in held_out] == [5, 10]
+    assert 0 < held_out[-1]["codebook_usage"] <= 1
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert load_configuration(tmp_path / "config.yaml") == configuration
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["stage"], summary["steps"], summary["ended_by"]) == ("tokenizer", 10, "steps")
+    assert summary["validation"]["psnr"] == held_out[-1]["psnr"]
+
+
+def test_a_second_run_reuses_what_is_there_and_another_configuration_is_refused(
+    face_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_tokenizer(tiny(face_cache, "tokenizer.steps=2"), tmp_path, verbose=False)
+    stamp = (tmp_path / "tokenizer" / "model.safetensors").stat().st_mtime_ns
+    train_tokenizer(tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1"), tmp_path)
+    assert "already complete" in capsys.readouterr().out
+    assert (tmp_path / "tokenizer" / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(InputError, match=r"tokenizer\.learning_rate is 0\.001 there and 0\.5 here"):
+        train_tokenizer(tiny(face_cache, "tokenizer.steps=2", "tokenizer.learning_rate=0.5"), tmp_path, verbose=False)
+    with pytest.raises(InputError, match="stage is 'tokenizer' there and 'parser' here"):
+        train_parser(tiny(face_cache), tmp_path, verbose=False)
+    train_tokenizer(tiny(face_cache, "tokenizer.steps=3"), tmp_path, restart=True, verbose=False)
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 3
+
+
+def test_the_discriminator_joins_when_its_time_has_come(face_cache: Path, tmp_path: Path) -> None:
+    configuration = tiny(
+        face_cache,
+        "tokenizer.steps=8",
+        "tokenizer.log_every=2",
+        "tokenizer.losses={adversarial: 0.5, adversarial_start: 0.5}",
+        "tokenizer.discriminator_channels=8",
+    )
+    train_tokenizer(configuration, tmp_path, verbose=False)
+    lines = losses(tmp_path)
+    assert ["discriminator" in line for line in lines] == [False, False, True, True]
+    assert all("adversarial" in line for line in lines[2:])
+    state = load_checkpoint(checkpoint_folders(tmp_path / "checkpoints")[-1]).shared
+    assert len(state["modules"]) == 2
+
+
+def test_pretraining_leaves_a_system(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    parser = train_parser(tiny(face_cache, "parser.steps=2"), tmp_path / "parser", verbose=False)
+    assert FaceParser.from_pretrained(parser).config.image_size == 32
+    configuration = tiny(face_cache, "pretrain.steps=6", "pretrain.pair_weighting={enabled: true, start: 0.3}")
+    train_pretrain(configuration, tokenizer_folder, tmp_path / "system", parser_folder=parser, verbose=False)
+    system = FaceSystem.from_pretrained(tmp_path / "system")
+    assert system.parser is not None
+    assert system.model.config.image_grid == list(system.tokenizer.config.grid)
+    held_out = json.loads((tmp_path / "system" / "validation.jsonl").read_text().splitlines()[-1])
+    for name in ("masked_image", "masked_text", "matching_accuracy", "image_unigram_entropy", "text_unigram_entropy"):
+        assert held_out[name] >= 0
+
+
+def test_images_encoded_as_they_come_train_as_well(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    configuration = tiny(
+        face_cache, "pretrain.steps=3", "pretrain.cache_codes=false", "data.cache=false", "data.count=40"
+    )
+    train_pretrain(configuration, tokenizer_folder.parent, tmp_path, verbose=False)
+    assert FaceSystem.from_pretrained(tmp_path).parser is None
+
+
+def test_accumulated_passes_make_one_step(face_cache: Path, tmp_path: Path) -> None:
+    overrides = ("parser.steps=4", "parser.accumulation=3", "parser.batch_size=4", "parser.log_every=2")
+    train_parser(tiny(face_cache, *overrides), tmp_path, verbose=False)
+    checkpoint = load_checkpoint(checkpoint_folders(tmp_path / "checkpoints")[-1])
+    assert checkpoint.processes[0]["batches"]["position"] == 4 * 3 * 4
+
+
+def test_time_ends_a_run_too(face_cache: Path, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    train_parser(tiny(face_cache, "parser.steps=null", "parser.minutes=0.02"), tmp_path, verbose=False)
+    assert time.monotonic() - begun < 60
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["ended_by"] == "minutes"
+    assert summary["seconds"] >= 1.2
+    assert losses(tmp_path)[-1]["learning_rate"] < 0.2 * 1e-3
+
+
+def test_bf16_runs_where_it_is_asked_for(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    configuration = tiny(face_cache, "pretrain.steps=2", "pretrain.precision=bf16")
+    train_pretrain(configuration, tokenizer_folder, tmp_path, verbose=False)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["precision"] == "bf16"
+    model = FaceSystem.from_pretrained(tmp_path).model
+    assert model.dtype == torch.float32
+
+
+# Resumption ----------------------------------------------------------------------------------------------------------
+
+
+def start(configuration_file: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gptface", "train", *arguments, "--quiet", "--config", str(configuration_file)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for(condition: Any, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_kill_9_costs_no_loss_and_changes_none(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Killed at an arbitrary moment behind a checkpoint, then run again: every line of metrics.jsonl is the same."""
+    configuration = tiny(
+        face_cache,
+        "pretrain.steps=30",
+        "pretrain.log_every=4",  # not a divisor of the checkpoints' distance: half an interval must survive
+        "pretrain.checkpoint_every=10",
+        "pretrain.model.dropout=0.1",
+        "pretrain.model.attention_dropout=0.1",
+        "pretrain.pair_weighting={enabled: true, start: 0.2}",
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train_pretrain(configuration, tokenizer_folder, whole, verbose=False)
+
+    file = tmp_path / "run.yaml"
+    file.write_text(configuration_to_yaml(configuration))
+    arguments = ["pretrain", "--tokenizer", str(tokenizer_folder), "--output", str(killed)]
+    process = start(file, arguments)
+    wait_for(lambda: (killed / "checkpoints" / "step-00000010").is_dir(), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "summary.json").exists()
+    train_pretrain(configuration, tokenizer_folder, killed, verbose=False)
+
+    assert losses(killed) == losses(whole)
+    assert [line["step"] for line in losses(whole)] == [4, 8, 12, 16, 20, 24, 28, 30]
+    one, other = (FaceSystem.from_pretrained(folder).model.state_dict() for folder in (whole, killed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_sigterm_leaves_a_checkpoint_and_exit_code_130(face_cache: Path, tmp_path: Path) -> None:
+    configuration = tiny(face_cache, "parser.steps=100000", "parser.checkpoint_every=100000")
+    file = tmp_path / "run.yaml"
+    file.write_text(configuration_to_yaml(configuration))
+    output = tmp_path / "run"
+    process = start(file, ["parser", "--output", str(output)])
+    wait_for(lambda: (output / "metrics.jsonl").is_file() and (output / "metrics.jsonl").stat().st_size, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    assert len(checkpoint_folders(output / "checkpoints")) == 1
+
+
+def test_a_tokenizer_run_resumes_to_the_bit(face_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = tiny(
+        face_cache,
+        "tokenizer.steps=8",
+        "tokenizer.checkpoint_every=5",
+        "tokenizer.log_every=1",
+        "tokenizer.losses={adversarial: 0.5, adversarial_start: 0.4}",
+        "tokenizer.discriminator_channels=8",
+    )
+    train_tokenizer(configuration, tmp_path / "whole", verbose=False)
+
+    def stop(self: loop_module.Loop, share: float) -> None:
+        if self.step == 6:
+            raise RuntimeError("pulled the plug")
+        original(self, share)
+
+    original = loop_module.Loop._one_step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module.Loop, "_one_step", stop)
+        with pytest.raises(RuntimeError, match="plug"):
+            train_tokenizer(configuration, tmp_path / "broken", verbose=False)
+    train_tokenizer(configuration, tmp_path / "broken", verbose=False)
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+# Refusals ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_stops_with_one_error_and_the_run_goes_on_later(
+    face_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = tiny(face_cache, "parser.steps=12", "parser.checkpoint_every=4", "parser.log_every=2")
+    train_parser(configuration, tmp_path / "whole", verbose=False)
+    output = tmp_path / "run"
+
+    def full(folder: Path, checkpoint: Any, keep: int) -> Path:
+        if checkpoint.step == 8:
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+        return original(folder, checkpoint, keep)
+
+    original = loop_module.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "save_checkpoint", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            train_parser(configuration, output, verbose=False)
+    assert [folder.name for folder in checkpoint_folders(output / "checkpoints")] == ["step-00000004"]
+    assert not (output / "parser").exists() and not (output / "summary.json").exists()
+    train_parser(configuration, output, verbose=False)
+    assert losses(output) == losses(tmp_path / "whole")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_that_is_really_full(face_cache: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        with pytest.raises(OSError, match="No space left on device"):
+            train_parser(tiny(face_cache, "parser.model.channels=[32,64]"), disk / "run", verbose=False)
+        assert not list((disk / "run").glob("checkpoints/*"))
+        assert not (disk / "run" / "parser").exists()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_output_that_cannot_be_written_is_found_before_any_work(face_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        train_parser(tiny(face_cache), tmp_path / "file" / "run", verbose=False)
+
+
+def test_a_loss_that_is_no_number_names_the_learning_rate(
+    face_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Any, faces: Any, moment: Any) -> Any:
+        loss, parts = original(self, faces, moment)
+        return loss * torch.nan, parts
+
+    from gptface.training.parser_stage import ParserObjective
+
+    original = ParserObjective.forward
+    monkeypatch.setattr(ParserObjective, "forward", lost)
+    with pytest.raises(InputError, match=r"parser\.learning_rate: the loss is nan at step"):
+        train_parser(tiny(face_cache), tmp_path, verbose=False)
+    assert not checkpoint_folders(tmp_path / "checkpoints")
+
+
+def test_a_tokenizer_of_another_size_is_refused(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    configuration = tiny(face_cache, "data.image_size=64")
+    with pytest.raises(InputError, match=r"data\.image_size: 64 pixels, but the tokenizer was trained on 32"):
+        train_pretrain(configuration, tokenizer_folder, tmp_path, verbose=False)
+
+
+def test_faces_without_region_maps_need_a_mixture_without_regions(
+    face_cache: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(20):
+        Image.new("RGB", (32, 32), (number, 2 * number, 90)).save(pictures / f"{number}.png")
+        (pictures / f"{number}.txt").write_text("a grey face")
+    source = ["data.source=shards", f"data.train=[{pictures}]", "pretrain.steps=2"]
+    with pytest.raises(InputError, match=r"pretrain\.image_masks\.regions: must be 0"):
+        train_pretrain(tiny(tmp_path, *source), tokenizer_folder, tmp_path / "first", verbose=False)
+    configuration = tiny(tmp_path, *source, "pretrain.image_masks={random: 1, blocks: 1, regions: 0}")
+    train_pretrain(configuration, tokenizer_folder, tmp_path / "second", verbose=False)
+    assert FaceSystem.from_pretrained(tmp_path / "second").model.config.text_vocab_size < 64
+
+
+# Several processes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_learn_together_and_resume(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    overrides = ["pretrain.batch_size=8", "pretrain.log_every=2", "pretrain.checkpoint_every=4"]
+
+    def launch(output: Path, *more: str) -> None:
+        file = tmp_path / "run.yaml"
+        file.write_text(configuration_to_yaml(tiny(face_cache, *overrides, *more)))
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gptface",
+            "train", "pretrain", "--quiet", "--config", str(file), "--tokenizer", str(tokenizer_folder), "--output",
+            str(output),
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+    whole = tmp_path / "whole"
+    launch(whole, "pretrain.steps=8", "pretrain.pair_weighting={enabled: true, start: 0.2}")
+    assert [line["step"] for line in losses(whole)] == [2, 4, 6, 8]  # one process writes
+    checkpoint = load_checkpoint(checkpoint_folders(whole / "checkpoints")[-1])
+    assert checkpoint.run["processes"] == 2
+    assert [own["batches"]["position"] for own in checkpoint.processes] == [8 * 2 * 8] * 2
+    assert FaceSystem.from_pretrained(whole).model.config.image_grid == [4, 4]
+    first, second = (own["random"]["torch"] for own in checkpoint.processes)
+    assert not torch.equal(first, second)  # noise of each one's own
+
+    # Back to step 4, as if both had been killed behind it.
+    newest = checkpoint_folders(whole / "checkpoints")[-1]
+    before = losses(whole)
+    for path in sorted(newest.iterdir()):
+        path.unlink()
+    newest.rmdir()
+    (whole / "summary.json").unlink()
+    launch(whole, "pretrain.steps=8", "pretrain.pair_weighting={enabled: true, start: 0.2}")
+    assert losses(whole) == before
