@@ -23,22 +23,29 @@ trap 'rm -rf "$work"' EXIT
 "$python" -c 'import sys, torch; print("under: Python", sys.version.split()[0], "torch", torch.__version__)'
 "$builder" -c 'import sys, torch; print("built: Python", sys.version.split()[0], "torch", torch.__version__)'
 
+# setuptools packs what earlier builds left behind; the object files in build/temp* are worth keeping.
+rm -rf "$root"/build/lib* "$root"/build/bdist*
 GPTFACE_BUILD=required "$builder" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$work/wheel" "$root"
 wheel=$(ls "$work"/wheel/*.whl)
 echo "wheel: $(basename "$wheel"), $(du -h "$wheel" | cut -f1)"
-"$builder" - "$wheel" <<'END'
+"$builder" - "$wheel" "$root" <<'END'
 import re
 import sys
 import zipfile
+from pathlib import Path
 
 name = sys.argv[1].rsplit("/", 1)[-1]
 assert re.search(r"-cp310-abi3-\w+\.whl$", name), f"{name}: not tagged cp310-abi3"
 files = zipfile.ZipFile(sys.argv[1]).namelist()
 top = {file.split("/")[0] for file in files}
 assert top <= {"gptface", *(entry for entry in top if entry.endswith(".dist-info"))}, f"top level holds {sorted(top)}"
-wanted = ["py.typed", "kernels/__init__.py", "include/gptface/philox.h", "include/gptface/span_mask.h", "_native_cpu.so"]
-missing = [file for file in wanted if f"gptface/{file}" not in files]
-assert not missing, f"missing: {missing}"
+root = Path(sys.argv[2])
+source = {str(file.relative_to(root)) for file in (root / "gptface").rglob("*") if file.suffix in (".py", ".yaml")}
+source |= {f"gptface/{file.relative_to(root)}" for file in (root / "kernels").rglob("*.py")}
+source |= {f"gptface/{file.relative_to(root / 'csrc')}" for file in (root / "csrc" / "include").rglob("*.h*")}
+source |= {"gptface/py.typed", "gptface/_native_cpu.so"}
+packed = {file for file in files if file.startswith("gptface/")} - {"gptface/_native_cuda.so"}
+assert packed == source, f"missing: {sorted(source - packed)}; not in the sources: {sorted(packed - source)}"
 print("holds:", ", ".join(sorted(f for f in files if f.endswith((".so", ".typed")))), f"and {len(files)} files in all")
 END
 

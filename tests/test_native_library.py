@@ -57,6 +57,16 @@ def test_the_cuda_library_says_why_it_does_not_run() -> None:
         assert cuda_library_missing() == "no CUDA device"
 
 
+@pytest.mark.skipif(torch.version.cuda is None, reason="this torch is not a CUDA build")
+def test_the_cuda_library_loads_under_a_cuda_torch_also_without_a_device() -> None:
+    program = (
+        "import sys, torch, gptface.ops; torch.ops.load_library(sys.argv[1]);"
+        "print(torch._C._dispatch_has_kernel_for_dispatch_key('gptface::sample_span_mask', 'CUDA'))"
+    )
+    command = [sys.executable, "-c", program, str(part("cuda"))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "True"
+
+
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
 def test_no_python_and_no_unstable_torch_symbol(name: str) -> None:
     """One wheel for every Python and every torch from 2.10: only the C shims of libtorch may be named."""

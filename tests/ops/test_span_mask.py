@@ -279,6 +279,12 @@ def test_programs_survive_encoding(seed: int) -> None:
     assert hash(spec) == hash(eval(repr(spec), globals()))
 
 
+def test_lists_and_numpy_numbers_make_the_same_specification() -> None:
+    spec = ImageBlocks([np.int64(4), 5], [np.float32(0.25), 0.5], minimum=np.int32(2))  # type: ignore[arg-type]
+    assert spec == ImageBlocks((4, 5), (0.25, 0.5), minimum=2) and hash(spec) == hash(spec)
+    assert repr(spec) == repr(ImageBlocks((4, 5), (0.25, 0.5), minimum=2))
+
+
 @pytest.mark.parametrize(
     ("make", "names"),
     [

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Union
+from dataclasses import dataclass, field
 
 from gptface.errors import InputError
+from gptface.ops.span_mask.laws import (
+    LARGEST_SIZE,
+    Fixed,
+    Geometric,
+    Lengths,
+    MaskGITCosine,
+    Poisson,
+    RatioLike,
+    Uniform,
+    make_plain,
+    read_ratio,
+    whole,
+)
 from gptface.ops.span_mask.program import (
     ASPECTS,
     IMAGE_BLOCKS,
     IMAGE_RANDOM,
     IMAGE_REGIONS,
-    LAW_TABLE,
-    LAW_UNIFORM,
     MAXIMUM_REGIONS,
-    MAXIMUM_TABLE,
-    RATIO_COSINE,
-    RATIO_RANGE,
     ImageProgram,
-    LengthLaw,
     Program,
-    Ratio,
     TextProgram,
 )
 
@@ -46,120 +51,6 @@ __all__ = [
     "TextSpans",
     "Uniform",
 ]
-
-LARGEST_SIZE = 2**24  # positions of one sample; keeps every product of the kernels inside 64 bits
-
-
-def _whole(name: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; allowed: a whole number from {low} to {high}")
-    return value
-
-
-@dataclass(frozen=True)
-class MaskGITCosine:
-    """A fresh ratio for every sample: ``cos(π u / 2)`` with ``u`` uniform on [0, 1) (Chang et al., MaskGIT, 2022).
-
-    Full generation, from everything masked to nothing masked, is then in the training distribution. The cosine is a
-    fixed-point polynomial, within 2·10⁻⁸ of the function.
-    """
-
-
-RatioLike = Union[float, tuple[float, float], MaskGITCosine]  # noqa: UP007 (evaluated at run time under Python 3.10)
-
-
-def _ratio(owner: str, ratio: RatioLike) -> Ratio:
-    if isinstance(ratio, MaskGITCosine):
-        return Ratio(RATIO_COSINE, 0, 0)
-    if isinstance(ratio, (tuple, list)) and len(ratio) == 2:
-        low, high = ratio
-        if not 0 <= low <= high <= 1:
-            raise InputError(f"{owner}.ratio is {ratio!r}; allowed: 0 <= low <= high <= 1")
-        return Ratio(RATIO_RANGE, round(low * 2**30), round(high * 2**30))
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
-        raise InputError(
-            f"{owner}.ratio is {ratio!r}; allowed: a number from 0 to 1, a pair (low, high) of them, or MaskGITCosine()"
-        )
-    return Ratio.number(float(ratio))
-
-
-def _table(low: int, weights: Sequence[float]) -> LengthLaw:
-    """Cumulative probabilities in units of 2⁻³² of lengths ``low, low + 1, …`` (weights need not sum to one)."""
-    total, running, table = sum(weights), 0.0, []
-    for weight in weights:
-        running += weight
-        table.append(min(round(running / total * 2**32), 2**32))
-    table[-1] = 2**32
-    return LengthLaw(LAW_TABLE, low, low + len(table) - 1, tuple(table))
-
-
-@dataclass(frozen=True)
-class Geometric:
-    """``P(length = l) ∝ (1 − p)^(l − 1)`` for l = 1 … ``maximum`` (SpanBERT: p = 0.2, maximum 10, mean 3.8)."""
-
-    p: float = 0.2
-    maximum: int = 10
-
-    def __post_init__(self) -> None:
-        if not 0 < self.p <= 1:
-            raise InputError(f"Geometric.p is {self.p!r}; allowed: 0 < p <= 1")
-        _whole("Geometric.maximum", self.maximum, 1, MAXIMUM_TABLE)
-
-    def law(self) -> LengthLaw:
-        weights = [1.0]
-        while len(weights) < self.maximum:
-            weights.append(weights[-1] * (1.0 - self.p))
-        return _table(1, weights)
-
-
-@dataclass(frozen=True)
-class Poisson:
-    """``P(length = l) ∝ mean^l / l!`` for l = 1 … ``maximum``: BART's law (mean 3) without empty spans."""
-
-    mean: float = 3.0
-    maximum: int = 16
-
-    def __post_init__(self) -> None:
-        _whole("Poisson.maximum", self.maximum, 1, MAXIMUM_TABLE)
-        if not 0 < self.mean <= self.maximum:
-            raise InputError(f"Poisson.mean is {self.mean!r}; allowed: above 0 and at most maximum={self.maximum}")
-
-    def law(self) -> LengthLaw:
-        weights = [1.0]
-        for length in range(2, self.maximum + 1):
-            weights.append(weights[-1] * self.mean / length)
-        return _table(1, weights)
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Every length from ``minimum`` to ``maximum`` is equally likely."""
-
-    minimum: int
-    maximum: int
-
-    def __post_init__(self) -> None:
-        _whole("Uniform.maximum", self.maximum, 1, LARGEST_SIZE)
-        _whole("Uniform.minimum", self.minimum, 1, self.maximum)
-
-    def law(self) -> LengthLaw:
-        return LengthLaw(LAW_UNIFORM, self.minimum, self.maximum, ())
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """Every span has the same length."""
-
-    length: int
-
-    def __post_init__(self) -> None:
-        _whole("Fixed.length", self.length, 1, LARGEST_SIZE)
-
-    def law(self) -> LengthLaw:
-        return LengthLaw(LAW_UNIFORM, self.length, self.length, ())
-
-
-Lengths = Union[Geometric, Poisson, Uniform, Fixed]  # noqa: UP007
 
 
 class Specification:
@@ -209,26 +100,27 @@ class TextSpans(Specification):
     """
 
     ratio: RatioLike = 0.15
-    lengths: Lengths = Geometric()
+    lengths: Lengths = field(default_factory=Geometric)
     min_gap: int = 1
     whole_words: bool = False
 
     def __post_init__(self) -> None:
-        _whole("TextSpans.min_gap", self.min_gap, 0, LARGEST_SIZE)
+        make_plain(self)
+        whole("TextSpans.min_gap", self.min_gap, 0, LARGEST_SIZE)
         if not isinstance(self.lengths, (Geometric, Poisson, Uniform, Fixed)):
             raise InputError(f"TextSpans.lengths is {self.lengths!r}; allowed: Geometric, Poisson, Uniform, Fixed")
         self._encode()
 
     def program(self) -> Program:
-        ratio = _ratio("TextSpans", self.ratio)
+        ratio = read_ratio("TextSpans", self.ratio)
         return Program(TextProgram(ratio, self.min_gap, bool(self.whole_words), self.lengths.law()), None)
 
 
 def _grid(owner: str, grid: tuple[int, int]) -> tuple[int, int]:
     if len(grid) != 2:
         raise InputError(f"{owner}.grid is {grid!r}; allowed: (height, width) in tokens")
-    height = _whole(f"{owner}.grid[0]", grid[0], 1, 4096)
-    return height, _whole(f"{owner}.grid[1]", grid[1], 1, 4096)
+    height = whole(f"{owner}.grid[0]", grid[0], 1, 4096)
+    return height, whole(f"{owner}.grid[1]", grid[1], 1, 4096)
 
 
 def _aspects(owner: str, aspect: tuple[float, float]) -> tuple[int, ...]:
@@ -240,8 +132,8 @@ def _aspects(owner: str, aspect: tuple[float, float]) -> tuple[int, ...]:
 
 
 def _block_sizes(owner: str, minimum: int, maximum: int | None, cells: int) -> tuple[int, int]:
-    _whole(f"{owner}.minimum", minimum, 1, LARGEST_SIZE)
-    return minimum, cells if maximum is None else _whole(f"{owner}.maximum", maximum, minimum, LARGEST_SIZE)
+    whole(f"{owner}.minimum", minimum, 1, LARGEST_SIZE)
+    return minimum, cells if maximum is None else whole(f"{owner}.maximum", maximum, minimum, LARGEST_SIZE)
 
 
 @dataclass(frozen=True)
@@ -259,11 +151,12 @@ class ImageRandom(Specification):
     ratio: RatioLike = 0.5
 
     def __post_init__(self) -> None:
+        make_plain(self)
         self._encode()
 
     def program(self) -> Program:
         height, width = _grid("ImageRandom", self.grid)
-        ratio = _ratio("ImageRandom", self.ratio)
+        ratio = read_ratio("ImageRandom", self.ratio)
         return Program(None, ImageProgram(IMAGE_RANDOM, ratio, height, width, 1, 1, (), (), 0))
 
 
@@ -294,12 +187,13 @@ class ImageBlocks(Specification):
     maximum: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         self._encode()
 
     def program(self) -> Program:
         height, width = _grid("ImageBlocks", self.grid)
         minimum, maximum = _block_sizes("ImageBlocks", self.minimum, self.maximum, height * width)
-        ratio = _ratio("ImageBlocks", self.ratio)
+        ratio = read_ratio("ImageBlocks", self.ratio)
         aspects = _aspects("ImageBlocks", self.aspect)
         return Program(None, ImageProgram(IMAGE_BLOCKS, ratio, height, width, minimum, maximum, aspects, (), 0))
 
@@ -334,17 +228,18 @@ class FacialRegions(Specification):
     maximum: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         weights = self.weights
         if isinstance(weights, Mapping):
             for label in weights:
-                _whole("FacialRegions.weights: a label", label, 0, MAXIMUM_REGIONS - 1)
+                whole("FacialRegions.weights: a label", label, 0, MAXIMUM_REGIONS - 1)
             weights = [weights.get(label, 0.0) for label in range(max(weights, default=-1) + 1)]
         weights = tuple(float(weight) for weight in weights)
         if len(weights) > MAXIMUM_REGIONS or not all(0 <= weight < math.inf for weight in weights):
             raise InputError(
                 f"FacialRegions.weights is {self.weights!r}; allowed: at most {MAXIMUM_REGIONS} finite numbers >= 0"
             )
-        keep = tuple(sorted({_whole("FacialRegions.keep: a label", label, 0, 63) for label in self.keep}))
+        keep = tuple(sorted({whole("FacialRegions.keep: a label", label, 0, 63) for label in self.keep}))
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "keep", keep)
         self._encode()
@@ -356,7 +251,7 @@ class FacialRegions(Specification):
         total = sum(weights)
         # A positive weight stays positive, however small its share.
         integers = tuple(max(1, round(weight / total * 2**24)) if weight > 0 else 0 for weight in weights)
-        ratio, aspects = _ratio("FacialRegions", self.ratio), _aspects("FacialRegions", self.aspect)
+        ratio, aspects = read_ratio("FacialRegions", self.ratio), _aspects("FacialRegions", self.aspect)
         kept = sum(1 << label for label in self.keep)
         image = ImageProgram(IMAGE_REGIONS, ratio, height, width, minimum, maximum, aspects, integers, kept)
         return Program(None, image)
@@ -381,6 +276,7 @@ class Multimodal(Specification):
     image: ImageBlocks | ImageRandom | FacialRegions | None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if not (self.text is None or isinstance(self.text, TextSpans)):
             raise InputError(f"Multimodal.text is {self.text!r}; allowed: TextSpans or None")
         if not (self.image is None or isinstance(self.image, (ImageBlocks, ImageRandom, FacialRegions))):
