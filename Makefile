@@ -39,14 +39,13 @@ check-wheel: setup
 	tests/check_wheel.sh $(UNDER)
 
 # Each stage leaves its result in $(RUN) and returns at once when it is complete, so a second `make demo` reuses everything.
-# A killed stage goes on from its last checkpoint. The judge sees faces and an initialisation of its own.
+# A killed stage goes on from its last checkpoint. The judge is a parser of its own: another initialisation, another order.
 DEMO := --config demo data.cache_directory=$(RUN)/cache
 
 demo: setup
 	$(GPTFACE) train tokenizer --output $(RUN)/tokenizer $(DEMO)
 	$(GPTFACE) train parser --output $(RUN)/parser $(DEMO)
-	$(GPTFACE) train parser --output $(RUN)/judge --config demo data.cache_directory=$(RUN)/judge-cache \
-		data.seed=7 parser.seed=1
+	$(GPTFACE) train parser --output $(RUN)/judge $(DEMO) parser.seed=1
 	$(GPTFACE) train pretrain --output $(RUN)/system --tokenizer $(RUN)/tokenizer --parser $(RUN)/parser $(DEMO)
 	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge \
 		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl
