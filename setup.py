@@ -5,8 +5,8 @@ from 3.10:
 
 * ``gptface/_native_cpu.so`` from ``csrc/register.cpp`` and ``csrc/cpu/*.cpp``. A file whose name ends in an
   instruction set (``_avx2``, ``_avx512``, ``_avx512_bf16``) is compiled for it and chosen at run time.
-* ``gptface/_native_cuda.so`` from ``csrc/register.cpp`` and ``csrc/cuda/*.cu``, where nvcc is found. The torch at hand need not
-  be a CUDA build: the launchers take raw pointers and a stream.
+* ``gptface/_native_cuda.so`` from ``csrc/register.cpp`` and ``csrc/cuda/*.cu``, where nvcc is found. The torch at hand
+  need not be a CUDA build: the launchers take raw pointers and a stream.
 
 Neither is fatal: without a compiler, or without torch in sight, the package installs and its reference and Triton
 implementations work. ``GPTFACE_BUILD=required`` turns a failed build into an error (the project's CI sets it), and
@@ -138,7 +138,8 @@ class BuildNative(build_ext):
         self.compile(jobs)
         self.link([
             # The targets again: without them nvcc adds an empty part for its own default architecture.
-            str(nvcc), "-shared", "-cudart", "static", *CUDA_TARGETS, *compiled, "-o", str(output), "-Xlinker", "--no-as-needed",
+            str(nvcc), "-shared", "-cudart", "static", *CUDA_TARGETS, *compiled, "-o", str(output),
+            "-Xlinker", "--no-as-needed",
             *self.torch_libraries(libraries),
         ])
 
@@ -161,7 +162,7 @@ for directory in sorted((ROOT / "gptface").rglob("__init__.py")):
 
 setup(
     packages=packages,
-    # `kernels` is a top-level directory of the repository but never a top-level package: another project owns that name.
+    # `kernels` is a top-level directory here but never a top-level package: another project owns that name.
     package_dir={"gptface": "gptface", "gptface.kernels": "kernels", "gptface.include": "csrc/include"},
     package_data={
         "gptface": ["py.typed"],

@@ -10,7 +10,7 @@ from gptface.reporting.environment import describe_environment, format_environme
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="what this machine has, which operator implementations run here, and why the others do not",

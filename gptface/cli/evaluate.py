@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="measure a trained system on held-out faces",
@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[
     parser.add_argument("--probe", metavar="FIELD", help="metadata field to probe for, such as expression")
     parser.add_argument("--probe-train", nargs="+", metavar="PATH", help="shards whose faces the probe is fitted on")
     parser.add_argument("--probe-count", type=int, default=None, help="how many of them at most (default all)")
-    parser.add_argument("--probe-group", metavar="FIELD", help="metadata field of identities kept on one side of a split")
+    parser.add_argument("--probe-group", metavar="FIELD", help="metadata field of identities: never on both sides")
     parser.add_argument("--output", type=Path, help="also write the numbers as JSON")
     parser.set_defaults(func=run)
 

@@ -55,7 +55,7 @@ def measure_masked_modelling(
     device = next(model.parameters()).device
     vocabulary = model.vocabulary
     totals = {"text": [0.0, 0, 0], "image": [0.0, 0, 0]}
-    grid = tuple(model.config.image_grid)
+    height, width = model.config.image_grid
     for start in range(0, len(codes), batch_size):
         image, text = codes[start : start + batch_size], text_ids[start : start + batch_size]
         lengths = text_lengths[start : start + batch_size]
@@ -63,7 +63,7 @@ def measure_masked_modelling(
         text_mask = sample_span_mask(TextSpans(text_ratio), lengths, seed=seed, step=0, sample_ids=identities).mask
         text_mask = functional.pad(text_mask, (0, text.shape[1] - text_mask.shape[1]))
         image_mask = sample_span_mask(
-            ImageRandom(grid, image_ratio), [image.shape[1]] * len(image), seed=seed, step=0, sample_ids=identities
+            ImageRandom((height, width), image_ratio), [image.shape[1]] * len(image), seed=seed, step=0, sample_ids=identities
         ).mask
         sequence = build_sequence(
             vocabulary,

@@ -84,8 +84,9 @@ def measure_matching(
     codes, own_ids, own_lengths = codes[usable], text_ids[usable], text_lengths[usable]
     other_ids, other_lengths = text_ids[other][usable], text_lengths[other][usable]
 
+    height, width = model.config.image_grid
     mask = sample_span_mask(
-        ImageRandom(tuple(model.config.image_grid), 0.5),
+        ImageRandom((height, width), 0.5),
         [codes.shape[1]] * len(codes),
         seed=seed,
         step=0,

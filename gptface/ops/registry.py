@@ -52,7 +52,7 @@ def implementations(operator: str | None = None) -> list[Implementation]:
 
 
 def available_or_raise(operator: str, name: str) -> None:
-    """Raise ``ValueError`` for an unknown ``impl`` and ``RuntimeError`` for one that cannot run here; never fall back."""
+    """Raise ``ValueError`` for an unknown ``impl``, ``RuntimeError`` for one that cannot run here; never fall back."""
     if (operator, name) not in _registered:
         known = ", ".join(repr(other) for owner, other in _registered if owner == operator)
         raise ValueError(f"{operator}: impl={name!r} is not known; allowed: 'auto', {known}")

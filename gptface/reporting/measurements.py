@@ -135,7 +135,8 @@ def probe_representations(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        random_model = FaceLanguageModel(system.model.config).to(next(system.model.parameters()).device)
+        random_model = FaceLanguageModel(system.model.config)
+        random_model.to(system.device)  # type: ignore[arg-type]
     depth = system.model.config.num_hidden_layers
     results = {}
     for name, model in (("pre-trained", system.model), ("random initialisation", random_model)):
