@@ -63,7 +63,11 @@ def measure_masked_modelling(
         text_mask = sample_span_mask(TextSpans(text_ratio), lengths, seed=seed, step=0, sample_ids=identities).mask
         text_mask = functional.pad(text_mask, (0, text.shape[1] - text_mask.shape[1]))
         image_mask = sample_span_mask(
-            ImageRandom((height, width), image_ratio), [image.shape[1]] * len(image), seed=seed, step=0, sample_ids=identities
+            ImageRandom((height, width), image_ratio),
+            [image.shape[1]] * len(image),
+            seed=seed,
+            step=0,
+            sample_ids=identities,
         ).mask
         sequence = build_sequence(
             vocabulary,
