@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 from typing_extensions import Self
 
 from gptface.errors import InputError
@@ -50,7 +53,8 @@ class GPTFaceModel(PreTrainedModel):
         if kwargs["local_files_only"]:
             _check_folder(cls, Path(name))
         try:
-            loaded: Any = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+            with _without_progress_bar():
+                loaded: Any = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         except InputError:
             raise
         except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
@@ -65,6 +69,18 @@ class GPTFaceModel(PreTrainedModel):
                     f"{' …' if len(names) > 3 else ''} ({len(names)} in all)"
                 )
         return (model, report) if wanted else model  # type: ignore[return-value]
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Loading takes milliseconds; a progress bar for each part would hide what a command has to say."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_folder(cls: type[PreTrainedModel], folder: Path) -> None:
