@@ -47,7 +47,7 @@ demo: setup
 	$(GPTFACE) train parser --output $(RUN)/parser $(DEMO)
 	$(GPTFACE) train parser --output $(RUN)/judge $(DEMO) parser.seed=1
 	$(GPTFACE) train pretrain --output $(RUN)/system --tokenizer $(RUN)/tokenizer --parser $(RUN)/parser $(DEMO)
-	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge \
+	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge/parser \
 		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl
 	@echo "open $(RUN)/report/report.html"
 
