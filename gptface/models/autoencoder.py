@@ -81,14 +81,20 @@ class Encoder(nn.Module):
         self.middle = _middle(config)
         self.norm = normalisation(config.norm, channels[-1], config.norm_groups)
         self.output = nn.Conv2d(channels[-1], config.latent_channels, 3, padding=1)
+        self.token_pixels = config.token_pixels
+        self.shortcut = (
+            nn.Conv2d(3 * config.token_pixels**2, config.latent_channels, 1) if config.linear_shortcut else None
+        )
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.stem_stride > 1:
-            images = functional.pixel_unshuffle(images, self.stem_stride)
-        maps = self.stem(images)
+        pixels = functional.pixel_unshuffle(images, self.stem_stride) if self.stem_stride > 1 else images
+        maps = self.stem(pixels)
         for level, downsample in zip(self.levels, self.downsamples, strict=True):
             maps = downsample(level(maps))
-        return self.output(functional.silu(self.norm(self.middle(maps))))
+        latents = self.output(functional.silu(self.norm(self.middle(maps))))
+        if self.shortcut is None:
+            return latents
+        return latents + self.shortcut(functional.pixel_unshuffle(images, self.token_pixels))
 
 
 class Decoder(nn.Module):
@@ -115,10 +121,14 @@ class Decoder(nn.Module):
         else:
             self.output = nn.Conv2d(channels[0], outputs, 3, padding=1)
         self.refine = nn.Conv2d(config.head_channels, 3, 3, padding=1) if config.head_channels else None
+        self.shortcut = (
+            ShuffleConvolution(config.latent_channels, 3, config.token_pixels) if config.linear_shortcut else None
+        )
 
     def forward(self, latents: Tensor) -> Tensor:
         maps = self.middle(self.input(latents))
         for level, upsample in zip(self.levels, self.upsamples, strict=True):
             maps = upsample(level(maps))
         maps = self.output(functional.silu(self.norm(maps)))
-        return maps if self.refine is None else self.refine(functional.silu(maps))
+        images = maps if self.refine is None else self.refine(functional.silu(maps))
+        return images if self.shortcut is None else images + self.shortcut(latents)

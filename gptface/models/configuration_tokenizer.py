@@ -33,6 +33,8 @@ class FaceTokenizerConfig(PretrainedConfig):
         upsample: ``"nearest"`` (then a convolution) or ``"pixel_shuffle"``.
         head_channels: channels at full resolution behind a pixel-shuffle head of ``stem_stride``, refined by a last
             3×3 convolution; 0 predicts the pixels of a patch directly.
+        linear_shortcut: add a linear map between the pixels of a token and its latent vector to the networks, on both
+            sides. It learns what principal components know within a few hundred steps, and the networks the rest.
         latent_channels: channels the encoder hands to the codes and the decoder gets back.
         code_dim: dimension of the codebook vectors, reached by a 1×1 convolution.
         codebook_size: number of codes ``K``.
@@ -63,6 +65,7 @@ class FaceTokenizerConfig(PretrainedConfig):
         norm_groups: int = 32,
         upsample: Literal["nearest", "pixel_shuffle"] = "nearest",
         head_channels: int = 0,
+        linear_shortcut: bool = True,
         latent_channels: int = 64,
         code_dim: int = 16,
         codebook_size: int = 256,
@@ -90,6 +93,7 @@ class FaceTokenizerConfig(PretrainedConfig):
         self.norm_groups = norm_groups
         self.upsample = upsample
         self.head_channels = head_channels
+        self.linear_shortcut = linear_shortcut
         self.latent_channels = latent_channels
         self.code_dim = code_dim
         self.codebook_size = codebook_size
@@ -200,6 +204,7 @@ class FaceTokenizerConfig(PretrainedConfig):
             "attention_heads": 1,
             "norm": "group",
             "upsample": "nearest",
+            "linear_shortcut": False,
             "latent_channels": 256,
             "code_dim": 256,
             "codebook_size": 1024,

@@ -54,6 +54,10 @@ def tokenizer_flops(config: FaceTokenizerConfig) -> int:
     middle += _attention(channels[-1], sides[-1]) if config.middle_attention else 0
     total += 2 * middle
     total += _convolution(3 * patch, channels[0], 3, sides[0])
+    if config.linear_shortcut:
+        pixels = 3 * config.token_pixels**2
+        total += _convolution(pixels, config.latent_channels, 1, sides[-1])
+        total += _convolution(config.latent_channels, pixels, 3, sides[-1])
     total += 2 * _convolution(channels[-1], config.latent_channels, 3, sides[-1])
     total += 2 * _convolution(config.latent_channels, config.code_dim, 1, sides[-1])
     total += _convolution(config.code_dim, config.codebook_size, 1, sides[-1])
