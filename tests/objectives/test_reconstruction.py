@@ -50,6 +50,27 @@ def test_gradient_loss_ignores_brightness_and_sees_blur() -> None:
     assert gradient_loss(blurred, image) > 0.1
 
 
+def test_importance_weighs_pixels() -> None:
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+    plain = reconstruction_losses(first, second, l2=1.0)
+    for name, value in reconstruction_losses(first, second, l2=1.0, importance=torch.full((2, 1, 8, 8), 3.0)).items():
+        torch.testing.assert_close(value, plain[name])
+    left = torch.zeros(2, 1, 8, 8)
+    left[..., :4] = 2.0
+    parts = reconstruction_losses(first, second, l2=1.0, importance=left)
+    torch.testing.assert_close(parts["l1"], (first - second)[..., :4].abs().mean())
+    torch.testing.assert_close(parts["l2"], (first - second)[..., :4].square().mean())
+    changed = first.clone()
+    changed[..., 5:] += 1.0  # beyond the difference that straddles the border
+    torch.testing.assert_close(
+        reconstruction_losses(changed, second, scales=(1,), importance=left)["total"],
+        reconstruction_losses(first, second, scales=(1,), importance=left)["total"],
+    )
+    with pytest.raises(InputError, match=r"importance must have shape \(2, 1, 8, 8\)"):
+        reconstruction_losses(first, second, importance=torch.ones(2, 8, 8))
+
+
 def test_psnr() -> None:
     images = torch.zeros(2, 3, 4, 4)
     noisy = images.clone()
