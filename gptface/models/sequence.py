@@ -45,6 +45,10 @@ class Regime(IntEnum):
     IMAGE_TO_TEXT = 2
 
 
+# As plain integers: torch.compile cannot compare a tensor with a member of an enumeration.
+_MASKED, _TEXT_TO_IMAGE, _IMAGE_TO_TEXT = int(Regime.MASKED), int(Regime.TEXT_TO_IMAGE), int(Regime.IMAGE_TO_TEXT)
+
+
 @dataclass(frozen=True)
 class JointVocabulary:
     """One id space: the text pieces, then the image codes, then the image mask token.
@@ -151,8 +155,8 @@ class JointSequence:
         of another regime contribute −1 only, and so do masked image tokens, which carry no label.
         """
         slots = self.token_ids.shape[1]
-        to_text = (self.regimes == Regime.IMAGE_TO_TEXT).unsqueeze(1)
-        to_image = (self.regimes == Regime.TEXT_TO_IMAGE).unsqueeze(1)
+        to_text = (self.regimes == _IMAGE_TO_TEXT).unsqueeze(1)
+        to_image = (self.regimes == _TEXT_TO_IMAGE).unsqueeze(1)
 
         final = self.lengths.unsqueeze(1) - 1  # the closing [SEP] is what ends a generated caption
         text_slots = torch.cat([self.text_slots, final], dim=1)
@@ -213,7 +217,7 @@ def build_sequence(
     slots = text_capacity + num_image + 3
     position = torch.arange(slots, device=device)  # (S,)
     length = lengths.unsqueeze(1)  # (B, 1)
-    image_first = (regime_ids == Regime.IMAGE_TO_TEXT).unsqueeze(1)
+    image_first = (regime_ids == _IMAGE_TO_TEXT).unsqueeze(1)
 
     # Where each modality starts, and the slot of the [SEP] that closes it.
     text_start = torch.where(image_first, num_image + 2, 1)
@@ -242,7 +246,7 @@ def build_sequence(
     in_text = is_text | (position == text_end)
     position_ids = torch.where(in_image, position - image_start, torch.where(in_text, position - text_start + 1, 0))
 
-    bidirectional = (regime_ids == Regime.MASKED).unsqueeze(1)
+    bidirectional = (regime_ids == _MASKED).unsqueeze(1)
     last_key = torch.where(bidirectional, total, torch.maximum(prefix, position + 1))
     last_key = torch.where(position < total, last_key, 0)  # a padding row sees nothing: its interval is empty
     intervals = torch.stack([torch.zeros_like(last_key), last_key], dim=-1).to(torch.int32).unsqueeze(2)  # (B, S, 1, 2)
