@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from gptface.evaluation.metrics import unigram_entropy
+from gptface.data.statistics import unigram_entropy
 from gptface.models import FaceLanguageModel, Regime, build_sequence
 from gptface.ops import ImageRandom, TextSpans, sample_span_mask
 

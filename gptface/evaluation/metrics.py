@@ -12,7 +12,6 @@ __all__ = [
     "outside_change_share",
     "paired_gain",
     "peak_signal_to_noise_ratio",
-    "unigram_entropy",
     "wilson_interval",
 ]
 
@@ -28,16 +27,6 @@ def peak_signal_to_noise_ratio(images: torch.Tensor, reference: torch.Tensor) ->
     """
     error = (images.float() - reference.float()).square().flatten(1).mean(1)
     return 10 * torch.log10(4 / error)
-
-
-def unigram_entropy(tokens: torch.Tensor, size: int) -> float:
-    """Entropy in nats of the empirical distribution of ``tokens`` (any shape, values in ``[0, size)``).
-
-    It is the cross-entropy of the best model that ignores all context: what a masked model has to beat.
-    """
-    counts = torch.bincount(tokens.flatten(), minlength=size).double()
-    probabilities = counts[counts > 0] / counts.sum()
-    return float(-(probabilities * probabilities.log()).sum())
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

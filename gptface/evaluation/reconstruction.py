@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gptface.evaluation.metrics import peak_signal_to_noise_ratio, unigram_entropy
+from gptface.data.statistics import unigram_entropy
+from gptface.evaluation.metrics import peak_signal_to_noise_ratio
 from gptface.models import FaceTokenizer
 from gptface.models.pixels import images_to_tensor, tensor_to_images
 

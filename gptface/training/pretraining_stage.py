@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from gptface.data.augmentation import HorizontalFlip
 from gptface.data.collation import PairCollator
 from gptface.data.loader import build_loader
+from gptface.data.statistics import unigram_entropy
 from gptface.errors import InputError
 from gptface.models import FaceLanguageConfig, FaceLanguageModel, FaceTokenizer
 from gptface.training.cached_batches import CachedBatches, Selection
 from gptface.training.configuration import Configuration, PretrainSection
 from gptface.training.face_cache import FaceCache, cached_faces
 from gptface.training.face_sources import has_validation, open_faces
+from gptface.training.optimization import kernels
 from gptface.training.pretraining_data import (
     EncodedPairs,
     captions_of,
@@ -29,7 +31,7 @@ from gptface.training.pretraining_data import (
 from gptface.training.pretraining_objective import PretrainingObjective
 from gptface.training.stage import Batches, MappedBatches, Moment, Phase, Stage
 
-__all__ = ["PretrainingStage", "language_config", "unigram_entropy"]
+__all__ = ["PretrainingStage", "language_config"]
 
 DERIVED = {
     "text_vocab_size": "pretrain.vocabulary_size",
@@ -59,13 +61,6 @@ def language_config(configuration: Configuration, **derived: object) -> FaceLang
         raise InputError(f"pretrain.model: {error}") from error
     assert isinstance(config, FaceLanguageConfig)
     return config
-
-
-def unigram_entropy(tokens: Tensor, size: int) -> float:
-    """Entropy in nats of ``tokens``' distribution over ``size`` ids: the loss of a model that ignores its input."""
-    counts = torch.bincount(tokens.flatten().long().cpu(), minlength=size).double()
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * shares.log()).sum())
 
 
 class PretrainingStage(Stage):
@@ -126,7 +121,7 @@ class PretrainingStage(Stage):
         if section.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
         self.objective = PretrainingObjective(self.model, section, len(cache) if cache is not None else 0)
-        self.phases = [Phase("model", self.objective)]
+        self.phases = [Phase("model", self.objective, matrices=kernels(self.model.layers))]
 
         def encoded(faces: FaceCache, flips: bool) -> EncodedPairs:
             return encode_pairs(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from gptface.data.statistics import unigram_entropy
 from gptface.evaluation.metrics import (
     balanced_accuracy,
     outside_change_share,
     paired_gain,
     peak_signal_to_noise_ratio,
-    unigram_entropy,
     wilson_interval,
 )
 
