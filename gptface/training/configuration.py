@@ -99,8 +99,13 @@ class LoopSection(Section):
     """Samples a process and forward pass."""
     accumulation: Count = 1
     """Forward passes an optimiser step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """``muon``: hidden matrices and kernels by Muon, the rest by AdamW: more learned from a step that takes a few per
+    cent longer."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    """Peak, after the warm-up."""
+    """AdamW's peak, after the warm-up."""
+    matrix_learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Muon's peak."""
     final_learning_rate: Share = 0.01
     """Share of the peak where the cosine ends."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50

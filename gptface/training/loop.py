@@ -34,7 +34,8 @@ from gptface.training.checkpoint import (
 from gptface.training.configuration import LoopSection
 from gptface.training.hardware import mixed_precision, peak_flops, peak_memory_gib
 from gptface.training.metrics import Display, MetricsFile, TensorBoard, format_duration, log_line
-from gptface.training.schedule import Budget, learning_rate
+from gptface.training.optimization import Optimizers
+from gptface.training.schedule import Budget, rate_factor
 from gptface.training.stage import Moment, Stage
 
 __all__ = ["Loop", "Outcome", "build_accelerator"]
@@ -114,7 +115,11 @@ class Loop:
             # torch 2.13 announces another name for an argument that torch 2.10 to 2.12 know by this one.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             self.wrapped: list[nn.Module] = [accelerator.prepare_model(module) for module in self.modules]
-        self.optimizers = [_optimizer(module, self.section) for module in self.modules]
+        lowered = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+        self.optimizers = [
+            Optimizers(module, self.section, phase.matrices, lowered)
+            for module, phase in zip(self.modules, stage.phases, strict=True)
+        ]
         self.step = 0
         self.budget = Budget(self.section)
         self.pending: list[dict[str, Tensor]] = []
@@ -197,7 +202,7 @@ class Loop:
 
     def _one_step(self, share: float) -> None:
         accumulation = self.section.accumulation
-        rate = learning_rate(self.section, self.step, share)
+        factor = rate_factor(self.section, self.step, share)
         active = [index for index, phase in enumerate(self.stage.phases) if share >= phase.start]
         scalars: dict[str, Tensor] = {}
         for micro in range(accumulation):
@@ -217,18 +222,14 @@ class Loop:
         if accumulation > 1:
             scalars = {name: value / accumulation for name, value in scalars.items()}
         for index in active:
-            optimizer = self.optimizers[index]
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             limit = self.section.gradient_clip or math.inf
             norm = torch.nn.utils.clip_grad_norm_(self.modules[index].parameters(), limit)
             if index == 0:
                 scalars["gradient_norm"] = norm
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            self.optimizers[index].step(factor)
         self.average.update()
         self.step += 1
-        self.rate = rate
+        self.rate = factor * self.section.learning_rate
         self.pending.append(scalars)
 
     # Logging ---------------------------------------------------------------------------------------------------------
@@ -373,13 +374,3 @@ class Loop:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-def _optimizer(module: nn.Module, section: LoopSection) -> torch.optim.Optimizer:
-    """AdamW; weight decay on tensors of two dimensions and more, so not on biases, norms and scales."""
-    trained = [value for value in module.parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for value in trained if value.ndim >= 2], "weight_decay": section.weight_decay},
-        {"params": [value for value in trained if value.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=section.learning_rate, betas=(section.beta1, section.beta2), fused=True)

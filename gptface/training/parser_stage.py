@@ -20,6 +20,7 @@ from gptface.training.cached_batches import CachedBatches, Selection
 from gptface.training.configuration import Configuration, DataSection, ParserSection
 from gptface.training.face_cache import FaceCache, cached_faces
 from gptface.training.hardware import forward_flops
+from gptface.training.optimization import kernels
 from gptface.training.stage import Losses, Moment, Phase, Stage
 from gptface.training.tokenizer_stage import cached_images
 
@@ -124,7 +125,8 @@ class ParserStage(Stage):
         self.parser = FaceParser(parser_config(configuration))
         self.parser.train()
         self.objective = ParserObjective(self.parser, section, _region_weights(self.cache))
-        self.phases = [Phase("parser", self.objective)]
+        hidden = kernels(self.parser.down, self.parser.reduce, self.parser.enlarge, self.parser.up)
+        self.phases = [Phase("parser", self.objective, matrices=hidden)]
         self.batches = CachedBatches(
             len(self.cache),
             lambda selection: self._batch(self.cache, selection),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from gptface.training.configuration import LoopSection
 
-__all__ = ["Budget", "learning_rate"]
+__all__ = ["Budget", "rate_factor"]
 
 
 class Budget:
@@ -47,8 +47,9 @@ class Budget:
         return self.seconds * (1 - share) / share if 0 < share < 1 else (0.0 if share >= 1 else None)
 
 
-def learning_rate(section: LoopSection, step: int, share: float) -> float:
-    """Linear warm-up over ``warmup_steps``, times a cosine from 1 to ``final_learning_rate`` over the budget's share.
+def rate_factor(section: LoopSection, step: int, share: float) -> float:
+    """What the peak learning rates are multiplied by: a linear warm-up over ``warmup_steps``, times a cosine from 1 to
+    ``final_learning_rate`` over the budget's share.
 
     Args:
         step: 0 for the first.
@@ -56,4 +57,4 @@ def learning_rate(section: LoopSection, step: int, share: float) -> float:
     """
     warm = min(1.0, (step + 1) / (section.warmup_steps + 1))
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return section.learning_rate * warm * (section.final_learning_rate + (1 - section.final_learning_rate) * cosine)
+    return warm * (section.final_learning_rate + (1 - section.final_learning_rate) * cosine)

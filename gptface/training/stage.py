@@ -74,11 +74,14 @@ class Phase:
         name: prefix of its optimiser in checkpoints.
         module: ``forward(batch, moment) -> Losses``.
         start: share of the budget from which on it is active.
+        matrices: parameters that Muon may take, where the section asks for it: hidden layers' matrices and kernels,
+            not embeddings and heads.
     """
 
     name: str
     module: nn.Module
     start: float = 0.0
+    matrices: Sequence[nn.Parameter] = ()
 
 
 class Stage(ABC):

@@ -24,6 +24,7 @@ from gptface.training.cached_batches import CachedBatches, Selection
 from gptface.training.configuration import Configuration, TokenizerLossWeights
 from gptface.training.face_cache import FaceCache, cached_faces
 from gptface.training.face_sources import has_validation, open_faces
+from gptface.training.optimization import kernels
 from gptface.training.stage import Batches, Losses, MappedBatches, Moment, Phase, Stage
 
 __all__ = ["DiscriminatorObjective", "TokenizerObjective", "TokenizerStage", "cached_images", "to_pixels"]
@@ -113,7 +114,8 @@ class TokenizerStage(Stage):
         if section.losses.adversarial > 0:
             discriminator = PatchDiscriminator(section.discriminator_channels)
         self.objective = TokenizerObjective(self.tokenizer, section.losses, discriminator)
-        self.phases = [Phase("tokenizer", self.objective)]
+        hidden = kernels(self.tokenizer.encoder, self.tokenizer.decoder)
+        self.phases = [Phase("tokenizer", self.objective, matrices=hidden)]
         self.flops_per_sample = float(self.tokenizer.flops_per_image())
         if discriminator is not None:
             self.phases.append(
