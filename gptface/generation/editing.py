@@ -74,10 +74,18 @@ class Frame:
     def columns(self) -> slice:
         return slice(self.left, self.left + self.side)
 
-    def to_model(self, photo: np.ndarray) -> Tensor:
-        """``(3, size, size)`` float32 in [−1, 1]."""
+    def to_model(self, photo: np.ndarray, hole: np.ndarray | None = None) -> Tensor:
+        """``(3, size, size)`` float32 in [−1, 1].
+
+        ``hole (H, W)`` bool is filled from its surroundings first: at the photo's own resolution, since resampling
+        would carry what is under it into the pixels around it.
+        """
         window = torch.from_numpy(np.ascontiguousarray(photo[self.rows, self.columns])).permute(2, 0, 1)
-        return resample(window.float() / 127.5 - 1.0, self.size).clamp(-1, 1)
+        image = window.float() / 127.5 - 1.0
+        if hole is not None:
+            inside = torch.from_numpy(np.ascontiguousarray(hole[self.rows, self.columns]))
+            image = fill_hole(image[None], inside[None])[0]
+        return resample(image, self.size).clamp(-1, 1)
 
     def mask_to_model(self, mask: np.ndarray) -> np.ndarray:
         """bool ``(size, size)``: a model pixel is marked if any photo pixel it covers is."""

@@ -15,7 +15,7 @@ from gptface.generation.autoregressive import AutoregressiveSettings, decode_ima
 from gptface.generation.captioning import caption_codes
 from gptface.generation.codec import SystemCodec
 from gptface.generation.denoiser import JointDenoiser, JointState
-from gptface.generation.editing import Frame, composite, even_out, fill_hole, to_uint8, token_mask
+from gptface.generation.editing import Frame, composite, even_out, to_uint8, token_mask
 from gptface.generation.inputs import as_mask, as_photos, one_each, seed_list, strings
 from gptface.generation.localisation import find_area
 from gptface.generation.regions import (
@@ -114,6 +114,8 @@ class FaceGenerator:
             keep_history: keep the tokens after every step (masked decoding only).
         """
         captions = strings(captions, 1 if isinstance(captions, str) else len(captions), "captions")
+        if not captions:
+            raise InputError("captions: at least one is needed (it may be empty)")
         own_seeds = seed_list(seeds, len(captions))
         height, width = self.grid
         blank = torch.full((len(captions), height * width), self.system.model.vocabulary.image_size, device=self.device)
@@ -333,10 +335,11 @@ class FaceGenerator:
     ) -> EditResult:
         wishes = strings(captions, len(photos), "captions")
         own_seeds = seed_list(seeds, len(photos))
-        images = torch.stack([frame.to_model(photo) for frame, photo in zip(frames, photos, strict=True)])
+        holes: list[np.ndarray | None] = list(masks) if hide else [None] * len(photos)
+        images = torch.stack([f.to_model(photo, hole) for f, photo, hole in zip(frames, photos, holes, strict=True)])
         pixels = torch.from_numpy(np.stack([f.mask_to_model(mask) for f, mask in zip(frames, masks, strict=True)]))
         unknown = token_mask(pixels, self.grid, dilation).to(self.device)
-        codes = self.codec.encode(fill_hole(images, pixels) if hide else images)
+        codes = self.codec.encode(images)
         decoded = self._decode(
             self.codec.state(wishes, codes), unknown, own_seeds, settings, negative_captions, best_of, keep_history
         )

@@ -73,7 +73,7 @@ class Area:
 
 
 _NEW_HAIR = Area(("hair", "hat"), ("crown", "mane"), grow=0.04)
-_HAIR = Area(("hair",), grow=0.04, otherwise=_NEW_HAIR)
+_HAIR = Area(("hair",), grow=0.07, otherwise=_NEW_HAIR)
 _JAW = Area(("skin", "neck"), ("jaw",), grow=0.04)
 _WHOLE_FACE = Area(("skin", "brows", "eyes", "nose", "mouth"), grow=0.04)
 _BEARD = Area(("mouth",), ("lower_face",))

@@ -104,9 +104,10 @@ def test_photos_of_several_sizes_and_kinds_in_one_call() -> None:
     assert np.array_equal(alone.images[0], together.images[1])
 
 
-def test_inpainting_does_not_look_under_the_mask() -> None:
-    mask = middle_mask(48, 48)
-    first = photo(48, 48)
+@pytest.mark.parametrize("side", [20, 32, 48, 150])
+def test_inpainting_does_not_look_under_the_mask_at_any_resolution(side: int) -> None:
+    mask = middle_mask(side, side)
+    first = photo(side, side)
     second = first.copy()
     second[mask] = 255 - second[mask]
     results = [GENERATOR.inpaint(image, mask, seeds=5).images[0] for image in (first, second)]
@@ -188,6 +189,7 @@ def test_requests_that_make_no_sense_are_refused_in_a_sentence() -> None:
         ("region_map", lambda: GENERATOR.edit(image, "a", regions=["hair"], region_maps=np.zeros((4, 4), np.uint8))),
         ("template", lambda: FaceGenerator(GENERATOR.system, template="profile")),
         ("masks", lambda: GENERATOR.edit([image, image], "a", masks=[mask])),
+        ("captions", lambda: GENERATOR.generate([])),
         ("images", lambda: GENERATOR.edit([], "a", masks=[])),
     )
     for words, call in cases:
