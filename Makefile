@@ -45,7 +45,8 @@ DEMO := --config demo data.cache_directory=$(RUN)/cache
 demo: setup
 	$(GPTFACE) train tokenizer --output $(RUN)/tokenizer $(DEMO)
 	$(GPTFACE) train parser --output $(RUN)/parser $(DEMO)
-	$(GPTFACE) train parser --output $(RUN)/judge $(DEMO) parser.seed=1 parser.minutes=1.5 parser.region_weight=0
+	$(GPTFACE) train parser --output $(RUN)/judge $(DEMO) \
+		parser.seed=1 parser.minutes=1.5 parser.region_weight=0 parser.augment=false
 	$(GPTFACE) train pretrain --output $(RUN)/system --tokenizer $(RUN)/tokenizer --parser $(RUN)/parser $(DEMO)
 	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge/parser \
 		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl
