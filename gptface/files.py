@@ -27,8 +27,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary name keeps the suffix, so writers that choose a format by suffix work unchanged.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    except OSError as error:  # under the name that the user gave, not that of the temporary file
+        raise OSError(error.errno, error.strerror, str(target)) from error
     os.close(descriptor)
     temporary = Path(name)
     try:

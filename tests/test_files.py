@@ -41,3 +41,11 @@ def test_a_failed_directory_keeps_the_old_one(tmp_path: Path) -> None:
         (temporary / "other").write_text("3")
     assert [path.name for path in target.iterdir()] == ["other"]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_an_impossible_place_is_named_as_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    target = tmp_path / "file" / "picture.png"
+    with pytest.raises(OSError) as failure, atomic_write(target):
+        pass
+    assert failure.value.filename == str(target)
