@@ -27,6 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--occluders", type=float, default=0.2, help="share of faces behind a mask, sunglasses or a hand (default 0.2)"
     )
+    parser.add_argument(
+        "--detail", type=float, default=0.0, help="share of captions that state all there is room for (default 0)"
+    )
     parser.add_argument("--per-shard", type=int, default=1000, help="faces in a shard (default 1000)")
     parser.add_argument("--workers", type=int, default=0, help="processes that make shards side by side (default 0)")
     parser.add_argument(
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         correlation=arguments.correlation,
         occluder_probability=arguments.occluders,
+        detail=arguments.detail,
     )
     if arguments.contact_sheet is not None:
         write_contact_sheet(faces, arguments.contact_sheet)
@@ -57,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         signature = (
             f"procedural faces, seed {faces.seed}, size {faces.size}, from {faces.start}, "
-            f"correlation {faces.correlation}, occluders {faces.occluder_probability}"
+            f"correlation {faces.correlation}, occluders {faces.occluder_probability}, "
+            f"detail {faces.detail}"
         )
         shards = write_shards(
             faces, arguments.output, arguments.per_shard, workers=arguments.workers, signature=signature

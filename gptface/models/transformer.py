@@ -16,6 +16,7 @@ from gptface.models.configuration_language import FaceLanguageConfig
 from gptface.models.flops import language_flops
 from gptface.models.heads import MatchHead, TokenHead
 from gptface.models.loading import GPTFaceModel
+from gptface.models.local_mixing import LocalMixing
 from gptface.models.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
 from gptface.ops import IntervalMask, masked_attention
 
@@ -66,6 +67,27 @@ class TransformerLayer(GradientCheckpointingLayer):
         return states + self.dropout(self.contract(inner))
 
 
+class TextSummary(nn.Linear):
+    """From the caption's bag of words to what every image token is told of it; starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, bias=False)
+
+
+class PooledAgreement(nn.Module):
+    """The elementwise product of two projections: of the mean over the image's slots and over the caption's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.picture = nn.Linear(width, width, bias=False)
+        self.caption = nn.Linear(width, width, bias=False)
+
+    def forward(self, hidden: Tensor, image: Tensor, words: Tensor) -> Tensor:
+        """``(B, C)`` of ``hidden (B, S, C)`` and the slots of either kind, ``(B, S, 1)`` bool."""
+        picture, caption = ((hidden * slots).sum(1) / slots.sum(1).clamp_min(1) for slots in (image, words))
+        return self.picture(picture) * self.caption(caption)
+
+
 class FaceLanguageModel(GPTFaceModel):
     """Hidden states of joint sequences, and the heads that read them.
 
@@ -92,6 +114,12 @@ class FaceLanguageModel(GPTFaceModel):
             self.image_positions = nn.Embedding(1, width)  # the image's [SEP]
         else:
             self.image_positions = nn.Embedding(height * columns + 1, width)
+        if config.text_summary:
+            self.text_summary = TextSummary(width)
+        if config.pooled_agreement:
+            self.agreement = PooledAgreement(width)
+        if config.local_mixing:
+            self.local_mixing = LocalMixing(width, (int(height), int(columns)))
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
         self.dropout = nn.Dropout(config.dropout)
@@ -105,15 +133,20 @@ class FaceLanguageModel(GPTFaceModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         deviation = self.config.initializer_range
-        if isinstance(module, nn.Linear):
+        if isinstance(module, TextSummary):
+            init.zeros_(module.weight)
+        elif isinstance(module, nn.Linear):
             narrowed = math.sqrt(2 * self.config.num_hidden_layers) if isinstance(module, ResidualProjection) else 1.0
             init.normal_(module.weight, std=deviation / narrowed)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=deviation)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, LocalMixing):
+            init.normal_(module.taps, mean=1 / 3, std=deviation)
         elif isinstance(module, TokenHead):
             if module.weight is not None:
                 init.normal_(module.weight, std=deviation)
@@ -171,6 +204,20 @@ class FaceLanguageModel(GPTFaceModel):
             return torch.cat([text, self.image_positions.weight])
         image = self.row_positions.weight.unsqueeze(1) + self.column_positions.weight.unsqueeze(0)
         return torch.cat([text, image.flatten(0, 1), self.image_positions.weight])
+
+    def _summarised_text(
+        self, embeddings: Tensor, position_ids: Tensor, segment_ids: Tensor, regimes: Tensor
+    ) -> Tensor:
+        """What the caption as a bag of words adds to each slot: ``(B, S, C)``, zero where the slot may not see it.
+
+        The sum is divided by the root of the number of words, which leaves its scale that of one embedding.
+        """
+        image = segment_ids == IMAGE_SEGMENT
+        words = (~image & (position_ids > 0)).unsqueeze(-1)  # not [CLS], not padding; the text's [SEP] is a constant
+        count = words.sum(1, keepdim=True).clamp_min(1)
+        summary = self.text_summary((embeddings * words).sum(1, keepdim=True) * count.rsqrt())
+        told = image & (regimes != int(Regime.IMAGE_TO_TEXT)).unsqueeze(1)
+        return summary * told.unsqueeze(-1)
 
     @overload
     def forward(
@@ -238,6 +285,14 @@ class FaceLanguageModel(GPTFaceModel):
             + self.segment_embeddings(segment_ids)
             + self.regime_embeddings(regimes).unsqueeze(1)
         )
+        if self.config.text_summary:
+            states = states + self._summarised_text(inputs_embeds, position_ids, segment_ids, regimes)
+        if self.config.local_mixing:
+            tokens = self.config.image_grid[0] * self.config.image_grid[1]
+            first = (segment_ids == IMAGE_SEGMENT).int().argmax(1, keepdim=True)  # images lie in one piece
+            slots = (first + torch.arange(tokens, device=first.device)).unsqueeze(-1).expand(-1, -1, states.shape[-1])
+            mixed = self.local_mixing(inputs_embeds.gather(1, slots), regimes != int(Regime.TEXT_TO_IMAGE))
+            states = states.scatter_add(1, slots, mixed.to(states.dtype))
         states = self.dropout(states)
         collected = [states]
         for layer in self.layers:
@@ -245,6 +300,11 @@ class FaceLanguageModel(GPTFaceModel):
             if output_hidden_states:
                 collected.append(states)
         hidden = self.final_norm(states)
+        if self.config.pooled_agreement:
+            image = (segment_ids == IMAGE_SEGMENT).unsqueeze(-1)
+            words = ~image & (position_ids > 0).unsqueeze(-1)
+            agreement = self.agreement(hidden, image, words).to(hidden.dtype)
+            hidden = hidden + functional.pad(agreement.unsqueeze(1), (0, 0, 0, hidden.shape[1] - 1))
         return (hidden, tuple(collected)) if output_hidden_states else hidden
 
     def forward_sequence(self, sequence: JointSequence, inputs_embeds: Tensor | None = None) -> Tensor:

@@ -62,6 +62,8 @@ class DataSection(Section):
     """Procedural: number of held-out faces. Shards: at most this many of ``validation``."""
     correlation: Share = 1.0
     """Procedural: how much the captions say of the image (0: nothing, 1: all they say is true)."""
+    caption_detail: Share = 0.0
+    """Procedural: share of captions that state all that their length allows instead of three to six facts."""
     captions_per_face: Annotated[int, Field(ge=1, le=64)] = 1
     """Procedural, with ``cache``: so many captions a face, taken in turn from epoch to epoch."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 64
@@ -158,10 +160,20 @@ class TokenizerLossWeights(Section):
     l2: Weight = 0.0
     gradient: Weight = 1.0
     """Differences of neighbouring pixels at several scales, which stand in for a perceptual network."""
+    regions: dict[str, Weight] = {}
+    """How many other pixels one of a facial region counts for ("eyes": 4), so that a small codebook spends itself where
+    the expression is (Make-A-Scene, 2203.13131, weighs faces so). Needs region maps and ``data.cache``."""
     adversarial: Weight = 0.0
     """Patch discriminator, hinge loss; 0: no discriminator is made."""
     adversarial_start: Share = 0.5
     """Share of the training after which the discriminator joins."""
+
+    @model_validator(mode="after")
+    def _known_regions(self) -> Self:
+        unknown = [name for name in self.regions if name not in REGIONS]
+        if unknown:
+            raise InputError(f"regions: {unknown[0]!r} is not a region; those are {', '.join(REGIONS)}")
+        return self
 
 
 class TokenizerSection(LoopSection):
@@ -237,6 +249,8 @@ class ImageMaskSection(Section):
         "occluder": 1.0,
     }
     """How likely each region is to be chosen; regions left out are only reached by blocks."""
+    shaped_ratio: tuple[Share, Share] | None = None
+    """Blocks and regions: lowest and highest share of the tokens, drawn evenly. None: the cosine for them too."""
     full_share: Share = 0.05
     """Share of the rows whose image is masked altogether, as generation begins."""
 
@@ -244,6 +258,8 @@ class ImageMaskSection(Section):
     def _something(self) -> Self:
         if self.random + self.blocks + self.regions <= 0:
             raise InputError("random + blocks + regions must be more than 0")
+        if self.shaped_ratio is not None and self.shaped_ratio[0] > self.shaped_ratio[1]:
+            raise InputError(f"shaped_ratio: the lowest comes first, got {list(self.shaped_ratio)}")
         unknown = [name for name in self.region_weights if name not in REGIONS]
         if unknown:
             raise InputError(f"region_weights: {unknown[0]!r} is not a region; those are {', '.join(REGIONS)}")
@@ -350,6 +366,8 @@ class Configuration(Section):
     @model_validator(mode="after")
     def _stages_fit_the_data(self) -> Self:
         self.tokenizer_config()
+        if self.tokenizer.losses.regions and not self.data.cache:
+            raise InputError("tokenizer.losses.regions: needs data.cache, which is off")
         if self.pretrain.cache_codes and not self.data.cache:
             raise InputError("pretrain.cache_codes: needs data.cache, which is off")
         return self

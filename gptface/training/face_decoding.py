@@ -69,7 +69,7 @@ class ManyCaptions:
         faces, sample = self._faces, self._faces[index]
         face = faces.specification(index)
         others = (
-            describe(face, faces.seed + (number << 32), faces.start + index, faces.correlation)
+            describe(face, faces.seed + (number << 32), faces.start + index, faces.correlation, faces.detail)
             for number in range(1, self._captions)
         )
         sample.metadata["captions"] = [sample.caption, *others]

@@ -34,7 +34,14 @@ def open_faces(data: DataSection, split: str) -> SampleDataset:
         raise InputError("data.validation: nothing is held out in this configuration")
     if data.source == "procedural":
         start, count = (0, data.count) if split == "train" else (VALIDATION_START, data.validation_count)
-        faces = ProceduralFaces(data.seed, data.image_size, start=start, count=count, correlation=data.correlation)
+        faces = ProceduralFaces(
+            data.seed,
+            data.image_size,
+            start=start,
+            count=count,
+            correlation=data.correlation,
+            detail=data.caption_detail,
+        )
         return ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
     paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
     dataset = FaceShards(paths, data.image_size)
@@ -46,8 +53,14 @@ def source_identity(data: DataSection, split: str) -> dict[str, Any]:
     if data.source == "procedural":
         count = data.count if split == "train" else data.validation_count
         captions = data.captions_per_face if split == "train" else 1
-        numbers = {"seed": data.seed, "count": count, "captions": captions, "correlation": data.correlation}
-        return {"source": "procedural", **numbers}
+        return {
+            "source": "procedural",
+            "seed": data.seed,
+            "count": count,
+            "captions": captions,
+            "correlation": data.correlation,
+            "detail": data.caption_detail,
+        }
     paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
     files = []
     for source in find_sources(paths):

@@ -22,7 +22,7 @@ from gptface.training.face_cache import FaceCache, cached_faces
 from gptface.training.hardware import forward_flops
 from gptface.training.optimization import kernels
 from gptface.training.stage import Losses, Moment, Phase, Stage
-from gptface.training.tokenizer_stage import cached_images
+from gptface.training.tokenizer_stage import cached_images, cached_regions
 
 __all__ = ["LabelledFaces", "ParserObjective", "ParserStage", "parser_data", "perturbed"]
 
@@ -142,13 +142,10 @@ class ParserStage(Stage):
 
     def _batch(self, cache: FaceCache, selection: Selection) -> LabelledFaces:
         indices = selection.indices.numpy()
-        assert cache.region_maps is not None
-        regions = torch.from_numpy(cache.region_maps[indices])
-        regions = torch.where(selection.flips[:, None, None], regions.flip(2), regions)
         attributes = torch.from_numpy(cache.attributes[indices]).nan_to_num(-1.0)
         return LabelledFaces(
             cached_images(cache, selection, self.device),
-            regions.to(self.device, non_blocking=True).long(),
+            cached_regions(cache, selection, self.device).long(),
             attributes.to(self.device, non_blocking=True),
             torch.from_numpy(cache.expressions[indices]).to(self.device, non_blocking=True),
         )

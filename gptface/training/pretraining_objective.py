@@ -5,7 +5,7 @@ Rows of the joint batch, in this order:
     masked           both modalities partly hidden, all tokens see all: masked modelling, and the positives of matching
     text to image    prefix language model, the image's next token
     image to text    prefix language model, the caption's next token
-    mismatched       the hidden images of the first rows with other rows' hidden captions: matching only
+    mismatched       hidden images of the masked rows with other rows' hidden captions: matching only
 
 Every random choice is keyed by (seed, step, sample), or drawn by torch's generator on the device, so nothing here asks
 the host.
@@ -114,11 +114,12 @@ class PretrainingObjective(nn.Module):
         text, image = section.text_masks, section.image_masks
         self.text_spans = TextSpans(text.ratio, Geometric(text.span_p, text.span_maximum))
         ratio = MaskGITCosine()
+        shaped = ratio if image.shaped_ratio is None else image.shaped_ratio
         regions = {region_label(name): weight for name, weight in image.region_weights.items()}
         self.image_kinds = [
             (image.random, ImageRandom(grid, ratio)),
-            (image.blocks, ImageBlocks(grid, ratio)),
-            (image.regions, FacialRegions(grid, regions, ratio)),
+            (image.blocks, ImageBlocks(grid, shaped)),
+            (image.regions, FacialRegions(grid, regions, shaped)),
         ]
         kept = pairs if section.pair_weighting.enabled else 0
         self.register_buffer("pair_scores", torch.zeros(kept))
@@ -186,13 +187,16 @@ class PretrainingObjective(nn.Module):
         hidden_codes, image_parts = self._hide_image(pairs, masked, moment)
 
         captioned = (lengths[:masked] > 0) & (true_lengths[:masked] > 0)
-        other, mismatch = self._mismatch(pairs, lengths[:masked], walk, mismatched, moment)
+        # Another walk says which images get a wrong caption: were they always the first, the shape of their masks
+        # would give the answer away.
+        doubled = self._walk(masked, moment.micro_step * 7, device)[:mismatched]
+        other, mismatch = self._mismatch(pairs, lengths[:masked], walk, doubled, moment)
 
         sequence = build_sequence(
             vocabulary,
             torch.cat([hidden_text, pairs.text_ids[masked:], hidden_text[other]]),
             torch.cat([lengths, lengths[:masked][other]]),
-            torch.cat([hidden_codes, pairs.codes[masked:], hidden_codes[:mismatched]]),
+            torch.cat([hidden_codes, pairs.codes[masked:], hidden_codes[doubled]]),
             torch.cat(
                 [
                     torch.full((count,), int(regime), device=device)
@@ -299,9 +303,9 @@ class PretrainingObjective(nn.Module):
         return torch.cat(hidden), found
 
     def _mismatch(
-        self, pairs: Pairs, lengths: Tensor, walk: Tensor, mismatched: int, moment: Moment
+        self, pairs: Pairs, lengths: Tensor, walk: Tensor, doubled: Tensor, moment: Moment
     ) -> tuple[Tensor, Tensor]:
-        """For the first ``mismatched`` rows, whose caption takes the place of their own, and whether there is one."""
+        """For the rows ``doubled``, whose caption takes the place of their own, and whether there is one."""
         matching, masked = self.section.matching, len(lengths)
         text, ids = pairs.text_ids[:masked], pairs.sample_ids[:masked]
         own = pairs.text_lengths[:masked]
@@ -321,7 +325,7 @@ class PretrainingObjective(nn.Module):
             # The walk backwards, so that hardness does not go with the way the text was hidden.
             rows = walk.flip(0)[:hard]
             indices = indices.index_copy(0, rows, harder.indices[rows])
-        return indices[:mismatched], chosen.valid[:mismatched]
+        return indices[doubled], chosen.valid[doubled]
 
     def _caption_similarity(self, text_ids: Tensor, lengths: Tensor) -> Tensor:
         """Cosine of the captions' mean token embeddings, the batch's mean taken off: ``(B, B)``.

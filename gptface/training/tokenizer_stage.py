@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gptface.data.augmentation import HorizontalFlip
 from gptface.data.collation import ImageCollator
 from gptface.data.loader import build_loader
+from gptface.data.region_names import REGIONS
+from gptface.errors import InputError
 from gptface.models import FaceTokenizer
 from gptface.models.discriminator import PatchDiscriminator
 from gptface.objectives import (
@@ -27,7 +31,29 @@ from gptface.training.face_sources import has_validation, open_faces
 from gptface.training.optimization import kernels
 from gptface.training.stage import Batches, Losses, MappedBatches, Moment, Phase, Stage
 
-__all__ = ["DiscriminatorObjective", "TokenizerObjective", "TokenizerStage", "cached_images", "to_pixels"]
+__all__ = [
+    "DiscriminatorObjective",
+    "TokenizerObjective",
+    "TokenizerStage",
+    "WeightedImages",
+    "cached_images",
+    "cached_regions",
+    "region_importance",
+    "to_pixels",
+]
+
+
+@dataclass
+class WeightedImages:
+    """What the tokenizer learns from: images, and how much each pixel counts.
+
+    Attributes:
+        images: float32 (B, 3, H, W) in [−1, 1].
+        importance: float32 (B, 1, H, W), or ``None`` where all pixels count alike.
+    """
+
+    images: Tensor
+    importance: Tensor | None = None
 
 
 def to_pixels(images: Tensor, device: torch.device) -> Tensor:
@@ -43,8 +69,27 @@ def cached_images(cache: FaceCache, selection: Selection, device: torch.device) 
     return to_pixels(images, device)
 
 
+def cached_regions(cache: FaceCache, selection: Selection, device: torch.device) -> Tensor:
+    """The region maps, uint8 (B, H, W), of the images that ``selection`` names, mirrored like them."""
+    assert cache.region_maps is not None
+    maps = torch.from_numpy(cache.region_maps[selection.indices.numpy()])
+    return torch.where(selection.flips[:, None, None], maps.flip(2), maps).to(device, non_blocking=True)
+
+
+def region_importance(region_maps: Tensor, weights: Tensor) -> Tensor:
+    """float32 (B, 1, H, W): the weight of each pixel's region, or of a neighbour's where that is larger.
+
+    The neighbours count because the edge of an eye or a lip is where it is told from the skin.
+
+    Args:
+        region_maps: uint8 (B, H, W), indices into ``REGIONS``.
+        weights: float32 (regions,).
+    """
+    return functional.max_pool2d(weights[region_maps.long()].unsqueeze(1), 3, stride=1, padding=1)
+
+
 class TokenizerObjective(nn.Module):
-    """The generator's side: ``forward(images, moment) -> (loss, parts)``.
+    """The generator's side: ``forward(batch, moment) -> (loss, parts)``.
 
     The discriminator is only looked through: its weights belong to another phase and get no gradient here.
     """
@@ -57,10 +102,18 @@ class TokenizerObjective(nn.Module):
         self.weights = weights
         self._discriminator = (discriminator,)  # in a tuple, so that it is not registered as a part of this module
 
-    def forward(self, images: Tensor, moment: Moment) -> Losses:
+    def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
+        images = batch.images
         out = self.tokenizer(images)
         weights, reconstruction = self.weights, out.reconstruction
-        parts = reconstruction_losses(reconstruction, images, l1=weights.l1, l2=weights.l2, gradient=weights.gradient)
+        parts = reconstruction_losses(
+            reconstruction,
+            images,
+            l1=weights.l1,
+            l2=weights.l2,
+            gradient=weights.gradient,
+            importance=batch.importance,
+        )
         loss = parts.pop("total")
         discriminator = self._discriminator[0]
         if discriminator is not None and moment.share >= weights.adversarial_start:
@@ -90,8 +143,8 @@ class DiscriminatorObjective(nn.Module):
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, images: Tensor, moment: Moment) -> Losses:
-        real = self.discriminator(images)
+    def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
+        real = self.discriminator(batch.images)
         fake = self.discriminator(moment.handover["reconstruction"])
         loss = discriminator_hinge_loss(real, fake)
         return loss, {"discriminator": loss}
@@ -125,9 +178,20 @@ class TokenizerStage(Stage):
         self.batches: Batches
         if data.cache:
             cache = cached_faces(data, "train", output, accelerator, verbose)
+            if section.losses.regions and cache.region_maps is None:
+                raise InputError("tokenizer.losses.regions: must be empty for this data, which has no region maps")
+            importance = torch.tensor([section.losses.regions.get(name, 1.0) for name in REGIONS], device=self.device)
+
+            def weighted(selection: Selection) -> WeightedImages:
+                images = cached_images(cache, selection, self.device)
+                if not section.losses.regions:
+                    return WeightedImages(images)
+                regions = cached_regions(cache, selection, self.device)
+                return WeightedImages(images, region_importance(regions, importance))
+
             self.batches = CachedBatches(
                 len(cache),
-                lambda selection: cached_images(cache, selection, self.device),
+                weighted,
                 world_size=accelerator.num_processes,
                 flips=data.flip,
                 **shared,
@@ -142,7 +206,9 @@ class TokenizerStage(Stage):
                 pin_memory=self.device.type == "cuda",
                 **shared,
             )
-            self.batches = MappedBatches(loader, lambda batch: batch.to(self.device, non_blocking=True).images)
+            self.batches = MappedBatches(
+                loader, lambda batch: WeightedImages(batch.to(self.device, non_blocking=True).images)
+            )
         self.held_out: Tensor | None = None
         if has_validation(data):
             self.held_out = cached_faces(data, "validation", output, accelerator, verbose).image_tensor

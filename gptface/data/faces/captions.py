@@ -300,7 +300,7 @@ def _words(text: str) -> int:
     return len(text.split())
 
 
-def _honest_caption(d: Draws, s: FaceSpecification) -> str:
+def _honest_caption(d: Draws, s: FaceSpecification, detail: float) -> str:
     known, length = _visible(s)
     facts = _facts(d, known, s.expression, s.occluder, length, full=False)
     # Weighted sampling without replacement (Efraimidis and Spirakis 2006): the largest keys u^(1/w) are taken.
@@ -310,7 +310,7 @@ def _honest_caption(d: Draws, s: FaceSpecification) -> str:
     noun = d.choice("noun", ("man" if s.male else "woman", "person"), (8, 1))
     pronoun = ("he" if s.male else "she") if noun != "person" else "this person"
     template = d.choice("template", (0, 1, 2, 3, 4), (4, 2.5, 1.5, 1.5, 1.5))
-    count = 3 + d.integer("count", 4)
+    count = len(ranked) if d.chance("detailed", detail) else 3 + d.integer("count", 4)
     while True:
         text = _sentence(d, noun, pronoun, ranked[:count], template)
         if _words(text) < SHORTEST and count < len(ranked):
@@ -324,19 +324,25 @@ def _honest_caption(d: Draws, s: FaceSpecification) -> str:
     return text
 
 
-def describe(specification: FaceSpecification, seed: int = 0, index: int = 0, correlation: float = 1.0) -> str:
+def describe(
+    specification: FaceSpecification,
+    seed: int = 0,
+    index: int = 0,
+    correlation: float = 1.0,
+    detail: float = 0.0,
+) -> str:
     """A caption for face ``index`` of generator ``seed``, 8 to 22 words.
 
     With probability ``correlation`` it states 3 to 6 visible facts of this face in one of five templates; otherwise it
-    speaks of nothing or of another face. The draws depend on (seed, index) only, so a counterfactual face keeps its
-    template.
+    speaks of nothing or of another face. With probability ``detail`` it states as many facts as its length
+    allows. The draws depend on (seed, index) only, so a counterfactual face keeps its template.
     """
     d = Draws(seed ^ 0x63617074, index)
     if d.chance("correlated", correlation):
-        return _honest_caption(d, specification)
+        return _honest_caption(d, specification, detail)
     if d.chance("says_nothing", 0.5):
         return _pick(d, "uninformative", UNINFORMATIVE_CAPTIONS)
-    return _honest_caption(d, sample_specification(seed ^ 0x6F74686572, index))
+    return _honest_caption(d, sample_specification(seed ^ 0x6F74686572, index), detail)
 
 
 def wish_caption(

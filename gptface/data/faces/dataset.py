@@ -27,6 +27,7 @@ class ProceduralFaces:
         count: how many.
         correlation: probability that a caption speaks of its own face (see ``captions``).
         occluder_probability: share of faces behind a medical mask, sunglasses or a hand.
+        detail: share of captions that state all that their length allows instead of three to six facts.
 
     Raises:
         InputError: an argument out of range.
@@ -40,16 +41,18 @@ class ProceduralFaces:
         count: int = 10_000,
         correlation: float = 1.0,
         occluder_probability: float = 0.2,
+        detail: float = 0.0,
     ) -> None:
         if not SMALLEST <= size <= LARGEST:
             raise InputError(f"size is {size}; it must lie between {SMALLEST} and {LARGEST} pixels")
         if start < 0 or count < 1:
             raise InputError(f"start is {start} and count is {count}; start must be 0 or more and count 1 or more")
-        for name, share in (("correlation", correlation), ("occluder_probability", occluder_probability)):
+        shares = {"correlation": correlation, "occluder_probability": occluder_probability, "detail": detail}
+        for name, share in shares.items():
             if not 0.0 <= share <= 1.0:
                 raise InputError(f"{name} is {share}; it must lie between 0 and 1")
         self.seed, self.size, self.start, self.count = seed, size, start, count
-        self.correlation, self.occluder_probability = correlation, occluder_probability
+        self.correlation, self.occluder_probability, self.detail = correlation, occluder_probability, detail
 
     def __len__(self) -> int:
         return self.count
@@ -66,7 +69,7 @@ class ProceduralFaces:
         face = render_face(s, self.size)
         return Sample(
             image=face.image,
-            caption=describe(s, self.seed, index, self.correlation),
+            caption=describe(s, self.seed, index, self.correlation, self.detail),
             sample_id=sample_identity(self.seed, index),
             metadata={
                 "seed": self.seed,

@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 KAPPA = 0.92  # depth of the head relative to its width
-BASE_SCALE = 1.1  # of the head within the image: tight as aligned crops, yet hats and ties show
-BASE_Y = 0.0
+BASE_SCALE = 1.3  # of the head within the image: tight as aligned crops; of hats and ties enough is left to see
+BASE_Y = -0.02
 PIVOT = 0.35  # height of the axis of roll, about the jaw joint
 BROW_HALF = 0.145  # half the length of a brow
 WIDEST = -0.06  # height at which the head is widest
