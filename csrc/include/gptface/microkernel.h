@@ -57,12 +57,12 @@ enum class Rows { by_rows, by_depth };
 template <class Isa>
 constexpr int tile_rows(int vectors) {
   const int room = (Simd<Isa>::registers - vectors - 1) / vectors;
-  return room >= 16 ? 16 : room >= 8 ? 8 : room >= 4 ? 4 : room >= 2 ? 2 : 1;
+  return room >= 8 ? 8 : room >= 4 ? 4 : room >= 2 ? 2 : 1;
 }
 
-// Vectors that a tile has at most with four rows or more.
+// Vectors that a tile has at most, with four rows or more.
 template <class Isa>
-inline constexpr int kTileVectors = Simd<Isa>::registers >= 32 ? 4 : 2;
+inline constexpr int kTileVectors = Simd<Isa>::registers >= 32 ? 4 : 3;
 
 template <class Isa, class Word, int MR, int NV, Rows Layout>
 GPTFACE_INLINE void multiply_tile(
@@ -90,8 +90,8 @@ GPTFACE_INLINE void multiply_tile(
 }
 
 // a · b for `rows` rows, tile by tile: `epilogue(first_row, sums)` receives every finished tile in registers, as
-// Float[MR][NV]. The last rows come in smaller tiles; nothing past `rows` is read.
-template <class Isa, class Word, int NV, Rows Layout, int MR = tile_rows<Isa>(NV), class Epilogue>
+// Float[MR][NV]. The last rows come in smaller tiles of no fewer than Least, of which `rows` is a multiple.
+template <class Isa, class Word, int NV, Rows Layout, int Least = 1, int MR = tile_rows<Isa>(NV), class Epilogue>
 GPTFACE_INLINE void multiply_rows(
     int64_t rows, int64_t depth, const Word* a, int64_t a_stride, const Word* b, int64_t b_stride,
     Epilogue&& epilogue, int64_t first = 0) {
@@ -101,9 +101,25 @@ GPTFACE_INLINE void multiply_rows(
         depth, a + first * (Layout == Rows::by_rows ? a_stride : 1), a_stride, b, b_stride, sums);
     epilogue(first, sums);
   }
-  if constexpr (MR > 1)
+  if constexpr (MR > Least)
     if (first < rows)
-      multiply_rows<Isa, Word, NV, Layout, MR / 2>(rows, depth, a, a_stride, b, b_stride, epilogue, first);
+      multiply_rows<Isa, Word, NV, Layout, Least, MR / 2>(rows, depth, a, a_stride, b, b_stride, epilogue, first);
+}
+
+// `vectors` columns of vectors in panels as wide as tiles may be and as even as can be (five are three and two, not
+// four and one): body.template operator()<NV>(first_vector).
+template <class Isa, class Body>
+GPTFACE_INLINE void for_each_panel(int64_t vectors, Body&& body) {
+  constexpr int64_t widest = kTileVectors<Isa>;
+  for (int64_t first = 0, panels = (vectors + widest - 1) / widest; panels > 0; --panels) {
+    const int64_t width = (vectors - first + panels - 1) / panels;
+    if (width == 1) body.template operator()<1>(first);
+    if (width == 2) body.template operator()<2>(first);
+    if (width == 3) body.template operator()<3>(first);
+    if constexpr (widest >= 4)
+      if (width == 4) body.template operator()<4>(first);
+    first += width;
+  }
 }
 
 }  // namespace gptface

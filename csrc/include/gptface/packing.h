@@ -1,9 +1,8 @@
-// Operands for the micro-kernels: words of float32 or bfloat16 pairs from matrices of any stride and dtype.
+// Operands for the micro-kernels: words of float32 or bfloat16 pairs from matrices of any stride and dtype; and results
+// back into the dtype.
 //
 // The last dimension of the source is contiguous. Padding is zeros, so what is added to a sum by it is nothing.
 #pragma once
-
-#include <algorithm>
 
 #include <gptface/microkernel.h>
 
@@ -85,6 +84,31 @@ GPTFACE_INLINE void pack_depth(
     const BFloat16* low = source + r * source_stride;
     interleave<Isa>(low, r + 1 < rows ? low + source_stride : nullptr, columns, words);
     std::memset(words + columns, 0, (stride - columns) * sizeof(BFloat16Pair));
+  }
+}
+
+// And back: factor · source, rounded to the dtype of the result.
+template <class Isa, class Element>
+GPTFACE_INLINE void write_row(const float* source, float factor, int64_t columns, Element* result) {
+  using V = Simd<Isa>;
+  int64_t c = 0;
+  for (; c + V::width <= columns; c += V::width) {
+    const auto value = V::multiply(V::load(source + c), V::set(factor));
+    if constexpr (__is_same(Element, float))
+      V::store(result + c, value);
+    else if constexpr (__is_same(Element, BFloat16))
+      V::store_bfloat16(result + c, value);
+    else
+      V::store_half(result + c, value);
+  }
+  for (; c < columns; ++c) {
+    const float value = source[c] * factor;
+    if constexpr (__is_same(Element, float))
+      result[c] = value;
+    else if constexpr (__is_same(Element, BFloat16))
+      result[c] = to_bfloat16<Isa>(value);
+    else
+      result[c] = to_half<Isa>(value);
   }
 }
 

@@ -6,8 +6,8 @@
 namespace gptface {
 
 // 2^x. Degree 5 has a relative error below 2.5e-7 and is exactly 1 at 0; degree 4, for results that will be rounded to
-// bfloat16, below 4e-6 (tests/native/microkernel_checks.cpp holds both). NaN stays NaN, −infinity gives at most 2^-126
-// (0 on AVX-512), and x must stay under 127, which the softmax sees to.
+// bfloat16, below 4e-6 (tests/native/microkernel_checks.cpp holds both). NaN stays NaN, −infinity gives 0, a result
+// below 2^-126 may be 0, and x must stay under 127, which the softmax sees to.
 //
 // x = n + f with |f| <= 1/2; the polynomials are minimax in relative error on that interval, with the constant term
 // held at 1 (own fit).
