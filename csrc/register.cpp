@@ -4,6 +4,10 @@
 #include <torch/csrc/stable/library.h>
 
 #include "operators/span_mask.h"
+#ifndef GPTFACE_CUDA
+#include "operators/attention.h"
+#include "operators/instruction_set.h"
+#endif
 
 #ifdef GPTFACE_CUDA
 STABLE_TORCH_LIBRARY_IMPL(gptface, CUDA, library) {
@@ -12,4 +16,15 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
 #endif
   library.impl("sample_span_mask", TORCH_BOX(&gptface::operators::sample_span_mask));
   library.impl("corrupt_tokens", TORCH_BOX(&gptface::operators::corrupt_tokens));
+#ifndef GPTFACE_CUDA
+  library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
+  library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));
+#endif
 }
+
+#ifndef GPTFACE_CUDA
+// It has no tensor by which to dispatch.
+STABLE_TORCH_LIBRARY_IMPL(gptface, CompositeExplicitAutograd, library) {
+  library.impl("cpu_instruction_set", TORCH_BOX(&gptface::operators::cpu_instruction_set));
+}
+#endif

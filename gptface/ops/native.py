@@ -14,12 +14,16 @@ import torch
 
 __all__ = [
     "cpu_kernel_missing",
+    "cpu_instruction_set",
     "cpu_library_missing",
     "cuda_kernel_missing",
     "cuda_library_missing",
     "library_path",
     "warn_of_fallback",
 ]
+
+_library = torch.library.Library("gptface", "FRAGMENT")
+_library.define("cpu_instruction_set(str wanted) -> str")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -61,6 +65,21 @@ def cuda_library_missing() -> str | None:
 def cpu_kernel_missing(operator: str) -> str | None:
     """``None`` where the CPU library holds a kernel of ``gptface::<operator>``, else the reason why there is none."""
     return cpu_library_missing() or _kernel_missing(operator, "CPU")
+
+
+def cpu_instruction_set(wanted: str = "") -> str:
+    """The instruction set that the CPU kernels use: ``"portable"``, ``"avx2"``, ``"avx512"`` or ``"avx512_bf16"``.
+
+    It is the best of the machine. The environment variable ``GPTFACE_CPU_INSTRUCTION_SET`` (read once) or ``wanted``
+    chooses a lower one for the rest of the process, for tests and diagnoses.
+
+    Raises:
+        RuntimeError: this machine has no ``wanted``, or the native library is missing.
+    """
+    reason = cpu_library_missing()
+    if reason is not None:
+        raise RuntimeError(f"cpu_instruction_set: {reason}")
+    return torch.ops.gptface.cpu_instruction_set(wanted)
 
 
 def cuda_kernel_missing(operator: str) -> str | None:

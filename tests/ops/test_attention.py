@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptface.ops import IntervalMask, implementations, masked_attention
+from gptface.ops.attention import api as attention_api
 from gptface.ops.attention import explain
 from gptface.ops.attention import library as attention_library
+from gptface.ops.native import cpu_kernel_missing
 from tests.helpers.numerics import RMSE_LIMIT, assert_matches_oracle, rmse_ratio
 from tests.ops.attention_cases import (
     GRADIENTS,
@@ -20,7 +22,8 @@ from tests.ops.attention_cases import (
     with_gradients,
 )
 
-IMPLEMENTATIONS = ["reference", "sdpa"]
+needs_cpu_kernel = pytest.mark.skipif(cpu_kernel_missing("masked_attention") is not None, reason="no native kernel")
+IMPLEMENTATIONS = ["reference", "sdpa", pytest.param("cpu", marks=needs_cpu_kernel)]
 
 
 def assert_close_to_oracle(
@@ -117,7 +120,7 @@ def test_a_large_common_offset_of_keys_and_values(impl: str, dtype: torch.dtype)
     st.sampled_from([(1, 1), (2, 1), (4, 2), (3, 3)]),
     st.integers(1, 2),
     st.integers(0, 2**31),
-    st.sampled_from(IMPLEMENTATIONS),
+    st.sampled_from([found.name for found in implementations("masked_attention") if found.available]),
 )
 def test_random_masks(
     batch: int, queries: int, keys: int, heads: tuple[int, int], k: int, seed: int, impl: str
@@ -248,7 +251,13 @@ def test_empty_sizes(shape: tuple[int, int, int], masked: bool) -> None:
 def test_same_call_same_bits() -> None:
     inputs = draw(2, 33, 33, 4, 2, 32)
     mask = random_mask(2, 33, 33, 2, seed=1)
-    for options in ({"impl": "sdpa"}, {"impl": "reference"}, {"dropout_p": 0.3, "seed": 5}, {"deterministic": True}):
+    for options in (
+        {"impl": "sdpa"},
+        {"impl": "reference"},
+        {},
+        {"dropout_p": 0.3, "seed": 5},
+        {"deterministic": True},
+    ):
         first, second = (with_gradients(*inputs, mask, **options) for _ in range(2))
         assert all(torch.equal(first[name], second[name]) for name in first), options
 
@@ -275,25 +284,46 @@ def test_autocast_takes_its_dtype_as_torch_does() -> None:
 def test_one_dense_form_for_all_layers() -> None:
     query, key, value, _ = draw(2, 9, 9, 2, 2, 16)
     mask = random_mask(2, 9, 9, 1, seed=0)
-    masked_attention(query, key, value, mask)
+    masked_attention(query, key, value, mask, impl="sdpa")
     dense = mask.dense()[0]
-    masked_attention(query, key, value, mask)
+    masked_attention(query, key, value, mask, impl="sdpa")
     assert mask.dense()[0] is dense
 
 
 # --- which implementation ---------------------------------------------------------------------------------------------
 
 
+WITHOUT_KERNELS = [
+    ({}, torch.float32, "sdpa", "fastest"),
+    ({"return_lse": True}, torch.float32, "reference", "log-sum-exp"),
+    ({"dropout_p": 0.1, "seed": 1}, torch.bfloat16, "reference", "seed"),
+    ({"dropout_p": 0.0, "seed": 1}, torch.bfloat16, "sdpa", "fastest"),
+    ({"deterministic": True}, torch.float32, "sdpa", "fastest"),
+]
+
+
+@pytest.mark.parametrize(("options", "dtype", "chosen", "why"), WITHOUT_KERNELS)
+def test_explain_without_kernels(
+    options: dict[str, object], dtype: torch.dtype, chosen: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_api, "_cpu_missing", lambda: "it was not built")
+    query, key, value, _ = draw(1, 5, 5, 2, 2, 16, dtype)
+    choice = explain(query, key, value, IntervalMask.causal(5), **options)
+    assert choice.implementation == chosen
+    assert why in " ".join([choice.reason, *(reason for _, reason in choice.unsupported)])
+    assert ("cpu", "it was not built") in choice.unsupported
+    masked_attention(query, key, value, IntervalMask.causal(5), **options)
+
+
+@needs_cpu_kernel
 @pytest.mark.parametrize(
     ("options", "dtype", "chosen", "why"),
     [
-        ({}, torch.float32, "sdpa", "fastest"),
-        ({"return_lse": True}, torch.float32, "reference", "log-sum-exp"),
-        ({"dropout_p": 0.1, "seed": 1}, torch.bfloat16, "reference", "seed"),
-        ({"dropout_p": 0.0, "seed": 1}, torch.bfloat16, "sdpa", "fastest"),
+        ({}, torch.float32, "cpu", "fastest"),
+        ({"return_lse": True, "dropout_p": 0.1, "seed": 1}, torch.bfloat16, "cpu", "fastest"),
         ({}, torch.float64, "reference", "float64"),
         ({"impl": "reference"}, torch.float32, "reference", "by name"),
-        ({"deterministic": True}, torch.float32, "sdpa", "fastest"),
+        ({"impl": "sdpa"}, torch.float32, "sdpa", "by name"),
     ],
 )
 def test_explain(options: dict[str, object], dtype: torch.dtype, chosen: str, why: str) -> None:
@@ -326,7 +356,7 @@ def test_implementations_are_listed() -> None:
     assert all(listed[name].available and listed[name].description for name in ("reference", "sdpa"))
 
 
-def test_both_operators_compute_the_definition_where_no_kernel_is_loaded() -> None:
+def test_both_operators_compute_the_definition() -> None:
     query, key, value, _ = draw(1, 5, 5, 2, 2, 16)
     arguments = (query, key, value, IntervalMask.causal(5).intervals, None, 0.25, 0.0, False)
     results = [getattr(torch.ops.gptface, name)(*arguments)[0] for name in attention_library.NAMES]

@@ -13,6 +13,7 @@ from torch.nn import functional
 from gptface.errors import InputError
 from gptface.ops.attention import library as _library  # noqa: F401  defines the operators
 from gptface.ops.attention.mask import IntervalMask
+from gptface.ops.native import cpu_kernel_missing
 from gptface.ops.registry import available_or_raise, register_implementation
 
 __all__ = ["Choice", "explain", "masked_attention"]
@@ -25,6 +26,22 @@ register_implementation(
 )
 register_implementation(
     "masked_attention", "sdpa", lambda: None, "torch's scaled_dot_product_attention on a dense mask made once a mask"
+)
+
+
+def _cpu_missing() -> str | None:
+    return cpu_kernel_missing("masked_attention")
+
+
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler: a library that is there
+# when a function is traced stays there.
+_cpu_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+register_implementation(
+    "masked_attention",
+    "cpu",
+    _cpu_missing,
+    "C++ tiles that skip what the mask hides, in the best instruction set of the machine",
 )
 
 
@@ -176,12 +193,24 @@ def _sdpa_unsupported(
     return None
 
 
-def _choose(unsupported_by_sdpa: str | None, impl: str) -> tuple[str, str]:
+def _cpu_unsupported(query: Tensor) -> str | None:
+    if query.device.type != "cpu":
+        return f"the inputs are on {query.device.type!r}"
+    if query.dtype == torch.float64:
+        return "float64 is for the reference"
+    return _cpu_missing()
+
+
+def _choose(unsupported_by_sdpa: str | None, impl: str, query: Tensor) -> tuple[str, str]:
     if impl != "auto":
         available_or_raise("masked_attention", impl)
         if impl == "sdpa" and unsupported_by_sdpa is not None:
             raise RuntimeError(f"masked_attention: impl='sdpa' cannot run this call: {unsupported_by_sdpa}")
+        if impl == "cpu" and (obstacle := _cpu_unsupported(query)) is not None:
+            raise RuntimeError(f"masked_attention: impl='cpu' cannot run this call: {obstacle}")
         return impl, "asked for by name"
+    if _cpu_unsupported(query) is None:
+        return "cpu", "the fastest implementation that supports these arguments"
     if unsupported_by_sdpa is None:
         return "sdpa", "the fastest implementation that supports these arguments"
     return "reference", "the only implementation that supports these arguments"
@@ -209,8 +238,9 @@ def explain(
     _check_mask(query, key, mask)
     _check_numbers(query, scale, dropout_p, seed)
     obstacle = _sdpa_unsupported(query, key, scale, dropout_p, deterministic, return_lse)
-    name, reason = _choose(obstacle, impl)
-    return Choice(name, reason, () if obstacle is None else (("sdpa", obstacle),))
+    name, reason = _choose(obstacle, impl, query)
+    obstacles = (("sdpa", obstacle), ("cpu", _cpu_unsupported(query)))
+    return Choice(name, reason, tuple((other, why) for other, why in obstacles if why is not None and other != name))
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: IntervalMask | None, scale: float) -> Tensor:
@@ -322,7 +352,7 @@ def masked_attention(
     _check_mask(query, key, mask)
     _check_numbers(query, scale, dropout_p, seed)
     obstacle = _sdpa_unsupported(query, key, scale, dropout_p, deterministic, return_lse)
-    chosen, _ = _choose(obstacle, impl)
+    chosen, _ = _choose(obstacle, impl, query)
 
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":
@@ -334,7 +364,9 @@ def masked_attention(
         else:
             assert seed is not None
             seed_tensor = torch.full((), seed, dtype=torch.int64, device=query.device)
-    out, lse = torch.ops.gptface.masked_attention_reference(
+    operators = torch.ops.gptface
+    compute = operators.masked_attention if chosen == "cpu" else operators.masked_attention_reference
+    out, lse = compute(
         query,
         key,
         value,

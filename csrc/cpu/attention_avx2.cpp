@@ -1,0 +1,9 @@
+#include "attention_tables.h"
+
+#include <gptface/attention_kernels.h>
+
+namespace gptface {
+
+constinit const AttentionKernels kAttentionAvx2 = make_attention_kernels<Avx2, float>();
+
+}  // namespace gptface

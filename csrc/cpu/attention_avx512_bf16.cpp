@@ -1,0 +1,9 @@
+#include "attention_tables.h"
+
+#include <gptface/attention_kernels.h>
+
+namespace gptface {
+
+constinit const AttentionKernels kAttentionAvx512Bf16 = make_attention_kernels<Avx512Bf16, BFloat16Pair>();
+
+}  // namespace gptface

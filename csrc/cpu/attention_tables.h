@@ -1,0 +1,10 @@
+// One table of kernels a translation unit, each compiled for its instruction set.
+#pragma once
+
+#include <gptface/attention_problem.h>
+
+namespace gptface {
+
+extern const AttentionKernels kAttentionPortable, kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
+
+}  // namespace gptface

@@ -1,0 +1,227 @@
+// What forward and backward of masked attention share: rows of queries in lanes, their mask, their randomness, scratch.
+#pragma once
+
+#include <type_traits>
+
+#include <gptface/attention_problem.h>
+#include <gptface/packing.h>
+#include <gptface/vector_math.h>
+
+namespace gptface {
+
+enum class TileClass { skip, partial, full };
+
+inline constexpr float kLog2E = 1.44269504088896341f;
+inline constexpr float kLn2 = 0.693147180559945309f;
+// Keys come in blocks of eight: a multiple of every tile's rows, of a pair, and of the four words of a Philox block.
+inline constexpr int64_t kKeyBlock = 8;
+
+template <int64_t Multiple>
+constexpr int64_t round_up(int64_t n) {
+  return (n + Multiple - 1) / Multiple * Multiple;
+}
+
+// What each lane (query) of a panel sees: size[k] keys from low[k]. Lanes past the last query see nothing.
+template <class Isa>
+struct PanelMask {
+  using V = Simd<Isa>;
+  static constexpr int lanes = kTileVectors<Isa> * V::width;
+
+  int32_t low[2][lanes], size[2][lanes];
+  // Of each interval over the queries: where any begins and ends, and what is common to all.
+  int64_t any_begin[2], any_end[2], all_begin[2], all_end[2];
+  int count;
+
+  GPTFACE_INLINE void load(const AttentionProblem& problem, int64_t batch, int64_t first, int64_t queries) {
+    count = problem.intervals ? problem.interval_count : 1;
+    const int64_t keys = problem.keys;
+    for (int k = 0; k < count; ++k) {
+      any_begin[k] = keys, any_end[k] = 0, all_begin[k] = 0, all_end[k] = keys;
+      for (int64_t i = 0; i < lanes; ++i) {
+        int64_t begin = 0, end = i < queries ? keys : 0;
+        if (problem.intervals && i < queries) {
+          const int32_t* interval = problem.intervals + batch * problem.interval_batch_stride +
+              ((first + i) * problem.interval_count + k) * 2;
+          begin = interval[0] > 0 ? interval[0] : 0;
+          end = interval[1] < keys ? interval[1] : keys;
+          if (end < begin) end = begin = 0;
+        }
+        low[k][i] = static_cast<int32_t>(begin);
+        size[k][i] = static_cast<int32_t>(end - begin);
+        if (i >= queries) continue;
+        if (begin < end) {
+          any_begin[k] = begin < any_begin[k] ? begin : any_begin[k];
+          any_end[k] = end > any_end[k] ? end : any_end[k];
+        }
+        all_begin[k] = begin > all_begin[k] ? begin : all_begin[k];
+        all_end[k] = end < all_end[k] ? end : all_end[k];
+      }
+    }
+  }
+
+  // First and last key that any query sees.
+  GPTFACE_INLINE int64_t begin() const { return count == 2 && any_begin[1] < any_begin[0] ? any_begin[1] : any_begin[0]; }
+  GPTFACE_INLINE int64_t end() const { return count == 2 && any_end[1] > any_end[0] ? any_end[1] : any_end[0]; }
+
+  GPTFACE_INLINE TileClass classify(int64_t from, int64_t to) const {
+    bool seen = false;
+    for (int k = 0; k < count; ++k) {
+      if (all_begin[k] <= from && to <= all_end[k]) return TileClass::full;
+      seen |= any_begin[k] < to && from < any_end[k];
+    }
+    return seen ? TileClass::partial : TileClass::skip;
+  }
+
+  // Which lanes of vector n see key j.
+  GPTFACE_INLINE typename V::Mask sees(int n, int64_t j) const {
+    const auto key = V::set(static_cast<int32_t>(j));
+    const int at = n * V::width;
+    auto mask = V::below(V::subtract(key, V::load(low[0] + at)), V::load(size[0] + at));
+    if (count == 2)
+      mask = V::either(mask, V::below(V::subtract(key, V::load(low[1] + at)), V::load(size[1] + at)));
+    return mask;
+  }
+};
+
+// Which lanes keep their weight for keys j … j + 3 (j a multiple of four); lane i is query first_query + i.
+template <class Isa>
+GPTFACE_INLINE void keep_masks(
+    const AttentionProblem& problem, int64_t batch, int64_t head, int64_t first_query, int64_t j,
+    typename Simd<Isa>::Mask (&dropped)[4]) {
+  using V = Simd<Isa>;
+  int32_t queries[V::width];
+  for (int i = 0; i < V::width; ++i) queries[i] = static_cast<int32_t>(first_query + i);
+  typename V::Int words[4];
+  philox4x32_lanes<Isa>(
+      static_cast<uint32_t>(j / 4), V::load(queries), static_cast<uint32_t>(head), static_cast<uint32_t>(batch),
+      problem.seed_low, problem.seed_high, words);
+  for (int w = 0; w < 4; ++w) dropped[w] = V::below(words[w], V::set(static_cast<int32_t>(problem.drop_below)));
+}
+
+// Hands out pieces of a thread's scratch, each on a cache line of its own. With a null base it only counts.
+struct ScratchCursor {
+  std::byte* base;
+  int64_t used = 0;
+
+  template <class T>
+  GPTFACE_INLINE T* take(int64_t count) {
+    T* piece = base ? reinterpret_cast<T*>(base + used) : nullptr;
+    used += round_up<64>(count * static_cast<int64_t>(sizeof(T)));
+    return piece;
+  }
+};
+
+GPTFACE_INLINE int64_t bytes_of(ElementType type) { return type == ElementType::float32 ? 4 : 2; }
+
+// Where a row of a tensor begins; `batch`, `row` and `head` may be anything that numel allows, past 2^31 too.
+GPTFACE_INLINE char* row_of(const AttentionProblem& p, const AttentionTensor& tensor, int64_t batch, int64_t row, int64_t head) {
+  const int64_t offset = batch * tensor.batch_stride + row * tensor.row_stride + head * tensor.head_stride;
+  return static_cast<char*>(tensor.data) + offset * bytes_of(p.type);
+}
+
+// Rows of a tensor of whatever dtype in the forms of packing.h. The kernels themselves know words only, so that they
+// are compiled once for all dtypes that become the same words.
+template <class Isa, class Word>
+struct TensorRows {
+  static constexpr bool kPairs = __is_same(Word, BFloat16Pair);
+
+  template <class Body>
+  static GPTFACE_INLINE void with_elements(ElementType type, const char* rows, Body&& body) {
+    if constexpr (kPairs) {
+      body(reinterpret_cast<const BFloat16*>(rows));
+    } else {
+      if (type == ElementType::float32)
+        body(reinterpret_cast<const float*>(rows));
+      else if (type == ElementType::bfloat16)
+        body(reinterpret_cast<const BFloat16*>(rows));
+      else
+        body(reinterpret_cast<const Half*>(rows));
+    }
+  }
+
+  static __attribute__((noinline)) void by_rows(
+      ElementType type, const char* from, int64_t from_stride, int64_t rows, int64_t columns, int64_t padded_rows,
+      int64_t stride, Word* words) {
+    with_elements(type, from, [&](const auto* source) {
+      pack_rows<Isa>(source, from_stride, rows, columns, padded_rows, stride, words);
+    });
+  }
+
+  static __attribute__((noinline)) void by_depth(
+      ElementType type, const char* from, int64_t from_stride, int64_t rows, int64_t columns, int64_t padded_rows,
+      int64_t stride, Word* words) {
+    with_elements(type, from, [&](const auto* source) {
+      pack_depth<Isa>(source, from_stride, rows, columns, padded_rows, stride, words);
+    });
+  }
+
+  // Queries across `lanes` columns, depth along the width; `scratch` holds them by rows on the way.
+  static GPTFACE_INLINE void across(
+      ElementType type, const char* from, int64_t from_stride, int64_t rows, int64_t width, int64_t lanes, Word* scratch,
+      Word* words) {
+    const int64_t depth = width / Arithmetic<Isa, Word>::group;
+    by_rows(type, from, from_stride, rows, width, lanes, depth, scratch);
+    transpose_words(scratch, depth, lanes, depth, lanes, words);
+  }
+
+  // factor · row, rounded to the dtype.
+  static __attribute__((noinline)) void write(
+      ElementType type, const float* row, float factor, int64_t columns, char* to) {
+    with_elements(type, to, [&](const auto* result) {
+      write_row<Isa>(row, factor, columns, const_cast<std::remove_const_t<std::remove_pointer_t<decltype(result)>>*>(result));
+    });
+  }
+
+  static __attribute__((noinline)) float dot(ElementType type, const char* left, const char* right, int64_t columns) {
+    using V = Simd<Isa>;
+    float a[V::width], b[V::width], sum = 0.0f;
+    with_elements(type, left, [&](const auto* first) {
+      const auto* second = reinterpret_cast<decltype(first)>(right);
+      auto sums = V::zero();
+      for (int64_t c = 0; c < columns; c += V::width) {
+        const int64_t some = columns - c < V::width ? columns - c : V::width;
+        pack_row<Isa>(first + c, some, V::width, a);
+        pack_row<Isa>(second + c, some, V::width, b);
+        sums = V::multiply_add(V::load(a), V::load(b), sums);
+      }
+      V::store(a, sums);
+      for (float lane : a) sum += lane;
+    });
+    return sum;
+  }
+};
+
+// sum = first ? product : sum + product, for a tile of a product in registers.
+template <class Isa, int MR, int NV>
+GPTFACE_INLINE void accumulate(float* sum, int64_t stride, bool first, typename Simd<Isa>::Float (&tile)[MR][NV]) {
+  using V = Simd<Isa>;
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) {
+      float* at = sum + m * stride + n * V::width;
+      V::store(at, first ? tile[m][n] : V::add(V::load(at), tile[m][n]));
+    }
+}
+
+// Rows that every tile of a product has at least, where both operands are the kernels' own and padded to it.
+template <class Isa, int NV>
+inline constexpr int kLeastRows = tile_rows<Isa>(NV) < kKeyBlock ? tile_rows<Isa>(NV) : kKeyBlock;
+
+// result (rows, vectors * width) = or += a · b; b and the result have the same stride. `rows` is a multiple of four.
+template <class Isa, class Word, Rows Layout>
+__attribute__((noinline)) void multiply_into(
+    int64_t rows, int64_t depth, const Word* a, int64_t a_stride, const Word* b, int64_t stride, float* result,
+    bool first) {
+  using V = Simd<Isa>;
+  for_each_panel<Isa>(stride / V::width, [&]<int NV>(int64_t vector) {
+    const int64_t column = vector * V::width;
+    multiply_rows<Isa, Word, NV, Layout, 4>(
+        rows, depth, a, a_stride, b + column, stride,
+        [&]<int MR>(int64_t row, typename V::Float(&tile)[MR][NV]) __attribute__((always_inline)) {
+          accumulate<Isa>(result + row * stride + column, stride, first, tile);
+        });
+  });
+}
+
+}  // namespace gptface

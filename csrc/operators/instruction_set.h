@@ -1,0 +1,20 @@
+// Which instruction set the CPU kernels use, to be asked and to be set: for diagnoses and tests.
+#pragma once
+
+#include <string>
+
+#include <torch/csrc/stable/ops.h>
+
+#include <gptface/cpu_features.h>
+
+namespace gptface::operators {
+
+// `wanted` from now on, where it is not empty; the one in use.
+inline std::string cpu_instruction_set(std::string wanted) {
+  STD_TORCH_CHECK(
+      wanted.empty() || use_instruction_set(wanted.c_str()), "cpu_instruction_set: this machine has no ", wanted,
+      "; the best here is ", kInstructionSetNames[static_cast<int>(detected_instruction_set())]);
+  return kInstructionSetNames[static_cast<int>(instruction_set())];
+}
+
+}  // namespace gptface::operators

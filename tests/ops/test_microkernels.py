@@ -1,0 +1,44 @@
+"""The torch-free micro-kernel headers: products, exp2, Philox lanes and conversions, for each instruction set."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
+INSTRUCTION_SETS = {
+    "Portable": ([], set()),
+    "Avx2": (["-mavx2", "-mfma", "-mf16c"], {"avx2", "fma", "f16c"}),
+    "Avx512": (AVX512, {"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+    "Avx512Bf16": ([*AVX512, "-mavx512bf16"], {"avx512f", "avx512_bf16"}),
+}
+COMPILER = os.environ.get("CXX") or shutil.which("c++")
+
+
+def cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split(":")[1].split()}
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_headers_by_themselves(name: str, tmp_path: Path) -> None:
+    flags, needed = INSTRUCTION_SETS[name]
+    if needed and (platform.machine() != "x86_64" or not needed <= cpu_flags()):
+        pytest.skip(f"this machine lacks {sorted(needed - cpu_flags())}")
+    program = tmp_path / "checks"
+    source = ROOT / "tests" / "native" / "microkernel_checks.cpp"
+    command = [str(COMPILER), "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", *flags]
+    command += [f"-I{ROOT / 'csrc' / 'include'}", f"-DCHECKED_ISA={name}", str(source), "-o", str(program)]
+    subprocess.run(command, check=True)
+    ran = subprocess.run([str(program)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
