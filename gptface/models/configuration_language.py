@@ -30,10 +30,8 @@ class FaceLanguageConfig(PretrainedConfig):
         text_summary: add a projection of the caption's summed word embeddings to every image token that may see the
             caption, as pooled text conditions diffusion transformers. The words then reach the image from the first
             step, whereas attention to them must first be found: for trainings of minutes. Off: attention alone.
-        local_mixing: add a 3×3 convolution over the neighbouring image tokens to every image token before the first
-            layer (:class:`~gptface.models.local_mixing.LocalMixing`).
-        pooled_agreement: add to [CLS], after the last layer, the elementwise product of the pooled picture and the
-            pooled caption (low-rank bilinear pooling, Kim et al. 2016, 1610.04325): whether two things agree is a
+        pooled_agreement: add to [CLS], after the last layer and where it sees both, the elementwise product of the
+            pooled picture and the pooled caption (low-rank bilinear pooling, Kim et al. 2016, 1610.04325): whether two things agree is a
             product, which layers of sums are slow to find. Off: [CLS] finds out by attention alone.
         tie_heads: score text and image tokens against the input embeddings instead of matrices of their own.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
@@ -58,7 +56,6 @@ class FaceLanguageConfig(PretrainedConfig):
         attention_dropout: float = 0.0,
         image_positions: str = "factorised",
         text_summary: bool = False,
-        local_mixing: bool = False,
         pooled_agreement: bool = False,
         tie_heads: bool = True,
         initializer_range: float = 0.02,
@@ -82,7 +79,6 @@ class FaceLanguageConfig(PretrainedConfig):
         self.attention_dropout = attention_dropout
         self.image_positions = image_positions
         self.text_summary = text_summary
-        self.local_mixing = local_mixing
         self.pooled_agreement = pooled_agreement
         self.tie_heads = tie_heads
         self.initializer_range = initializer_range

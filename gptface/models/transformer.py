@@ -16,7 +16,6 @@ from gptface.models.configuration_language import FaceLanguageConfig
 from gptface.models.flops import language_flops
 from gptface.models.heads import MatchHead, TokenHead
 from gptface.models.loading import GPTFaceModel
-from gptface.models.local_mixing import LocalMixing
 from gptface.models.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
 from gptface.ops import IntervalMask, masked_attention
 
@@ -118,8 +117,6 @@ class FaceLanguageModel(GPTFaceModel):
             self.text_summary = TextSummary(width)
         if config.pooled_agreement:
             self.agreement = PooledAgreement(width)
-        if config.local_mixing:
-            self.local_mixing = LocalMixing(width, (int(height), int(columns)))
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
         self.dropout = nn.Dropout(config.dropout)
@@ -145,8 +142,6 @@ class FaceLanguageModel(GPTFaceModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, LocalMixing):
-            init.normal_(module.taps, mean=1 / 3, std=deviation)
         elif isinstance(module, TokenHead):
             if module.weight is not None:
                 init.normal_(module.weight, std=deviation)
@@ -287,12 +282,6 @@ class FaceLanguageModel(GPTFaceModel):
         )
         if self.config.text_summary:
             states = states + self._summarised_text(inputs_embeds, position_ids, segment_ids, regimes)
-        if self.config.local_mixing:
-            tokens = self.config.image_grid[0] * self.config.image_grid[1]
-            first = (segment_ids == IMAGE_SEGMENT).int().argmax(1, keepdim=True)  # images lie in one piece
-            slots = (first + torch.arange(tokens, device=first.device)).unsqueeze(-1).expand(-1, -1, states.shape[-1])
-            mixed = self.local_mixing(inputs_embeds.gather(1, slots), regimes != int(Regime.TEXT_TO_IMAGE))
-            states = states.scatter_add(1, slots, mixed.to(states.dtype))
         states = self.dropout(states)
         collected = [states]
         for layer in self.layers:
@@ -304,6 +293,7 @@ class FaceLanguageModel(GPTFaceModel):
             image = (segment_ids == IMAGE_SEGMENT).unsqueeze(-1)
             words = ~image & (position_ids > 0).unsqueeze(-1)
             agreement = self.agreement(hidden, image, words).to(hidden.dtype)
+            agreement = agreement * (regimes == int(Regime.MASKED)).unsqueeze(1)  # where [CLS] sees both
             hidden = hidden + functional.pad(agreement.unsqueeze(1), (0, 0, 0, hidden.shape[1] - 1))
         return (hidden, tuple(collected)) if output_hidden_states else hidden
 

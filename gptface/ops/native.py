@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 __all__ = [
-    "cpu_kernel_missing",
     "cpu_instruction_set",
+    "cpu_kernel_missing",
     "cpu_library_missing",
     "cuda_kernel_missing",
     "cuda_library_missing",

@@ -249,8 +249,6 @@ class ImageMaskSection(Section):
         "occluder": 1.0,
     }
     """How likely each region is to be chosen; regions left out are only reached by blocks."""
-    shaped_ratio: tuple[Share, Share] | None = None
-    """Blocks and regions: lowest and highest share of the tokens, drawn evenly. None: the cosine for them too."""
     full_share: Share = 0.05
     """Share of the rows whose image is masked altogether, as generation begins."""
 
@@ -258,8 +256,6 @@ class ImageMaskSection(Section):
     def _something(self) -> Self:
         if self.random + self.blocks + self.regions <= 0:
             raise InputError("random + blocks + regions must be more than 0")
-        if self.shaped_ratio is not None and self.shaped_ratio[0] > self.shaped_ratio[1]:
-            raise InputError(f"shaped_ratio: the lowest comes first, got {list(self.shaped_ratio)}")
         unknown = [name for name in self.region_weights if name not in REGIONS]
         if unknown:
             raise InputError(f"region_weights: {unknown[0]!r} is not a region; those are {', '.join(REGIONS)}")

@@ -114,12 +114,11 @@ class PretrainingObjective(nn.Module):
         text, image = section.text_masks, section.image_masks
         self.text_spans = TextSpans(text.ratio, Geometric(text.span_p, text.span_maximum))
         ratio = MaskGITCosine()
-        shaped = ratio if image.shaped_ratio is None else image.shaped_ratio
         regions = {region_label(name): weight for name, weight in image.region_weights.items()}
         self.image_kinds = [
             (image.random, ImageRandom(grid, ratio)),
-            (image.blocks, ImageBlocks(grid, shaped)),
-            (image.regions, FacialRegions(grid, regions, shaped)),
+            (image.blocks, ImageBlocks(grid, ratio)),
+            (image.regions, FacialRegions(grid, regions, ratio)),
         ]
         kept = pairs if section.pair_weighting.enabled else 0
         self.register_buffer("pair_scores", torch.zeros(kept))
