@@ -188,7 +188,7 @@ class PretrainingObjective(nn.Module):
         captioned = (lengths[:masked] > 0) & (true_lengths[:masked] > 0)
         # Another walk says which images get a wrong caption: were they always the first, the shape of their masks
         # would give the answer away.
-        doubled = self._walk(masked, moment.micro_step * 7, device)[:mismatched]
+        doubled = self._walk(masked, moment.micro_step * 7, device)[:mismatched].sort().values
         other, mismatch = self._mismatch(pairs, lengths[:masked], walk, doubled, moment)
 
         sequence = build_sequence(

@@ -85,6 +85,14 @@ def test_captions_mention_several_facts_and_different_ones() -> None:
     assert 0.3 < found / len(captions) < 0.98
 
 
+def test_detailed_captions_say_more_within_the_same_length() -> None:
+    few, many = (
+        [len(describe(s, 0, index, detail=detail).split()) for index, s in enumerate(faces())] for detail in (0.0, 1.0)
+    )
+    assert max(many) <= 22
+    assert sum(many) > 1.2 * sum(few)
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.8, 1.0])
 def test_the_correlation_is_the_share_of_captions_that_speak_of_their_face(correlation: float) -> None:
     honest = nothing = 0

@@ -63,6 +63,8 @@ def test_overrides_reach_nested_fields_and_later_ones_win(tmp_path: Path) -> Non
         ("pretrain.regimes.masked=0.9", ["pretrain.regimes", "must be 1", "1.4"]),
         ("pretrain.text_masks.corruption=[0.5,0.1,0.1]", ["pretrain.text_masks.corruption", "sum to 1"]),
         ("pretrain.image_masks.region_weights={chin: 1}", ["region_weights", "'chin'", "mouth"]),
+        ("tokenizer.losses.regions={chin: 2}", ["tokenizer.losses", "'chin'", "mouth"]),
+        ("data.caption_detail=2", ["data.caption_detail", "got 2"]),
         ("tokenizer.model.codebok_size=3", ["tokenizer.model", "'codebok_size'", "codebook_size"]),
         ("tokenizer.model.channels=[7,-1]", ["tokenizer.model", "channels"]),
         ("tokenizer.model.image_size=64", ["tokenizer.model.image_size", "data.image_size"]),

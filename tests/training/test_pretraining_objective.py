@@ -117,6 +117,19 @@ def test_mismatched_rows_have_the_first_rows_images_and_other_rows_captions(
     assert all(tuple(row) in positives for row in captions[mismatched][valid].tolist())
 
 
+def test_with_few_mismatched_rows_the_mask_shape_does_not_tell_them_apart() -> None:
+    objective, pairs = make_objective(matching={"negatives": 0.25}), make_pairs(32)
+    used = torch.zeros(16)
+    for step in range(64):
+        batch = objective.compose(pairs, Moment(step, step, 0.5))
+        assert batch.mismatched == 4
+        images = batch.sequence.token_ids.gather(1, batch.sequence.image_slots)
+        same = (images[-4:, None] == images[None, : batch.masked]).all(-1)
+        assert bool(same.any(1).all())
+        used += same.any(0)
+    assert used.min() > 8  # of 64 steps; 16 expected of each row, whatever its kind of mask
+
+
 def test_match_labels_and_balanced_weights(composed: tuple[MixedBatch, Pairs, PretrainingObjective]) -> None:
     batch, _, _ = composed
     assert batch.match_labels.tolist() == [1] * batch.masked + [0] * batch.mismatched

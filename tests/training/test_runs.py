@@ -21,6 +21,7 @@ from gptface.training import loop as loop_module
 from gptface.training.checkpoint import checkpoint_folders, load_checkpoint
 from gptface.training.configuration_files import configuration_to_yaml, load_configuration
 from gptface.training.runs import train_parser, train_pretrain, train_tokenizer
+from gptface.training.tokenizer_stage import region_importance
 from tests.helpers.tiny_runs import tiny
 
 SPEED = ("seconds", "images_per_second", "mfu", "memory_gib")
@@ -278,6 +279,22 @@ def test_a_loss_that_is_no_number_names_the_learning_rate(
     assert not checkpoint_folders(tmp_path / "checkpoints")
 
 
+def test_regions_weigh_in_the_tokenizers_loss(face_cache: Path, tmp_path: Path) -> None:
+    regions = torch.zeros(1, 6, 6, dtype=torch.uint8)
+    regions[0, 2, 1] = 2
+    weights = torch.tensor([1.0, 0.5, 4.0])
+    importance = region_importance(regions, weights)
+    expected = torch.ones(1, 1, 6, 6)
+    expected[0, 0, 1:4, 0:3] = 4  # the pixel and its neighbours
+    assert torch.equal(importance, expected)
+    plain = tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1")
+    weighted = tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1", "tokenizer.losses.regions={eyes: 9}")
+    train_tokenizer(plain, tmp_path / "plain", verbose=False)
+    train_tokenizer(weighted, tmp_path / "weighted", verbose=False)
+    first, second = (losses(tmp_path / name)[0]["l1"] for name in ("plain", "weighted"))
+    assert first != second
+
+
 def test_a_tokenizer_of_another_size_is_refused(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     configuration = tiny(face_cache, "data.image_size=64")
     with pytest.raises(InputError, match=r"data\.image_size: 64 pixels, but the tokenizer was trained on 32"):
@@ -295,6 +312,8 @@ def test_faces_without_region_maps_need_a_mixture_without_regions(
         Image.new("RGB", (32, 32), (number, 2 * number, 90)).save(pictures / f"{number}.png")
         (pictures / f"{number}.txt").write_text("a grey face")
     source = ["data.source=shards", f"data.train=[{pictures}]", "pretrain.steps=2"]
+    with pytest.raises(InputError, match=r"tokenizer\.losses\.regions: must be empty"):
+        train_tokenizer(tiny(tmp_path, *source, "tokenizer.losses.regions={eyes: 2}"), tmp_path / "none", verbose=False)
     with pytest.raises(InputError, match=r"pretrain\.image_masks\.regions: must be 0"):
         train_pretrain(tiny(tmp_path, *source), tokenizer_folder, tmp_path / "first", verbose=False)
     configuration = tiny(tmp_path, *source, "pretrain.image_masks={random: 1, blocks: 1, regions: 0}")
