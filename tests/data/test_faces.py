@@ -167,7 +167,7 @@ LOCAL = {
     "Mustache": (("mouth", "nose"), 6),
     "Goatee": (("mouth",), 12),
     "Wearing_Lipstick": (("mouth",), 3),
-    "Big_Lips": (("mouth",), 6),
+    "Big_Lips": (("mouth",), 7),
     "Bushy_Eyebrows": (("brows",), 3),
     "Rosy_Cheeks": (("skin", "nose", "mouth"), 1),
     "Wearing_Hat": (("hat", "hair", "skin", "brows", "eyes"), 6),

@@ -197,7 +197,11 @@ def test_equal_captions_are_never_mismatched() -> None:
     pairs.text_lengths[1::2] = pairs.text_lengths[0]
     for step in range(5):
         other, valid = objective._mismatch(
-            pairs, pairs.text_lengths[:12], objective._walk(12, step, torch.device("cpu")), 12, Moment(step, step, 0.9)
+            pairs,
+            pairs.text_lengths[:12],
+            objective._walk(12, step, torch.device("cpu")),
+            torch.arange(12),
+            Moment(step, step, 0.9),
         )
         for row in range(12):
             if valid[row]:
@@ -214,7 +218,7 @@ def test_hard_negatives_share_more_words_than_random_ones() -> None:
     def overlap(hard_share: float) -> float:
         objective = make_objective(matching={"hard_share": hard_share, "hard_start": 0.0, "temperature": 0.05})
         walk = objective._walk(32, 0, torch.device("cpu"))
-        other, valid = objective._mismatch(pairs, pairs.text_lengths[:32], walk, 32, Moment(0, 0, 0.5))
+        other, valid = objective._mismatch(pairs, pairs.text_lengths[:32], walk, torch.arange(32), Moment(0, 0, 0.5))
         same = (pairs.text_ids[:32] == pairs.text_ids[other])[:, :8].float().mean(1)
         return float(same[valid].mean())
 
