@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gptface.ops.attention import IntervalMask, masked_attention
+from gptface.ops.gather import gather_rows
 from gptface.ops.registry import Implementation, implementations
 from gptface.ops.span_mask import (
     FacialRegions,
@@ -39,6 +40,7 @@ __all__ = [
     "VQLookup",
     "VectorQuantizer",
     "corrupt_tokens",
+    "gather_rows",
     "implementations",
     "masked_attention",
     "sample_span_mask",
