@@ -11,6 +11,7 @@ from gptface.ops.span_mask import (
     Geometric,
     ImageBlocks,
     ImageRandom,
+    MaskedTokens,
     MaskGITCosine,
     Multimodal,
     Poisson,
@@ -18,6 +19,7 @@ from gptface.ops.span_mask import (
     TextSpans,
     Uniform,
     corrupt_tokens,
+    mask_tokens,
     sample_span_mask,
 )
 from gptface.ops.vq import QuantizerOutput, VectorQuantizer, VQLookup, vq_lookup
@@ -31,6 +33,7 @@ __all__ = [
     "Implementation",
     "IntervalMask",
     "MaskGITCosine",
+    "MaskedTokens",
     "Multimodal",
     "Poisson",
     "QuantizerOutput",
@@ -42,6 +45,7 @@ __all__ = [
     "corrupt_tokens",
     "gather_rows",
     "implementations",
+    "mask_tokens",
     "masked_attention",
     "sample_span_mask",
     "vq_lookup",

@@ -363,7 +363,8 @@ GPTFACE_HOST_DEVICE inline void sample_span_ids(
   }
 }
 
-// A batch of tokens to corrupt, as both launchers take it.
+// A batch of tokens to corrupt, as both launchers take it. Where sampling is asked for in the same call, it fills the mask
+// and the span ids first.
 struct CorruptionBatch {
   static constexpr int32_t kMaximumRanges = 16;
 

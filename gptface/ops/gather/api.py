@@ -19,10 +19,10 @@ register_implementation("gather_rows", "reference", lambda: None, "PyTorch's own
 def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tensor:
     """The rows of ``hidden`` at packed positions, as :attr:`SpanMask.indices` names them.
 
-    ``out[m] = hidden.flatten(0, -2)[indices[m]]``, and a row of zeros where ``indices[m]`` is −1. Backward is one scatter:
-    a row that is named twice gets the sum of both gradients, a row that nobody names gets zeros, and −1 adds nothing,
-    whatever gradient arrives there (also an infinite one). Differentiable any number of times. The shape of the result
-    depends on no value, so nothing synchronises.
+    ``out[m] = hidden.flatten(0, -2)[indices[m]]``, and a row of zeros where ``indices[m]`` is −1. Backward is one
+    scatter: a row that is named twice gets the sum of both gradients, a row that nobody names gets zeros, and −1 adds
+    nothing, whatever gradient arrives there (also an infinite one). Differentiable any number of times. The shape of
+    the result depends on no value, so nothing synchronises.
 
     Args:
         hidden: ``(B, S, C)``, or ``(N, C)``; any floating dtype.
