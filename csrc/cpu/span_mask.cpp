@@ -17,11 +17,16 @@ void corrupt_sample(
     const CorruptionBatch& batch, uint64_t step, int64_t sample, const Token* tokens, Token* corrupted) {
   const SampleIdentity identity(batch.seed, step, static_cast<uint64_t>(batch.sample_ids[sample]));
   const int64_t first = sample * batch.positions;
+  uint32_t decision = 0;
+  int32_t decided = -1;  // the span that `decision` is for
   for (int32_t p = 0; p < batch.positions; ++p) {
     const int64_t i = first + p;
-    corrupted[i] = batch.mask[i]
-        ? static_cast<Token>(corrupt_token(batch, identity, tokens[i], p, batch.span_ids[i]))
-        : tokens[i];
+    corrupted[i] = tokens[i];
+    if (!batch.mask[i]) continue;
+    const int32_t span = batch.span_ids[i];
+    if (!batch.per_span || span < 0 || span != decided) decision = corruption_decision(batch, identity, p, span);
+    decided = span;
+    corrupted[i] = static_cast<Token>(corrupt_token(batch, identity, decision, tokens[i], p));
   }
 }
 

@@ -50,9 +50,14 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock) sample_kernel(
     const int64_t i = sample * positions + p;
     if (p < positions) batch.mask[i] = span >= 0;
     if constexpr (!std::is_void_v<Token>)
-      if (p < positions)
-        corrupted[i] =
-            span < 0 ? tokens[i] : static_cast<Token>(corrupt_token(corruption, identity, tokens[i], p, span));
+      if (p < positions) {
+        Token token = tokens[i];
+        if (span >= 0) {
+          const uint32_t decision = corruption_decision(corruption, identity, p, span);
+          token = static_cast<Token>(corrupt_token(corruption, identity, decision, token, p));
+        }
+        corrupted[i] = token;
+      }
     count += __popc(__ballot_sync(0xFFFFFFFFu, span >= 0));
   }
   if (lane == 0) batch.cu_masked[sample + 1] = count;
@@ -110,8 +115,8 @@ __global__ void corrupt_kernel(const __grid_constant__ CorruptionBatch batch, co
     if (batch.mask[i]) {
       const int64_t sample = i / batch.positions;
       const SampleIdentity identity(batch.seed, step, static_cast<uint64_t>(batch.sample_ids[sample]));
-      token = corrupt_token(
-          batch, identity, token, static_cast<int32_t>(i - sample * batch.positions), batch.span_ids[i]);
+      const int32_t p = static_cast<int32_t>(i - sample * batch.positions);
+      token = corrupt_token(batch, identity, corruption_decision(batch, identity, p, batch.span_ids[i]), token, p);
     }
     corrupted[i] = static_cast<Token>(token);
   }

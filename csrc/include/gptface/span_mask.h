@@ -381,15 +381,22 @@ struct CorruptionBatch {
   bool per_span;
 };
 
-// What the token at `position` becomes; called for masked positions.
-GPTFACE_HOST_DEVICE inline int64_t corrupt_token(
-    const CorruptionBatch& batch, const SampleIdentity& identity, int64_t token, int32_t position, int32_t span) {
+// The word that decides what becomes of the masked token at `position`: the same for a whole span, or its own.
+GPTFACE_HOST_DEVICE inline uint32_t corruption_decision(
+    const CorruptionBatch& batch, const SampleIdentity& identity, int32_t position, int32_t span) {
   uint32_t words[4];
   identity.block(Purpose::corruption, static_cast<uint32_t>(batch.per_span ? (span > 0 ? span : 0) : position), words);
-  if (words[0] >= batch.random_threshold) return token;
+  return words[0];
+}
+
+// What the masked token at `position` becomes.
+GPTFACE_HOST_DEVICE inline int64_t corrupt_token(
+    const CorruptionBatch& batch, const SampleIdentity& identity, uint32_t decision, int64_t token, int32_t position) {
+  if (decision >= batch.random_threshold) return token;
   int32_t modality = 0;
   for (int32_t r = 1; r < batch.ranges; ++r) modality += token >= batch.low[r];
-  if (words[0] < batch.mask_threshold) return batch.mask_id[modality];
+  if (decision < batch.mask_threshold) return batch.mask_id[modality];
+  uint32_t words[4];
   identity.block(Purpose::replacement, static_cast<uint32_t>(position), words);
   const uint64_t size = static_cast<uint64_t>(batch.high[modality] - batch.low[modality]);
   // floor(64-bit word * size / 2^64) for size < 2^31
