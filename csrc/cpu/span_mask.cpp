@@ -1,5 +1,7 @@
 // Span masks on the CPU: the batch in parallel threads, every sample by csrc/include/gptface/span_mask.h.
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <vector>
 
 #include <torch/csrc/stable/ops.h>
@@ -28,6 +30,19 @@ void corrupt_sample(
     decided = span;
     corrupted[i] = static_cast<Token>(corrupt_token(batch, identity, decision, tokens[i], p));
   }
+}
+
+// The masked positions of one sample, written from `next` on: eight bytes of the mask at a time, of which most are 0.
+void pack(const bool* mask, int64_t positions, int64_t first, const SpanMaskBatch& batch, int64_t next) {
+  int64_t p = 0;
+  if constexpr (std::endian::native == std::endian::little)
+    for (; p + 8 <= positions && next + 8 <= batch.capacity; p += 8) {
+      uint64_t eight;
+      std::memcpy(&eight, mask + p, 8);
+      for (; eight != 0; eight &= eight - 1) batch.indices[next++] = first + p + (lowest_bit(eight) >> 3);
+    }
+  for (; p < positions && next < batch.capacity; ++p)
+    if (mask[p]) batch.indices[next++] = first + p;
 }
 
 // `finish(sample)` follows every sample at once, while its row of mask and span ids is in the cache.
@@ -60,9 +75,7 @@ void sample_batch(const SpanMaskBatch& batch, const Finish& finish) {
   torch::stable::parallel_for(0, batch.samples, kSamplesPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t sample = begin; sample < end; ++sample) {
       const bool* mask = batch.mask + sample * positions;
-      int64_t next = batch.cu_masked[sample];
-      for (int64_t p = 0; p < positions && next < batch.capacity; ++p)
-        if (mask[p]) batch.indices[next++] = sample * positions + p;
+      pack(mask, positions, sample * positions, batch, batch.cu_masked[sample]);
     }
   });
   const int64_t masked = std::min(batch.cu_masked[batch.samples], batch.capacity);
