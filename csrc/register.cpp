@@ -16,6 +16,7 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
 #endif
   library.impl("sample_span_mask", TORCH_BOX(&gptface::operators::sample_span_mask));
   library.impl("corrupt_tokens", TORCH_BOX(&gptface::operators::corrupt_tokens));
+  library.impl("mask_tokens", TORCH_BOX(&gptface::operators::mask_tokens));
 #ifndef GPTFACE_CUDA
   library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
   library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));

@@ -3,6 +3,8 @@
 // Compiled for sm_80, sm_90a and sm_100, and NEVER YET RUN ON A GPU: what is known to be right is the header, which the
 // CPU tests check bit for bit against the reference. One lane draws (the draws of a sample depend on one another);
 // all lanes fill, count and pack. No synchronisation with the host; safe under CUDA graphs.
+#include <type_traits>
+
 #include <cuda_runtime.h>
 
 #include <gptface/span_mask.h>
@@ -22,8 +24,11 @@ __device__ int64_t global_warp() {
   return static_cast<int64_t>(blockIdx.x) * kWarpsPerBlock + threadIdx.x / kWarp;
 }
 
-__global__ void __launch_bounds__(kWarp* kWarpsPerBlock)
-    sample_kernel(const __grid_constant__ SpanMaskBatch batch, int32_t* units, uint64_t* bits) {
+// `Token` is void where nothing is to be corrupted.
+template <typename Token>
+__global__ void __launch_bounds__(kWarp* kWarpsPerBlock) sample_kernel(
+    const __grid_constant__ SpanMaskBatch batch, int32_t* units, uint64_t* bits,
+    const __grid_constant__ CorruptionBatch corruption, const Token* tokens, Token* corrupted) {
   const int64_t sample = global_warp();
   if (sample >= batch.samples) return;
   const int lane = threadIdx.x % kWarp;
@@ -35,12 +40,25 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock)
   __syncwarp();
   if (lane == 0) sample_span_ids(batch, sample, own_units, bits + sample * batch.workspace_words());
   __syncwarp();
+  const SampleIdentity identity(
+      batch.seed, batch.device_step ? static_cast<uint64_t>(*batch.device_step) : batch.step,
+      static_cast<uint64_t>(batch.sample_ids[sample]));
   int32_t count = 0;
   for (int32_t first = 0; first < positions; first += kWarp) {
     const int32_t p = first + lane;
-    const bool masked = p < positions && ids[p] >= 0;
-    if (p < positions) batch.mask[sample * positions + p] = masked;
-    count += __popc(__ballot_sync(0xFFFFFFFFu, masked));
+    const int32_t span = p < positions ? ids[p] : -1;
+    const int64_t i = sample * positions + p;
+    if (p < positions) batch.mask[i] = span >= 0;
+    if constexpr (!std::is_void_v<Token>)
+      if (p < positions) {
+        Token token = tokens[i];
+        if (span >= 0) {
+          const uint32_t decision = corruption_decision(corruption, identity, p, span);
+          token = static_cast<Token>(corrupt_token(corruption, identity, decision, token, p));
+        }
+        corrupted[i] = token;
+      }
+    count += __popc(__ballot_sync(0xFFFFFFFFu, span >= 0));
   }
   if (lane == 0) batch.cu_masked[sample + 1] = count;
 }
@@ -97,8 +115,8 @@ __global__ void corrupt_kernel(const __grid_constant__ CorruptionBatch batch, co
     if (batch.mask[i]) {
       const int64_t sample = i / batch.positions;
       const SampleIdentity identity(batch.seed, step, static_cast<uint64_t>(batch.sample_ids[sample]));
-      token = corrupt_token(
-          batch, identity, token, static_cast<int32_t>(i - sample * batch.positions), batch.span_ids[i]);
+      const int32_t p = static_cast<int32_t>(i - sample * batch.positions);
+      token = corrupt_token(batch, identity, corruption_decision(batch, identity, p, batch.span_ids[i]), token, p);
     }
     corrupted[i] = static_cast<Token>(token);
   }
@@ -110,13 +128,15 @@ void check(cudaError_t status) {
 
 unsigned blocks_for(int64_t warps) { return static_cast<unsigned>((warps + kWarpsPerBlock - 1) / kWarpsPerBlock); }
 
-}  // namespace
-
-void sample_span_mask_cuda(const SpanMaskBatch& batch, int32_t* units, uint64_t* bits, void* stream) {
+template <typename Token>
+void launch(
+    const SpanMaskBatch& batch, int32_t* units, uint64_t* bits, const CorruptionBatch& corruption, const Token* tokens,
+    Token* corrupted, void* stream) {
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
   constexpr int threads = kWarp * kWarpsPerBlock;
   if (batch.samples > 0) {
-    sample_kernel<<<blocks_for(batch.samples), threads, 0, queue>>>(batch, units, bits);
+    sample_kernel<Token>
+        <<<blocks_for(batch.samples), threads, 0, queue>>>(batch, units, bits, corruption, tokens, corrupted);
     check(cudaGetLastError());
   }
   scan_kernel<<<1, kScanThreads, 0, queue>>>(batch.cu_masked, batch.samples);
@@ -126,6 +146,19 @@ void sample_span_mask_cuda(const SpanMaskBatch& batch, int32_t* units, uint64_t*
     pack_kernel<<<blocks_for(batch.samples + kWarpsPerBlock), threads, 0, queue>>>(batch);
     check(cudaGetLastError());
   }
+}
+
+}  // namespace
+
+void sample_span_mask_cuda(const SpanMaskBatch& batch, int32_t* units, uint64_t* bits, void* stream) {
+  launch<void>(batch, units, bits, CorruptionBatch{}, nullptr, nullptr, stream);
+}
+
+template <typename Token>
+void mask_tokens_cuda(
+    const SpanMaskBatch& batch, int32_t* units, uint64_t* bits, const CorruptionBatch& corruption, const Token* tokens,
+    Token* corrupted, void* stream) {
+  launch<Token>(batch, units, bits, corruption, tokens, corrupted, stream);
 }
 
 template <typename Token>
@@ -142,5 +175,9 @@ void corrupt_tokens_cuda(const CorruptionBatch& batch, const Token* tokens, Toke
 
 template void corrupt_tokens_cuda<int32_t>(const CorruptionBatch&, const int32_t*, int32_t*, void*);
 template void corrupt_tokens_cuda<int64_t>(const CorruptionBatch&, const int64_t*, int64_t*, void*);
+template void mask_tokens_cuda<int32_t>(
+    const SpanMaskBatch&, int32_t*, uint64_t*, const CorruptionBatch&, const int32_t*, int32_t*, void*);
+template void mask_tokens_cuda<int64_t>(
+    const SpanMaskBatch&, int32_t*, uint64_t*, const CorruptionBatch&, const int64_t*, int64_t*, void*);
 
 }  // namespace gptface

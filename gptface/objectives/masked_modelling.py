@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.ops import gather_rows
 
 __all__ = ["gathered_cross_entropy", "gathered_token_losses"]
 
@@ -45,12 +46,12 @@ def gathered_token_losses(
             f"got {tuple(positions.shape)} and {tuple(labels.shape)}"
         )
     chosen = positions >= 0
-    rows = hidden.flatten(0, 1).index_select(0, positions.clamp_min(0))
-    logits = project(rows).float()
+    logits = project(gather_rows(hidden, positions)).float()
     targets = torch.where(chosen, labels, 0)
     losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
     correct = (logits.detach().argmax(-1) == targets) & chosen
-    # where, not a product: an infinite loss in a row nobody asked for must not become NaN.
+    # where, not a product: an infinite loss in a row nobody asked for must not become NaN. It also stops the gradient
+    # that the head's own parameters would get from a row of zeros.
     return torch.where(chosen, losses, 0.0), correct
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gptface.ops.attention import IntervalMask, masked_attention
+from gptface.ops.gather import gather_rows
 from gptface.ops.registry import Implementation, implementations
 from gptface.ops.span_mask import (
     FacialRegions,
@@ -10,6 +11,7 @@ from gptface.ops.span_mask import (
     Geometric,
     ImageBlocks,
     ImageRandom,
+    MaskedTokens,
     MaskGITCosine,
     Multimodal,
     Poisson,
@@ -17,6 +19,7 @@ from gptface.ops.span_mask import (
     TextSpans,
     Uniform,
     corrupt_tokens,
+    mask_tokens,
     sample_span_mask,
 )
 from gptface.ops.vq import QuantizerOutput, VectorQuantizer, VQLookup, vq_lookup
@@ -30,6 +33,7 @@ __all__ = [
     "Implementation",
     "IntervalMask",
     "MaskGITCosine",
+    "MaskedTokens",
     "Multimodal",
     "Poisson",
     "QuantizerOutput",
@@ -39,7 +43,9 @@ __all__ = [
     "VQLookup",
     "VectorQuantizer",
     "corrupt_tokens",
+    "gather_rows",
     "implementations",
+    "mask_tokens",
     "masked_attention",
     "sample_span_mask",
     "vq_lookup",

@@ -30,7 +30,7 @@ from gptface.ops import (
     ImageRandom,
     MaskGITCosine,
     TextSpans,
-    corrupt_tokens,
+    mask_tokens,
     sample_span_mask,
 )
 from gptface.training.configuration import PretrainSection
@@ -40,7 +40,7 @@ from gptface.training.stage import Losses, Moment
 __all__ = ["MixedBatch", "PretrainingObjective", "Targets", "joint_positions"]
 
 # Purposes of the seeds that masks and negatives are drawn from, so that no two draws share random numbers.
-TEXT, IMAGE, CORRUPTION, RANDOM_NEGATIVES, HARD_NEGATIVES = range(5)
+TEXT, IMAGE, RANDOM_NEGATIVES, HARD_NEGATIVES = range(4)
 
 
 @dataclass
@@ -244,21 +244,14 @@ class PretrainingObjective(nn.Module):
         spanned = walk[: _dealt(masks.share * masked, moment.micro_step)]
         whole = walk[len(spanned) : len(spanned) + _dealt(masks.full_share * masked, moment.micro_step)]
         ids = pairs.sample_ids[:masked]
-        drawn = sample_span_mask(
+        spans, drawn = mask_tokens(
+            text[spanned],
             self.text_spans,
             lengths[spanned],
-            seed=self._seed(TEXT),
-            step=moment.micro_step,
-            sample_ids=ids[spanned],
-            max_length=width,
-        )
-        spans = corrupt_tokens(
-            text[spanned],
-            drawn,
             mask_id=mask_id,
             vocabulary_ranges=[(self._first_word(), self.model.vocabulary.text_size)],
             probabilities=masks.corruption,
-            seed=self._seed(CORRUPTION),
+            seed=self._seed(TEXT),
             step=moment.micro_step,
             sample_ids=ids[spanned],
         )

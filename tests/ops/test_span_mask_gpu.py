@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from gptface.ops import ImageBlocks, MaskGITCosine, Multimodal, SpanMask, TextSpans, corrupt_tokens, sample_span_mask
+from gptface.ops import (
+    ImageBlocks,
+    MaskGITCosine,
+    Multimodal,
+    SpanMask,
+    TextSpans,
+    corrupt_tokens,
+    gather_rows,
+    mask_tokens,
+    sample_span_mask,
+)
 from tests.ops.span_mask_cases import random_case
 
 pytestmark = pytest.mark.gpu
@@ -57,6 +67,25 @@ def test_large_batches_and_corruption_bit_for_bit(batch: int) -> None:
         mine = corrupt_tokens(tokens, found, sample_ids=ids, impl="cuda", **keywords)
         theirs = corrupt_tokens(tokens.cpu(), expected, sample_ids=ids.cpu(), **keywords)
         assert torch.equal(mine.cpu(), theirs)
+        both = mask_tokens(tokens, SPEC, modality, sample_ids=ids, impl="cuda", **keywords)
+        assert torch.equal(both.token_ids, mine)
+        for one, other in zip(both.span_mask, found, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_masked_rows_are_gathered_and_their_gradients_scattered() -> None:
+    modality, _, ids = inputs(64)
+    mask = sample_span_mask(SPEC, modality, seed=1, step=2, sample_ids=ids)
+    hidden = torch.randn(64, 334, 128, device="cuda", dtype=torch.bfloat16)
+    results = []
+    for device in ("cuda", "cpu"):
+        leaf = hidden.to(device).detach().requires_grad_()
+        rows = gather_rows(leaf, mask.indices.to(device))
+        rows.backward(rows.detach() * 2)
+        assert leaf.grad is not None
+        results.append((rows.detach().cpu(), leaf.grad.cpu()))
+    for mine, theirs in zip(*results, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_no_synchronisation_and_the_same_bits_from_a_graph() -> None:
@@ -64,8 +93,8 @@ def test_no_synchronisation_and_the_same_bits_from_a_graph() -> None:
     step = torch.zeros((), dtype=torch.int64, device="cuda")
 
     def run() -> tuple[SpanMask, torch.Tensor]:
-        mask = sample_span_mask(SPEC, modality, seed=1, step=step, sample_ids=ids)
-        return mask, corrupt_tokens(tokens, mask, seed=1, step=step, sample_ids=ids, **RANGES)
+        both = mask_tokens(tokens, SPEC, modality, seed=1, step=step, sample_ids=ids, **RANGES)
+        return both.span_mask, both.token_ids
 
     run()
     torch.cuda.synchronize()

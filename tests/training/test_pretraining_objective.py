@@ -365,3 +365,20 @@ def test_it_overfits_a_handful_of_pairs() -> None:
     for name in ("masked_image", "masked_text", "text_to_image", "image_to_text"):
         later = sum(values[name] for values in recent) / len(recent)
         assert later < 0.6 * first[name], (name, first[name], later)
+
+
+@pytest.mark.filterwarnings("ignore:gptface runs without a native kernel")
+@pytest.mark.parametrize("hard_start", [0.0, 1.0])
+def test_a_training_step_asks_nothing_of_the_device(hard_start: float) -> None:
+    """On the meta device there are no values: ``.item()``, ``nonzero`` and whatever else looks at one raise."""
+    section = PretrainSection(matching={"hard_share": 0.5, "hard_start": hard_start})
+    with torch.device("meta"):
+        objective = PretrainingObjective(FaceLanguageModel(CONFIG), section, 100).train()
+    real = make_pairs(16)
+    pairs = Pairs(**{name: getattr(real, name).to("meta") for name in vars(real)})
+    loss, parts = objective(pairs, Moment(3, 3, 0.5))
+    loss.backward()
+    assert loss.device.type == "meta" and all(part.device.type == "meta" for part in parts.values())
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+    with pytest.raises(RuntimeError, match="meta"):
+        loss.item()

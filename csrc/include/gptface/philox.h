@@ -33,6 +33,37 @@ GPTFACE_HOST_DEVICE inline void philox4x32(
   words[3] = c3;
 }
 
+// `count` successive blocks at once: their rounds overlap, or share vector registers, where one block waits for its own.
+template <int count>
+inline void philox4x32_blocks(
+    uint32_t first, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1, uint32_t (&words)[4 * count]) {
+  uint32_t a[count], b[count], c[count], d[count];
+  for (int i = 0; i < count; ++i) {
+    a[i] = first + i;
+    b[i] = c1;
+    c[i] = c2;
+    d[i] = c3;
+  }
+  for (int round = 0; round < 10; ++round) {
+    for (int i = 0; i < count; ++i) {
+      const uint64_t product0 = static_cast<uint64_t>(a[i]) * 0xD2511F53u;
+      const uint64_t product1 = static_cast<uint64_t>(c[i]) * 0xCD9E8D57u;
+      a[i] = static_cast<uint32_t>(product1 >> 32) ^ b[i] ^ k0;
+      b[i] = static_cast<uint32_t>(product1);
+      c[i] = static_cast<uint32_t>(product0 >> 32) ^ d[i] ^ k1;
+      d[i] = static_cast<uint32_t>(product0);
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int i = 0; i < count; ++i) {
+    words[4 * i] = a[i];
+    words[4 * i + 1] = b[i];
+    words[4 * i + 2] = c[i];
+    words[4 * i + 3] = d[i];
+  }
+}
+
 // What a sample's randomness is for; each purpose is a stream of its own.
 enum class Purpose : uint32_t { text = 0, image = 1, corruption = 2, replacement = 3 };
 
@@ -61,13 +92,22 @@ class RandomStream {
 
   // Uniform on [0, 2^32).
   GPTFACE_HOST_DEVICE uint32_t word() {
-    const uint32_t lane = drawn_ & 3u;
+    const uint32_t lane = drawn_ % kBuffered;
+#if defined(__CUDACC__)
     if (lane == 0) identity_.block(purpose_, drawn_ >> 2, words_);
     ++drawn_;
     // Selected and not indexed: an indexed array would live in a GPU thread's local memory.
     const uint32_t low = lane & 1u ? words_[1] : words_[0];
     const uint32_t high = lane & 1u ? words_[3] : words_[2];
     return lane & 2u ? high : low;
+#else
+    if (lane == 0)
+      philox4x32_blocks<kBuffered / 4>(
+          drawn_ >> 2 | static_cast<uint32_t>(purpose_) << 28, identity_.step, identity_.id_low, identity_.id_high,
+          identity_.key[0], identity_.key[1], words_);
+    ++drawn_;
+    return words_[lane];
+#endif
   }
 
   // Uniform on 0 … bound - 1, without bias (Lemire 2019: multiply, reject the few words that would tilt it).
@@ -81,10 +121,15 @@ class RandomStream {
   }
 
  private:
+#if defined(__CUDACC__)
+  static constexpr uint32_t kBuffered = 4;
+#else
+  static constexpr uint32_t kBuffered = 16;
+#endif
   SampleIdentity identity_;
   Purpose purpose_;
   uint32_t drawn_ = 0;
-  uint32_t words_[4] = {0, 0, 0, 0};
+  uint32_t words_[kBuffered] = {};
 };
 
 }  // namespace gptface

@@ -91,11 +91,16 @@ GPTFACE_HOST_DEVICE inline void random_subset(int32_t size, int32_t count, Rando
 }
 
 // Spans on a ring of units: lengths up to the budget, a uniform composition of gaps, a uniform turn.
-// `spans` (units) holds -1 everywhere and receives the number of the span over each masked unit; `bits`: bit_words(units).
-GPTFACE_HOST_DEVICE inline void text_spans(
+// `spans` (units) holds -1 everywhere and receives the number of the span over each masked unit, in the order of the ring;
+// `bits`: bit_words(units). Returns how many spans there are and the unit at which the first begins.
+struct SpansOnRing {
+  int32_t count, start;
+};
+
+GPTFACE_HOST_DEVICE inline SpansOnRing text_spans(
     const TextProgram& text, int32_t units, RandomStream& stream, uint64_t* bits, int32_t* spans) {
   const int32_t budget = draw_count(text.ratio, units, stream);
-  if (budget == 0) return;
+  if (budget == 0) return {0, 0};
   // Lengths are drawn twice, here to count them and below to lay them out: a replayed stream needs no memory.
   RandomStream replay = stream;
   int32_t count = 0;
@@ -108,6 +113,7 @@ GPTFACE_HOST_DEVICE inline void text_spans(
   const int32_t places = free + count - 1;
   random_subset(places, count - 1, stream, bits);
   int32_t position = static_cast<int32_t>(stream.below(static_cast<uint32_t>(units)));
+  const int32_t start = position;
 
   int32_t left = budget, bar = -1, word_index = 0;
   uint64_t word = places > 0 ? bits[0] : 0;
@@ -129,6 +135,21 @@ GPTFACE_HOST_DEVICE inline void text_spans(
     if (position >= units) position -= units;
     bar = next_bar;
   }
+  return {count, start};
+}
+
+// Ring order becomes reading order where every unit is a position: what lies before the ring's start comes first, and a
+// span that goes on at the beginning counts as two.
+GPTFACE_HOST_DEVICE inline void renumber_in_reading_order(const SpansOnRing& ring, int32_t units, int32_t* spans) {
+  int32_t first = 0;
+  while (first < ring.start && spans[first] < 0) ++first;
+  if (first == ring.start) return;  // nothing went over the end
+  const int32_t earliest = spans[first];
+  // One span all around: both its pieces touch, and are one.
+  if (ring.count == 1 && spans[units - 1] == 0 && spans[ring.start - 1] == 0) return;
+  for (int32_t p = first; p < ring.start; ++p) spans[p] -= spans[p] < 0 ? 0 : earliest;
+  const int32_t later = ring.count - earliest;
+  for (int32_t p = ring.start; p < units; ++p) spans[p] += spans[p] < 0 ? 0 : later;
 }
 
 // The r-th set bit of `eligible` without `masked`.
@@ -316,18 +337,15 @@ GPTFACE_HOST_DEVICE inline void sample_span_ids(
     }
     RandomStream stream(identity, Purpose::text);
     int32_t* spans = direct ? span_ids : units;
-    text_spans(program.text, count, stream, bits, spans);
-    // Ring order becomes reading order: a new number for each contiguous piece.
-    int32_t before = -2, piece = -1, unit = direct ? 0 : -1;
+    const SpansOnRing ring = text_spans(program.text, count, stream, bits, spans);
+    if (direct) renumber_in_reading_order(ring, count, spans);
+    // The same where units are words, or positions here and there: a new number for each contiguous piece.
+    int32_t before = -2, piece = -1, unit = -1;
     int64_t word = 0;
-    for (int32_t p = 0; p < (direct ? length : positions); ++p) {
-      if (direct) {
-        unit = p;
-      } else {
-        if ((codes ? codes[p] : p < length ? inside : outside) != kText) continue;
-        if (!words || unit < 0 || words[p] < 0 || words[p] != word) ++unit;
-        if (words) word = words[p];
-      }
+    for (int32_t p = 0; !direct && p < positions; ++p) {
+      if ((codes ? codes[p] : p < length ? inside : outside) != kText) continue;
+      if (!words || unit < 0 || words[p] < 0 || words[p] != word) ++unit;
+      if (words) word = words[p];
       const int32_t span = spans[unit];
       if (span < 0) continue;
       if (p != before + 1 || span != piece) ++number;
@@ -363,7 +381,8 @@ GPTFACE_HOST_DEVICE inline void sample_span_ids(
   }
 }
 
-// A batch of tokens to corrupt, as both launchers take it.
+// A batch of tokens to corrupt, as both launchers take it. Where sampling is asked for in the same call, it fills the mask
+// and the span ids first.
 struct CorruptionBatch {
   static constexpr int32_t kMaximumRanges = 16;
 
@@ -380,15 +399,22 @@ struct CorruptionBatch {
   bool per_span;
 };
 
-// What the token at `position` becomes; called for masked positions.
-GPTFACE_HOST_DEVICE inline int64_t corrupt_token(
-    const CorruptionBatch& batch, const SampleIdentity& identity, int64_t token, int32_t position, int32_t span) {
+// The word that decides what becomes of the masked token at `position`: the same for a whole span, or its own.
+GPTFACE_HOST_DEVICE inline uint32_t corruption_decision(
+    const CorruptionBatch& batch, const SampleIdentity& identity, int32_t position, int32_t span) {
   uint32_t words[4];
   identity.block(Purpose::corruption, static_cast<uint32_t>(batch.per_span ? (span > 0 ? span : 0) : position), words);
-  if (words[0] >= batch.random_threshold) return token;
+  return words[0];
+}
+
+// What the masked token at `position` becomes.
+GPTFACE_HOST_DEVICE inline int64_t corrupt_token(
+    const CorruptionBatch& batch, const SampleIdentity& identity, uint32_t decision, int64_t token, int32_t position) {
+  if (decision >= batch.random_threshold) return token;
   int32_t modality = 0;
   for (int32_t r = 1; r < batch.ranges; ++r) modality += token >= batch.low[r];
-  if (words[0] < batch.mask_threshold) return batch.mask_id[modality];
+  if (decision < batch.mask_threshold) return batch.mask_id[modality];
+  uint32_t words[4];
   identity.block(Purpose::replacement, static_cast<uint32_t>(position), words);
   const uint64_t size = static_cast<uint64_t>(batch.high[modality] - batch.low[modality]);
   // floor(64-bit word * size / 2^64) for size < 2^31

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptface.ops.span_mask.api import SpanMask, corrupt_tokens, sample_span_mask
+from gptface.ops.span_mask.api import MaskedTokens, SpanMask, corrupt_tokens, mask_tokens, sample_span_mask
 from gptface.ops.span_mask.specification import (
     FacialRegions,
     Fixed,
@@ -24,6 +24,7 @@ __all__ = [
     "ImageBlocks",
     "ImageRandom",
     "MaskGITCosine",
+    "MaskedTokens",
     "Multimodal",
     "Poisson",
     "SpanMask",
@@ -31,5 +32,6 @@ __all__ = [
     "TextSpans",
     "Uniform",
     "corrupt_tokens",
+    "mask_tokens",
     "sample_span_mask",
 ]

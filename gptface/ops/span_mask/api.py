@@ -1,9 +1,8 @@
-"""``sample_span_mask`` and ``corrupt_tokens``: what people call."""
+"""``sample_span_mask``, ``corrupt_tokens`` and ``mask_tokens``, which is both in one: what people call."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,24 +14,26 @@ from gptface.ops.native import cpu_kernel_missing, cuda_kernel_missing, warn_of_
 from gptface.ops.registry import available_or_raise, register_implementation
 from gptface.ops.span_mask import library
 from gptface.ops.span_mask.arguments import (
+    Layout,
     as_tensor,
     companion,
-    describe,
     identities,
     is_numpy,
+    read_corruption,
     read_layout,
     seed_and_step,
 )
 from gptface.ops.span_mask.program import IMAGE_REGIONS
 from gptface.ops.span_mask.specification import Specification
 
-__all__ = ["SpanMask", "corrupt_tokens", "sample_span_mask"]
+__all__ = ["MaskedTokens", "SpanMask", "corrupt_tokens", "mask_tokens", "sample_span_mask"]
 
 del library  # imported for its schemas
 
 for _operator, _what in (
     ("sample_span_mask", "one sample at a time in plain Python"),
     ("corrupt_tokens", "plain PyTorch"),
+    ("mask_tokens", "both definitions, one after the other"),
 ):
     register_implementation(_operator, "reference", lambda: None, f"the definition, {_what}")
     register_implementation(
@@ -59,6 +60,13 @@ class SpanMask(NamedTuple):
     indices: Any
     cu_masked: Any
     span_ids: Any
+
+
+class MaskedTokens(NamedTuple):
+    """What :func:`mask_tokens` returns: the corrupted ids, shaped like those given, and what is masked."""
+
+    token_ids: Any
+    span_mask: SpanMask
 
 
 def _implementation(operator: str, impl: str, device_type: str) -> str:
@@ -130,32 +138,46 @@ def sample_span_mask(
         RuntimeError: a named ``impl`` that cannot run here.
     """
     name = "sample_span_mask"
+    layout, words, regions = _layout(name, spec, lengths_or_eligible, sample_ids, max_length, word_ids, region_map)
+    device = layout.sample_ids.device
+    seed, step, device_step = seed_and_step(name, seed, step, device)
+    chosen = _implementation(name, impl, device.type)
+    kernels = torch.ops.gptface
+    operator = kernels.sample_span_mask_reference if chosen == "reference" else kernels.sample_span_mask
+    results = operator(
+        spec.encoded, layout.tensor, words, regions, layout.sample_ids, seed, step, device_step, layout.size,
+        layout.most_masked,
+    )  # fmt: skip
+    leader = lengths_or_eligible
+    if leader is None or isinstance(leader, list):
+        leader = sample_ids
+    return _span_mask(results, is_numpy(leader))
+
+
+def _layout(
+    name: str, spec: Specification, given: Any, sample_ids: Any, max_length: int | None, word_ids: Any, region_map: Any
+) -> tuple[Layout, Tensor | None, Tensor | None]:
+    """The layout with what the specification needs beside it: word ids and regions."""
     if not isinstance(spec, Specification):
         raise InputError(
             f"{name}: spec is a {type(spec).__name__}; allowed: a specification such as TextSpans(ratio=0.15)"
         )
-    layout = read_layout(name, spec, lengths_or_eligible, sample_ids, max_length)
+    layout = read_layout(name, spec, given, sample_ids, max_length)
     device, batch = layout.sample_ids.device, layout.sample_ids.shape[0]
-    seed, step, device_step = seed_and_step(name, seed, step, device)
     text, image = spec.decoded
     words = regions = None
     if text is not None and text.whole_words:
         words = companion(name, "word_ids", word_ids, (batch, layout.size), torch.int64, device)
     if image is not None and image.kind == IMAGE_REGIONS:
         regions = companion(name, "region_map", region_map, (batch, image.height * image.width), torch.int32, device)
+    return layout, words, regions
 
-    chosen = _implementation(name, impl, device.type)
-    kernels = torch.ops.gptface
-    operator = kernels.sample_span_mask_reference if chosen == "reference" else kernels.sample_span_mask
-    mask, indices, cu_masked, span_ids = operator(
-        spec.encoded, layout.tensor, words, regions, layout.sample_ids, seed, step, device_step, layout.size,
-        layout.most_masked,
-    )  # fmt: skip
-    if device.type == "cpu" and not torch.compiler.is_compiling():
+
+def _span_mask(results: Sequence[Tensor], numpy: bool) -> SpanMask:
+    mask, indices, cu_masked, span_ids = results
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling():
         indices = indices[: int(cu_masked[-1])]
-    if is_numpy(
-        sample_ids if lengths_or_eligible is None or isinstance(lengths_or_eligible, list) else lengths_or_eligible
-    ):
+    if numpy:
         return SpanMask(mask.numpy(), indices.numpy(), cu_masked.numpy(), span_ids.numpy())
     return SpanMask(mask, indices, cu_masked, span_ids)
 
@@ -195,38 +217,75 @@ def corrupt_tokens(
         RuntimeError: a named ``impl`` that cannot run here.
     """
     name = "corrupt_tokens"
-    tokens, mask, span_ids = as_tensor(token_ids), as_tensor(span_mask.mask), as_tensor(span_mask.span_ids)
-    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.dtype not in (torch.int64, torch.int32):
-        raise InputError(f"{name}: token_ids is {describe(tokens)}; allowed: int64 or int32 (B, S)")
+    mask, span_ids = as_tensor(span_mask.mask), as_tensor(span_mask.span_ids)
+    tokens, flat, thresholds = read_corruption(name, token_ids, mask_id, vocabulary_ranges, probabilities, per)
     if mask.shape != tokens.shape or span_ids.shape != tokens.shape or mask.device != tokens.device:
         raise InputError(
-            f"{name}: token_ids is {describe(tokens)} on {tokens.device}, span_mask of shape {tuple(mask.shape)} on "
+            f"{name}: token_ids has shape {tuple(tokens.shape)} on {tokens.device}, span_mask {tuple(mask.shape)} on "
             f"{mask.device}; allowed: the same"
         )
     ids = identities(name, sample_ids, tokens.device)
     if ids.shape[0] != tokens.shape[0]:
         raise InputError(f"{name}: token_ids has {tokens.shape[0]} samples, sample_ids {ids.shape[0]}")
     seed, step, device_step = seed_and_step(name, seed, step, tokens.device)
-    if per not in ("span", "token"):
-        raise InputError(f"{name}: per is {per!r}; allowed: 'span', 'token'")
-    ranges = [(int(low), int(high)) for low, high in vocabulary_ranges]
-    mask_ids = [mask_id] * len(ranges) if isinstance(mask_id, int) else list(mask_id)
-    ascending = all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
-    if not 1 <= len(ranges) <= 16 or not ascending or not all(0 <= low < high < 2**31 for low, high in ranges):
-        raise InputError(
-            f"{name}: vocabulary_ranges is {ranges}; allowed: 1 to 16 of (low, high), ascending, disjoint, below 2**31"
-        )
-    if len(mask_ids) != len(ranges):
-        raise InputError(f"{name}: mask_id has {len(mask_ids)} entries, vocabulary_ranges {len(ranges)}")
-    if len(probabilities) != 3 or min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
-        raise InputError(f"{name}: probabilities is {probabilities}; allowed: three numbers >= 0 that sum to 1")
-    masked, replaced = probabilities[0], probabilities[0] + probabilities[1]
-    thresholds = [round(masked * 2**32), 2**32 if probabilities[2] == 0 else round(replaced * 2**32)]
-    flat = [value for (low, high), own in zip(ranges, mask_ids) for value in (low, high, own)]  # noqa: B905
     chosen = _implementation(name, impl, tokens.device.type)
     operator = torch.ops.gptface.corrupt_tokens_reference if chosen == "reference" else torch.ops.gptface.corrupt_tokens
     corrupted = operator(
-        tokens.contiguous(), mask.contiguous(), span_ids.contiguous(), flat, thresholds, per == "span", ids, seed, step,
-        device_step,
-    )  # fmt: skip
+        tokens, mask.contiguous(), span_ids.contiguous(), flat, thresholds, per == "span", ids, seed, step, device_step
+    )
     return corrupted.numpy() if is_numpy(token_ids) else corrupted
+
+
+def mask_tokens(
+    token_ids: Any,
+    spec: Specification,
+    lengths_or_eligible: Any = None,
+    *,
+    mask_id: int | Sequence[int],
+    vocabulary_ranges: Sequence[tuple[int, int]],
+    probabilities: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    per: str = "span",
+    seed: int,
+    step: int | Tensor,
+    sample_ids: Any,
+    word_ids: Any = None,
+    region_map: Any = None,
+    impl: str = "auto",
+) -> MaskedTokens:
+    """Draw a mask and corrupt the tokens under it, in one kernel.
+
+    The same bits as ``span_mask = sample_span_mask(spec, …)`` and then ``corrupt_tokens(token_ids, span_mask, …)``,
+    with the same seed, step and sample ids in both.
+
+    Args:
+        token_ids: integers ``(B, S)``, tensor or NumPy array; its kind and device are those of the result.
+        spec, lengths_or_eligible, word_ids, region_map: as in :func:`sample_span_mask`; lengths count into S.
+        mask_id, vocabulary_ranges, probabilities, per: as in :func:`corrupt_tokens`.
+        seed, step, sample_ids, impl: as in both.
+
+    Raises:
+        InputError: an argument has the wrong shape, dtype or range.
+        RuntimeError: a named ``impl`` that cannot run here.
+    """
+    name = "mask_tokens"
+    tokens, flat, thresholds = read_corruption(name, token_ids, mask_id, vocabulary_ranges, probabilities, per)
+    size = tokens.shape[1]
+    ids = identities(name, sample_ids, tokens.device)
+    layout, words, regions = _layout(name, spec, lengths_or_eligible, ids, size, word_ids, region_map)
+    if layout.size != size or layout.sample_ids.shape[0] != tokens.shape[0]:
+        raise InputError(
+            f"{name}: token_ids has shape {tuple(tokens.shape)}, the masks ({layout.sample_ids.shape[0]}, "
+            f"{layout.size}); allowed: the same"
+        )
+    if layout.sample_ids.device != tokens.device:
+        raise InputError(f"{name}: token_ids is on {tokens.device}, lengths_or_eligible on {layout.sample_ids.device}")
+    seed, step, device_step = seed_and_step(name, seed, step, tokens.device)
+    chosen = _implementation("mask_tokens", impl, tokens.device.type)
+    kernels = torch.ops.gptface
+    operator = kernels.mask_tokens_reference if chosen == "reference" else kernels.mask_tokens
+    *results, corrupted = operator(
+        tokens, flat, thresholds, per == "span", spec.encoded, layout.tensor, words, regions, layout.sample_ids, seed,
+        step, device_step, layout.most_masked,
+    )  # fmt: skip
+    numpy = is_numpy(token_ids)
+    return MaskedTokens(corrupted.numpy() if numpy else corrupted, _span_mask(results, numpy))

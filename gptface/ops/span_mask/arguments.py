@@ -3,6 +3,8 @@ dtype on one device. Nothing here reads a tensor that is not on the CPU, nor any
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +15,17 @@ from gptface.ops.span_mask.program import Program
 from gptface.ops.span_mask.reference import masked_count
 from gptface.ops.span_mask.specification import LARGEST_SIZE, Multimodal, Specification
 
-__all__ = ["Layout", "as_tensor", "companion", "describe", "identities", "is_numpy", "read_layout", "seed_and_step"]
+__all__ = [
+    "Layout",
+    "as_tensor",
+    "companion",
+    "describe",
+    "identities",
+    "is_numpy",
+    "read_corruption",
+    "read_layout",
+    "seed_and_step",
+]
 
 
 def is_numpy(value: object) -> bool:
@@ -74,6 +86,39 @@ def companion(
     if tuple(tensor.shape) != shape or not _of_integers(tensor):
         raise InputError(f"{operator}: {argument} is {describe(tensor)}; allowed: integers of shape {shape}")
     return tensor.to(device=device, dtype=dtype, non_blocking=True).contiguous()
+
+
+def read_corruption(
+    operator: str,
+    token_ids: Any,
+    mask_id: int | Sequence[int],
+    vocabulary_ranges: Sequence[tuple[int, int]],
+    probabilities: tuple[float, float, float],
+    per: str,
+) -> tuple[Tensor, list[int], list[int]]:
+    """The tokens, (low, high, mask id) of each vocabulary range in one list, and the two thresholds in units of
+    2⁻³²: of the mask token, and of mask token or random token."""
+    tokens = as_tensor(token_ids)
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.dtype not in (torch.int64, torch.int32):
+        raise InputError(f"{operator}: token_ids is {describe(tokens)}; allowed: int64 or int32 (B, S)")
+    if per not in ("span", "token"):
+        raise InputError(f"{operator}: per is {per!r}; allowed: 'span', 'token'")
+    ranges = [(int(low), int(high)) for low, high in vocabulary_ranges]
+    mask_ids = [mask_id] * len(ranges) if isinstance(mask_id, int) else list(mask_id)
+    ascending = all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
+    if not 1 <= len(ranges) <= 16 or not ascending or not all(0 <= low < high < 2**31 for low, high in ranges):
+        raise InputError(
+            f"{operator}: vocabulary_ranges is {ranges}; allowed: 1 to 16 of (low, high), ascending, "
+            "disjoint, below 2**31"
+        )
+    if len(mask_ids) != len(ranges):
+        raise InputError(f"{operator}: mask_id has {len(mask_ids)} entries, vocabulary_ranges {len(ranges)}")
+    if len(probabilities) != 3 or min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
+        raise InputError(f"{operator}: probabilities is {probabilities}; allowed: three numbers >= 0 that sum to 1")
+    masked, replaced = probabilities[0], probabilities[0] + probabilities[1]
+    thresholds = [round(masked * 2**32), 2**32 if probabilities[2] == 0 else round(replaced * 2**32)]
+    flat = [value for (low, high), own in zip(ranges, mask_ids) for value in (low, high, own)]  # noqa: B905
+    return tokens.contiguous(), flat, thresholds
 
 
 def most_masked(program: Program, size: int) -> int:

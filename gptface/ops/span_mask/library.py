@@ -1,7 +1,8 @@
 """The torch.library side of span masks: schemas and fake kernels.
 
-``sample_span_mask`` and ``corrupt_tokens`` get their CPU and CUDA kernels from the native library
-(``csrc/register.cpp``); their ``…_reference`` twins run the definitions. Importing this file imports no backend.
+``sample_span_mask``, ``corrupt_tokens`` and both in one, ``mask_tokens``, get their CPU and CUDA kernels from the
+native library (``csrc/register.cpp``); their ``…_reference`` twins run the definitions. Importing this file imports no
+backend.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ _CORRUPT = (
     "(Tensor token_ids, Tensor mask, Tensor span_ids, int[] ranges, int[] thresholds, bool per_span,"
     " Tensor sample_ids, SymInt seed, SymInt step, Tensor? device_step) -> Tensor"
 )
-for _name in ("sample_span_mask", "sample_span_mask_reference"):
-    _library.define(_name + _SAMPLE)
-for _name in ("corrupt_tokens", "corrupt_tokens_reference"):
-    _library.define(_name + _CORRUPT)
+_BOTH = (
+    "(Tensor token_ids, int[] ranges, int[] thresholds, bool per_span, int[] program, Tensor? layout, Tensor? word_ids,"
+    " Tensor? region_map, Tensor sample_ids, SymInt seed, SymInt step, Tensor? device_step, SymInt max_masked)"
+    " -> (Tensor mask, Tensor indices, Tensor cu_masked, Tensor span_ids, Tensor corrupted)"
+)
 
 
 def _sample_fake(
@@ -67,9 +69,54 @@ def _corrupt_reference(*arguments: object) -> Tensor:
     return corrupt_reference(*arguments)  # type: ignore[arg-type]
 
 
-_library.impl("sample_span_mask_reference", _sample_reference, "CompositeExplicitAutograd")
-_library.impl("corrupt_tokens_reference", _corrupt_reference, "CompositeExplicitAutograd")
-for _name in ("sample_span_mask", "sample_span_mask_reference"):
-    torch.library.register_fake(f"gptface::{_name}", _sample_fake, lib=_library)
-for _name in ("corrupt_tokens", "corrupt_tokens_reference"):
-    torch.library.register_fake(f"gptface::{_name}", _corrupt_fake, lib=_library)
+def _both_fake(
+    token_ids: Tensor,
+    ranges: Sequence[int],
+    thresholds: Sequence[int],
+    per_span: bool,
+    program: Sequence[int],
+    layout: Tensor | None,
+    word_ids: Tensor | None,
+    region_map: Tensor | None,
+    sample_ids: Tensor,
+    seed: int,
+    step: int,
+    device_step: Tensor | None,
+    max_masked: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    length = token_ids.shape[1]
+    sampling = (program, layout, word_ids, region_map, sample_ids, seed, step, device_step, length, max_masked)
+    return (*_sample_fake(*sampling), _corrupt_fake(token_ids))
+
+
+def _both_reference(
+    token_ids: Tensor,
+    ranges: Sequence[int],
+    thresholds: Sequence[int],
+    per_span: bool,
+    program: Sequence[int],
+    layout: Tensor | None,
+    word_ids: Tensor | None,
+    region_map: Tensor | None,
+    sample_ids: Tensor,
+    seed: int,
+    step: int,
+    device_step: Tensor | None,
+    max_masked: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """One after the other: that is what the fused kernels have to equal."""
+    identity = (sample_ids, seed, step, device_step)
+    sampled = _sample_reference(program, layout, word_ids, region_map, *identity, token_ids.shape[1], max_masked)
+    mask, _, _, span_ids = sampled
+    return (*sampled, _corrupt_reference(token_ids, mask, span_ids, ranges, thresholds, per_span, *identity))
+
+
+for _name, _schema, _fake, _reference in (
+    ("sample_span_mask", _SAMPLE, _sample_fake, _sample_reference),
+    ("corrupt_tokens", _CORRUPT, _corrupt_fake, _corrupt_reference),
+    ("mask_tokens", _BOTH, _both_fake, _both_reference),
+):
+    for _twin in (_name, f"{_name}_reference"):
+        _library.define(_twin + _schema)
+        torch.library.register_fake(f"gptface::{_twin}", _fake, lib=_library)
+    _library.impl(f"{_name}_reference", _reference, "CompositeExplicitAutograd")

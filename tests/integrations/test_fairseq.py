@@ -1,0 +1,82 @@
+"""fairseq's ``compute_mask_indices``: same call, exact counts, keyed by index where asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptface.errors import InputError
+from gptface.integrations.fairseq import compute_mask_indices
+
+
+def padding(lengths: list[int], size: int) -> np.ndarray:
+    return np.arange(size) >= np.array(lengths)[:, None]
+
+
+@given(
+    lengths=st.lists(st.integers(0, 60), max_size=5),
+    ratio=st.floats(0, 1),
+    kind=st.sampled_from(["static", "uniform", "poisson"]),
+    span=st.integers(1, 12),
+    minimum=st.integers(0, 3),
+    same=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_counts(lengths: list[int], ratio: float, kind: str, span: int, minimum: int, same: bool) -> None:
+    pad = padding(lengths, 60)
+    mask = compute_mask_indices(
+        (len(lengths), 60), pad, ratio, span, kind, mask_other=1, min_masks=minimum, require_same_masks=same
+    )
+    assert mask.shape == (len(lengths), 60) and mask.dtype == np.bool_ and not (mask & pad).any()
+    counts = [max(round(ratio * n), min(minimum * span, n)) for n in lengths]
+    assert mask.sum(1).tolist() == ([min(counts, default=0)] * len(lengths) if same else counts)
+
+
+def test_a_row_depends_on_its_index_alone() -> None:
+    lengths = [50, 40, 30, 50]
+    keywords: dict[str, Any] = {"require_same_masks": False, "seed": 3, "epoch": 1}
+    whole = compute_mask_indices((4, 60), padding(lengths, 60), 0.4, 5, indices=[9, 8, 7, 6], **keywords)
+    part = compute_mask_indices((1, 60), padding([30], 60), 0.4, 5, indices=torch.tensor([7]), **keywords)
+    np.testing.assert_array_equal(part[0], whole[2])
+    keywords["epoch"] = 2
+    other = compute_mask_indices((4, 60), padding(lengths, 60), 0.4, 5, indices=[9, 8, 7, 6], **keywords)
+    assert (other != whole).any()
+
+
+def test_numpy_s_generator_seeds_it_otherwise() -> None:
+    found = []
+    for _ in range(2):
+        np.random.seed(5)  # noqa: NPY002
+        found.append(compute_mask_indices((8, 100), None, 0.5, 10))
+    np.testing.assert_array_equal(*found)
+    assert (found[0] != compute_mask_indices((8, 100), None, 0.5, 10)).any()
+
+
+def test_gaps() -> None:
+    mask = compute_mask_indices((200, 100), None, 0.3, 5, no_overlap=True, min_space=3, seed=0, indices=range(200))
+    for row in mask:
+        edges = np.flatnonzero(np.diff(row.astype(int)))
+        begins, ends = edges[~row[edges]], edges[row[edges]]
+        assert all(begin - end >= 3 for end in ends for begin in begins if begin > end)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"mask_type": "normal"}, "mask_type is 'normal'"),
+        ({"mask_dropout": 0.1}, "mask_dropout"),
+        ({"add_masks": True}, "add_masks"),
+        ({"mask_prob": 1.5}, "ratio"),
+        ({"mask_length": 0}, "length"),
+        ({"padding_mask": np.zeros((2, 9), bool)}, "padding_mask"),
+    ],
+)
+def test_bad_calls_are_named(change: dict[str, Any], names: str) -> None:
+    arguments: dict[str, Any] = {"shape": (2, 10), "padding_mask": None, "mask_prob": 0.5, "mask_length": 2}
+    with pytest.raises(InputError, match=names):
+        compute_mask_indices(**(arguments | change))
