@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class _Problem:
         assert self.folder is not None
         return str(Path(self.folder.name) / "00000.tar")
 
+    @functools.cached_property
     def truth(self) -> list[np.ndarray]:
         return [self.faces[index].image for index in range(self.shape.count)]
 
@@ -74,7 +76,7 @@ class Data(Subject):
         ]
 
     def gate(self, problem: _Problem, outputs: Sequence[np.ndarray]) -> Verdict:
-        truth = problem.truth()
+        truth = problem.truth
         if len(outputs) != len(truth):
             return Verdict({}, f"{len(outputs)} images, not {len(truth)}")
         equal = float(np.mean([np.array_equal(own, image) for own, image in zip(outputs, truth, strict=True)]))
