@@ -103,6 +103,11 @@ def _admit(subject: Subject, problem: Any, contender: Contender, row: Row) -> tu
     except CannotRun as error:
         row.update(status="cannot", reason=str(error))
         return None
+    except RuntimeError as error:
+        # This package's words for an implementation that is asked for by name and does not support a call.
+        status = "cannot" if contender.owner == "gptface" and "cannot run" in str(error) else "failed"
+        row.update(status=status, reason=_first_line(error))
+        return None
     except Exception as error:  # a foreign library may raise anything; the row says what
         row.update(status="failed", reason=_first_line(error))
         return None

@@ -66,7 +66,7 @@ class _MatchHead(nn.Module):
 
 
 class PlainFaceLanguage(nn.Module):
-    """Plain PyTorch; needs tied heads and factorised image positions (the defaults)."""
+    """Plain PyTorch for the default options: tied heads, factorised image positions, no shortcuts."""
 
     def __init__(self, config: FaceLanguageConfig) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from benchmarks.subjects.span_mask import SpanMasks
 from benchmarks.subjects.vq import CodebookLookup
 
 CPU = torch.device("cpu")
+SLACK = 1 << 20  # the kernel counts resident pages in batches a thread
 OPTIONS = Options(scale="miniature", case_seconds=0.0, rounds=(3, 3), memory=False)
 
 
@@ -187,7 +188,7 @@ def test_mask_building_is_timed_apart() -> None:
 def test_peak_memory_of_a_call_is_what_it_touched() -> None:
     size = 64 << 20
     found = host_peak(lambda: torch.ones(size, dtype=torch.int8))
-    assert size <= found < size + (8 << 20)
+    assert size - SLACK <= found < size + (8 << 20)
 
 
 def test_peak_memory_counts_what_is_freed_before_the_call_ends() -> None:
@@ -197,7 +198,7 @@ def test_peak_memory_counts_what_is_freed_before_the_call_ends() -> None:
         block = torch.ones(size, dtype=torch.int8)
         del block
 
-    assert host_peak(call) >= size
+    assert host_peak(call) >= size - SLACK
 
 
 def test_peak_memory_is_measured_in_a_process_of_its_own() -> None:
