@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _tables(parsed.output or RESULTS, parsed.readme)
         if parsed.what == "plot":
             return _plots(parsed.output or RESULTS)
+        for name in SUBJECTS if parsed.what == "all" else [parsed.what]:
+            _measure(name, parsed)
     except ValueError as error:
         parser.error(str(error))
-    for name in SUBJECTS if parsed.what == "all" else [parsed.what]:
-        _measure(name, parsed)
     return 0
 
 
@@ -91,12 +92,21 @@ def _measure(name: str, parsed: argparse.Namespace) -> None:
         memory=not parsed.no_memory,
         minutes=parsed.minutes,
     )
-    measured = run_subject(subject, options, parsed.case, say=lambda line: print(line, file=sys.stderr, flush=True))
+    kept = not quick or parsed.output is not None  # a first look is not a result to keep
+
+    def save(measured: dict[str, Any]) -> None:
+        if kept:
+            write_result(make_result(subject, options, measured), parsed.output)
+
+    measured = run_subject(subject, options, parsed.case, lambda line: print(line, file=sys.stderr, flush=True), save)
+    if not measured["cases"]:
+        raise ValueError(
+            f"{name}: no case of this scale was run (--case {parsed.case!r}, --minutes {parsed.minutes:g})"
+        )
     result = make_result(subject, options, measured)
     print(full_table(result))
-    if quick and parsed.output is None:
-        return  # a first look is not a result to keep
-    print(f"written: {write_result(result, parsed.output)}")
+    if kept:
+        print(f"written: {write_result(result, parsed.output)}")
 
 
 def _tables(folder: Path, readme: bool) -> int:

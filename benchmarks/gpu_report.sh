@@ -12,6 +12,7 @@
 # PYTHON    interpreter with torch (default python3)
 # MINUTES   for everything (default 25); a subject has at most 8
 # SUBJECTS  which (default all)
+# WORK      scratch folder (default gptface-gpu-report under the system's temporary folder)
 # TARGET    with pack: Python version of the GPU machine, such as 3.12 (default: that of PYTHON)
 # PEERS     with pack: names of further packages to carry as wheels, such as "xformers vector-quantize-pytorch"
 set -euo pipefail
@@ -24,7 +25,7 @@ limit=$((60 * ${MINUTES:-25}))
 mode=${1:-measure}
 
 usage() {
-    sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 
@@ -71,8 +72,8 @@ esac
 
 mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
-work=$OUT/.work
-done_marks=$OUT/.done
+work=${WORK:-${TMPDIR:-/tmp}/gptface-gpu-report}
+done_marks=$OUT/done
 mkdir -p "$work" "$done_marks" "$OUT/logs" "$OUT/results"
 began=$SECONDS
 failed=()
@@ -136,13 +137,22 @@ install() {
     cp -R "$root/benchmarks" "$root/tests" "$root/pyproject.toml" "$work/run/"
     rm -rf "$work/run/benchmarks/wheels"
     cp -R "$root/csrc/." "$work/run/csrc/"
+    cp -R "$root/kernels" "$work/run/kernels"  # hashed, not imported
 }
 
 say "$mode on $device, $((limit / 60)) minutes, results in $OUT"
-(install) >"$OUT/logs/install.log" 2>&1 || {
+# Not "install || …": in such a list no error inside would stop it.
+set +e
+(
+    set -e
+    install
+) >"$OUT/logs/install.log" 2>&1
+code=$?
+set -e
+if [ "$code" -ne 0 ]; then
     cat "$OUT/logs/install.log" >&2
     exit 1
-}
+fi
 GPTFACE_COMMIT=$(git -C "$root" rev-parse HEAD 2>/dev/null || cat "$wheels/COMMIT" 2>/dev/null || echo unknown)
 export GPTFACE_COMMIT PYTHONPATH="$work/site" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 cd "$work/run"

@@ -185,27 +185,32 @@ def _peak(
 
 
 def run_subject(
-    subject: Subject, options: Options, only: str = "", say: Callable[[str], None] = lambda line: None
+    subject: Subject,
+    options: Options,
+    only: str = "",
+    say: Callable[[str], None] = lambda line: None,
+    save: Callable[[dict[str, Any]], None] = lambda measured: None,
 ) -> dict[str, Any]:
-    """All cases of a subject whose name contains ``only``: ``cases`` and ``left_out`` of the result."""
+    """All cases of a subject whose name contains ``only``: ``cases`` and ``left_out`` of the result.
+
+    ``save`` gets the same after every case, so that a run that is killed leaves what it had.
+    """
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
     begun = time.monotonic()
     done: list[dict[str, Any]] = []
-    left_out: list[str] = []
-    for case in subject.cases(options.scale, device):
-        if only not in case.name:
-            continue
+    cases = [case for case in subject.cases(options.scale, device) if only in case.name]
+    for number, case in enumerate(cases):
         if options.minutes and time.monotonic() - begun > 60 * options.minutes:
-            left_out.append(case.name)
-            continue
+            break
         say(f"{subject.name}: {case.name}")
         done.append(run_case(subject, case, options))
         for row in done[-1]["rows"]:
             say("  " + _sentence(row))
+        save({"cases": done, "left_out": [case.name for case in cases[number + 1 :]]})
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    return {"cases": done, "left_out": left_out}
+    return {"cases": done, "left_out": [case.name for case in cases[len(done) :]]}
 
 
 def _sentence(row: Row) -> str:

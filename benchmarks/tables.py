@@ -23,6 +23,10 @@ NO_GPU = (
     "what they might be is not written here."
 )
 
+NO_RESULTS = (
+    "No result is committed yet. `python -m benchmarks all && python -m benchmarks table --readme` writes them."
+)
+
 Record = Mapping[str, Any]
 
 
@@ -158,9 +162,10 @@ def readme_block(folder: Path = RESULTS) -> str:
         "rounds, every contender checked against a float64 oracle before it is timed. All contenders, reasons and "
         "memory: `tables.md` beside the JSON in `benchmarks/results/`."
     )
-    has_gpu = False
+    has_gpu = measured = False
     for path, result in load_results(folder):
         has_gpu |= result["machine"]["gpu"] is not None
+        measured = True
         rows = _headlines(result)
         if not rows:
             continue
@@ -170,6 +175,8 @@ def readme_block(folder: Path = RESULTS) -> str:
         header += ["our peak memory", "the peer's"]
         lines += ["", f"**{result['title']}**. {_conditions(result)} (`{path.parent.name}/{path.name}`)", ""]
         lines += _markdown(header, rows)
+    if not measured:
+        lines += ["", NO_RESULTS]
     if not has_gpu:
         lines += ["", NO_GPU]
     return "\n".join(lines)

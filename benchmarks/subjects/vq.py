@@ -19,7 +19,7 @@ __all__ = ["CodebookLookup"]
 
 # A chosen code may be farther than the nearest by float32 rounding of the squares it was computed from, and no more.
 TIE = 1e-5
-REFERENCE_LIMIT = 1 << 31  # bytes of the reference's N × K × D tensor
+REFERENCE_LIMIT = 1 << 28  # bytes of the reference's N × K × D tensor; beyond it takes seconds
 
 
 class CodebookLookup(Subject):

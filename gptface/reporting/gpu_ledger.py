@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
+import importlib.util
 import json
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,10 @@ def gpu_kernels(root: Path = ROOT) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     listed: set[str] = set()
-    try:
-        inventory = importlib.import_module("gptface.kernels.inventory")
-    except ModuleNotFoundError:
-        inventory = None
-    if inventory is not None:
-        for kernel in inventory.kernels():
-            found[kernel.name] = kernel.source_hash
-            listed.update(kernel.files)
     folder = _triton_folder(root)
+    for kernel in _inventory(folder):
+        found[kernel.name] = kernel.source_hash
+        listed.update(kernel.files)
     for file in sorted(folder.glob("*.py")):
         if file.name not in listed and re.search(r"^@triton\.jit", file.read_text(encoding="utf-8"), re.MULTILINE):
             found[f"{file.stem}.triton"] = _digest(_python_closure(file, folder), folder)
@@ -51,6 +47,18 @@ def gpu_kernels(root: Path = ROOT) -> dict[str, str]:
     for file in sorted((csrc / "cuda").glob("*.cu")):
         found[f"{file.stem}.cuda"] = _digest(_include_closure(file, csrc), csrc)
     return found
+
+
+def _inventory(folder: Path) -> Iterable[Any]:
+    """What ``inventory.py`` of a folder lists; loaded by its path, because a checkout's is not importable by name."""
+    path = folder / "inventory.py"
+    spec = importlib.util.spec_from_file_location("_gptface_kernel_inventory", path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        return ()
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module.kernels()
 
 
 def _triton_folder(root: Path) -> Path:

@@ -138,3 +138,15 @@ def test_report_script_is_sound_and_says_how_it_is_used() -> None:
     done = subprocess.run([str(script)], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert "OUT=folder benchmarks/gpu_report.sh" in done.stderr
+
+
+def test_kernels_of_an_inventory_have_its_names_and_hashes(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    (root / "kernels" / "inventory.py").write_text(
+        "from dataclasses import dataclass\n\n"
+        "@dataclass(frozen=True)\nclass KernelSource:\n    name: str\n    source_hash: str\n    files: tuple\n\n"
+        "def kernels():\n    return (KernelSource('vq.scan', 'abc', ('vq_lookup.py',)),)\n"
+    )
+    found = gpu_kernels(root)
+    assert found["vq.scan"] == "abc"
+    assert "vq_lookup.triton" not in found
