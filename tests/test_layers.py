@@ -63,6 +63,23 @@ def test_outside_the_package_nobody_imports_the_source_tree(directory: str) -> N
                 assert node.module.split(".")[0] != "kernels", f"{path}: use gptface.kernels"
 
 
+def test_benchmarks_import_no_test_and_no_private_name() -> None:
+    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                assert node.module.split(".")[0] != "tests", f"{path}: helpers of the tests stay there"
+                if node.module.split(".")[0] == "gptface":
+                    private = [alias.name for alias in node.names if alias.name.startswith("_")]
+                    assert not private, f"{path} imports {private} from {node.module}"
+
+
+def test_package_does_not_import_its_benchmarks() -> None:
+    for path in sorted((ROOT / "gptface").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                assert node.module.split(".")[0] != "benchmarks", f"{path} imports benchmarks"
+
+
 def test_importing_the_operators_pulls_in_torch_and_nothing_else() -> None:
     heavy = [
         "transformers", "PIL", "tokenizers", "accelerate", "webdataset", "pydantic", "matplotlib", "yaml", "triton",

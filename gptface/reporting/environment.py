@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import gptface
 from gptface.ops import implementations
 from gptface.ops.native import library_path
+from gptface.reporting.gpu_ledger import gpu_kernels, ledger_states, read_ledger
 
 __all__ = ["describe_environment", "format_environment", "instruction_sets"]
 
@@ -22,8 +22,6 @@ PACKAGES = (
     "xformers",
 )
 INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
-# Written only by the program that ran the GPU tests on a GPU; absent until somebody has.
-LEDGER = Path(gptface.__file__).resolve().parent.parent / "benchmarks" / "results" / "gpu_ledger.json"
 
 
 def instruction_sets() -> list[str]:
@@ -72,7 +70,6 @@ def _devices() -> list[dict[str, Any]]:
 
 def describe_environment() -> dict[str, Any]:
     """Everything ``gptface doctor`` prints, as plain data."""
-    ledger = json.loads(LEDGER.read_text()) if LEDGER.exists() else None
     return {
         "gptface": gptface.__version__,
         "python": sys.version.split()[0],
@@ -85,7 +82,7 @@ def describe_environment() -> dict[str, Any]:
              "description": entry.description}
             for entry in implementations()
         ],
-        "gpu_ledger": ledger,
+        "gpu_ledger": ledger_states(gpu_kernels(), read_ledger()),
     }
 
 
@@ -113,9 +110,8 @@ def format_environment(environment: dict[str, Any]) -> str:
         lines.append(f"  {entry['operator']:<18} {entry['name']:<10} {state}")
         lines.append(f"  {'':<18} {'':<10} {entry['description']}")
     lines += ["", "GPU ledger"]
-    if environment["gpu_ledger"] is None:
-        lines.append("  empty: no GPU kernel of this project has run on a GPU yet")
-    else:
-        for name, record in environment["gpu_ledger"].items():
-            lines.append(f"  {name}: {record}")
+    for name, state in environment["gpu_ledger"].items():
+        lines.append(f"  {name:<28} {state}")
+    if not environment["gpu_ledger"]:
+        lines.append("  no GPU kernel's source is here")
     return "\n".join(lines)

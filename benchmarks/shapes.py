@@ -1,0 +1,281 @@
+"""Every shape that is measured, in one place, with the reason for each.
+
+``quick`` shapes are a subset that two slow cores get through in two minutes; ``miniature`` ones are for tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.contender import Scale
+
+__all__ = [
+    "AttentionShape",
+    "DataShape",
+    "DecodeShape",
+    "LookupShape",
+    "PretrainShape",
+    "SpanShape",
+    "attention_shapes",
+    "data_shapes",
+    "decode_shapes",
+    "lookup_shapes",
+    "pretrain_shapes",
+    "span_shapes",
+]
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """A batch of attention.
+
+    Attributes:
+        pattern: see :mod:`benchmarks.patterns`.
+        batch, length, heads, head_dim: ``query (B, S, H, D)``, self-attention.
+        dtype: of inputs.
+        backward: gradients of query, key and value too.
+        options: of the pattern.
+    """
+
+    pattern: str
+    batch: int
+    length: int
+    heads: int = 12
+    head_dim: int = 64
+    dtype: str = "float32"
+    backward: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        passes = "forward+backward" if self.backward else "forward"
+        shape = f"B {self.batch}, S {self.length}, H {self.heads}, D {self.head_dim}"
+        return f"{self.pattern}, {shape}, {self.dtype}, {passes}"
+
+
+def _both(**common: Any) -> list[AttentionShape]:
+    return [AttentionShape(**common, backward=backward) for backward in (False, True)]
+
+
+# The mixed batch of the paper: 75 word pieces, 256 image tokens, 3 special tokens; half of the rows bidirectional, a
+# quarter prefix language models in each direction, captions of uneven length.
+PAPER: dict[str, Any] = {"pattern": "mixed", "batch": 8, "length": 334}
+# Documents of 64 to 512 tokens end to end in one row.
+DOCUMENTS: dict[str, Any] = {"shortest": 64, "longest": 512}
+
+
+def attention_shapes(scale: Scale, device: str) -> list[AttentionShape]:
+    """Shapes of the ``attention`` subject."""
+    if scale == "miniature":
+        small: dict[str, Any] = {"heads": 2, "head_dim": 16}
+        return [
+            AttentionShape("mixed", 4, 37, **small),
+            AttentionShape("packed", 1, 64, **small, options={"shortest": 5, "longest": 20}),
+            AttentionShape("packed_causal", 1, 64, **small, options={"shortest": 5, "longest": 20}),
+            AttentionShape("prefix_lm", 1, 48, **small, options={"prefix": 12}),
+            AttentionShape("sliding_window", 1, 48, **small, options={"window": 8}),
+            AttentionShape("captions", 1, 61, **small, options={"image": 16, "captions": 4}),
+            AttentionShape("causal", 1, 32, **small),
+            AttentionShape("dense", 1, 32, **small, backward=False),
+        ]
+    if scale == "quick":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+        return [
+            *_both(**PAPER, dtype=dtype),
+            AttentionShape("packed", 1, 1024, dtype=dtype, options=DOCUMENTS),
+            AttentionShape("packed_causal", 1, 1024, dtype=dtype, options=DOCUMENTS),
+        ]
+    shapes = []
+    for dtype in ("bfloat16",) if device == "cuda" else ("float32", "bfloat16"):
+        shapes += _both(**PAPER, dtype=dtype)
+        lengths = (1024, 2048, 4096, 8192, 16384, 32768) if device == "cuda" else (1024, 2048, 4096)
+        for length in lengths:
+            shapes += _both(pattern="packed", batch=1, length=length, dtype=dtype, options=DOCUMENTS)
+            shapes.append(AttentionShape("packed_causal", 1, length, dtype=dtype, options=DOCUMENTS))
+        long = 8192 if device == "cuda" else 2048
+        shapes += [
+            AttentionShape("prefix_lm", 1, long, dtype=dtype, options={"prefix": long // 4}),
+            AttentionShape("sliding_window", 1, long, dtype=dtype, options={"window": 256}),
+            # One image of 256 tokens and as many captions of 37 as fit: an alternative to repeating the image.
+            AttentionShape("captions", 4, 256 + 8 * 37, dtype=dtype, options={"image": 256, "captions": 8}),
+            # Nothing to skip: here a masked kernel can only lose, and the table should show by how much.
+            AttentionShape("dense", 8 if device == "cuda" else 2, 512, dtype=dtype),
+            AttentionShape("causal", 8 if device == "cuda" else 2, 512, dtype=dtype),
+        ]
+    if device == "cuda":  # the head size of most language models, where the rates of published kernels are quoted
+        for length in (2048, 16384):
+            wide: dict[str, Any] = {"batch": 1, "length": length, "heads": 16, "head_dim": 128, "dtype": "bfloat16"}
+            shapes += _both(pattern="packed_causal", **wide, options=DOCUMENTS)
+    return shapes
+
+
+@dataclass(frozen=True)
+class LookupShape:
+    """A codebook lookup, or (``step``) a whole training step of a quantiser.
+
+    Attributes:
+        rows, codes, length: N, K and D.
+        step: forward, loss, backward and moving averages instead of the lookup alone.
+        offset: common offset of all data, where expanded squared distances lose their digits.
+    """
+
+    rows: int
+    codes: int
+    length: int
+    step: bool = False
+    offset: float = 0.0
+
+    @property
+    def name(self) -> str:
+        what = "quantiser training step" if self.step else "lookup"
+        offset = f", offset {self.offset:g}" if self.offset else ""
+        return f"{what}, N {self.rows}, K {self.codes}, D {self.length}{offset}"
+
+
+def lookup_shapes(scale: Scale, device: str) -> list[LookupShape]:
+    """Shapes of the ``vq`` subject."""
+    if scale == "miniature":
+        return [LookupShape(96, 32, 8), LookupShape(64, 16, 4, offset=10.0), LookupShape(64, 16, 8, step=True)]
+    if scale == "quick":
+        return [
+            LookupShape(8192, 1024, 32),
+            LookupShape(4096, 8192, 8),
+            LookupShape(1024, 8192, 256),
+            LookupShape(4096, 1024, 32, step=True),
+        ]
+    more = 4 if device == "cuda" else 1
+    return [
+        LookupShape(8192 * more, 1024, 32),
+        LookupShape(8192, 1024, 32, offset=10.0),
+        LookupShape(65536, 1024, 256),  # a batch of 256 images of the paper's tokenizer
+        LookupShape(65536, 16384, 8),  # the short codes of ViT-VQGAN and LlamaGen
+        LookupShape(16384, 8192, 256),
+        LookupShape(16384, 65536, 4),
+        LookupShape(8192 * more, 262144, 16),  # the largest codebooks in use
+        LookupShape(8192, 16384, 64),
+        LookupShape(8192, 1024, 32, step=True),
+        LookupShape(4096 * more, 8192, 256, step=True),
+    ]
+
+
+@dataclass(frozen=True)
+class SpanShape:
+    """A batch of span masks: ``kind`` is ``text`` (S positions) or ``image`` (grid² cells)."""
+
+    kind: str
+    batch: int
+    ratio: float
+    length: int = 334
+    grid: int = 16
+
+    @property
+    def name(self) -> str:
+        what = f"S {self.length}" if self.kind == "text" else f"grid {self.grid}×{self.grid}"
+        return f"{self.kind}, B {self.batch}, {what}, ratio {self.ratio:g}"
+
+
+def span_shapes(scale: Scale) -> list[SpanShape]:
+    """Shapes of the ``span_mask`` subject."""
+    if scale == "miniature":
+        return [SpanShape("text", 8, 0.15, length=60), SpanShape("image", 8, 0.4, grid=14)]
+    quick = [SpanShape("text", 256, 0.15), SpanShape("image", 256, 0.4)]
+    if scale == "quick":
+        return quick
+    return [
+        SpanShape("text", 64, 0.15),
+        *quick,
+        SpanShape("text", 256, 0.5),
+        SpanShape("image", 256, 0.75),
+        SpanShape("text", 1024, 0.15),
+        SpanShape("image", 1024, 0.4),
+    ]
+
+
+@dataclass(frozen=True)
+class PretrainShape:
+    """A pre-training step: ``preset`` of the transformer, pairs in the batch, dtype of autocast."""
+
+    preset: str
+    batch: int
+    dtype: str = "float32"
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.preset}, B {self.batch}, {self.dtype}"
+
+
+_MINIATURE_MODEL = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_grid": (4, 4),
+    "text_vocab_size": 64, "codebook_size": 32, "max_text_length": 8,
+}  # fmt: skip
+
+
+def pretrain_shapes(scale: Scale, device: str) -> list[PretrainShape]:
+    """Shapes of the ``pretrain_step`` subject."""
+    if scale == "miniature":
+        return [PretrainShape("tiny", 6, overrides=_MINIATURE_MODEL)]
+    if device == "cuda":
+        return [PretrainShape(preset, batch, "bfloat16") for preset, batch in _CUDA_BATCHES[scale]]
+    if scale == "quick":
+        return [PretrainShape("tiny", 16)]
+    return [
+        PretrainShape("tiny", 32),
+        PretrainShape("tiny", 32, "bfloat16"),
+        PretrainShape("small", 8, "bfloat16"),
+        PretrainShape("base", 4, "bfloat16"),
+    ]
+
+
+_CUDA_BATCHES = {
+    "quick": [("tiny", 64), ("base", 16)],
+    "full": [("tiny", 256), ("small", 128), ("base", 64)],
+}
+
+
+@dataclass(frozen=True)
+class DecodeShape:
+    """Masked decoding of ``batch`` images in ``steps`` passes."""
+
+    preset: str
+    batch: int
+    steps: int
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.preset}, batch {self.batch}, {self.steps} steps"
+
+
+def decode_shapes(scale: Scale, device: str) -> list[DecodeShape]:
+    """Shapes of the ``decode`` subject."""
+    if scale == "miniature":
+        return [DecodeShape("tiny", 2, 3, overrides=_MINIATURE_MODEL)]
+    if scale == "quick":
+        return [DecodeShape("tiny", batch, 8) for batch in (1, 16)]
+    presets = ("tiny", "base") if device == "cuda" else ("tiny", "small")
+    return [DecodeShape(preset, batch, steps) for preset in presets for batch in (1, 16) for steps in (8, 12, 18)]
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """``what`` is ``generator`` (render faces) or ``shards`` (read them back)."""
+
+    what: str
+    size: int
+    count: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.what}, {self.size}² pixels"
+
+
+def data_shapes(scale: Scale) -> list[DataShape]:
+    """Shapes of the ``data`` subject."""
+    if scale == "miniature":
+        return [DataShape("generator", 16, 2), DataShape("shards", 16, 4)]
+    if scale == "quick":
+        return [DataShape("generator", 64, 8), DataShape("shards", 64, 128)]
+    sizes = (64, 128, 256)
+    return [DataShape("generator", size, 8) for size in sizes] + [DataShape("shards", size, 128) for size in sizes]

@@ -1,0 +1,155 @@
+"""One whole pre-training step: composing the batch, forward, five losses, backward, AdamW."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.contender import BASELINE, CannotRun, Case, Contender, Prepared, Scale, Subject, Verdict
+from benchmarks.language_problem import LanguageProblem, make_language, random_pairs, twin
+from benchmarks.peers.plain_transformer import PlainFaceLanguage
+from benchmarks.shapes import pretrain_shapes
+from gptface.models import FaceLanguageModel
+from gptface.ops import implementations
+from gptface.training.configuration import PretrainSection
+from gptface.training.hardware import peak_flops
+from gptface.training.pretraining_data import Pairs
+from gptface.training.pretraining_objective import PretrainingObjective
+from gptface.training.stage import Moment
+
+__all__ = ["PretrainStep"]
+
+# ‖gradient − float32 reference's‖ / ‖…‖ over all parameters. A mask that is wrong in one regime changes it by far more.
+GRADIENT_LIMIT = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+
+
+@dataclass
+class _Problem(LanguageProblem):
+    pairs: Pairs
+    section: PretrainSection
+
+    @functools.cached_property
+    def oracle(self) -> list[Tensor]:
+        """Gradients of every parameter by the reference implementation in float32."""
+        model = twin(self, FaceLanguageModel)
+        model.set_attention_impl("reference")
+        return _gradients(model, PretrainingObjective(model, self.section), self.pairs)
+
+
+def _gradients(model: nn.Module, objective: PretrainingObjective, pairs: Pairs) -> list[Tensor]:
+    torch.manual_seed(0)
+    loss, _ = objective(pairs, Moment(0, 0, 0.0))
+    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
+    return [gradient.float() for gradient in found]
+
+
+class PretrainStep(Subject):
+    name = "pretrain_step"
+    title = "Pre-training step"
+    size_label = "pairs in a batch"
+
+    def cases(self, scale: Scale, device: torch.device) -> Sequence[Case]:
+        shapes = pretrain_shapes(scale, device.type)
+        return [Case(shape.name, shape.batch, dataclasses.asdict(shape), headline=True) for shape in shapes]
+
+    def problem(self, case: Case, device: torch.device) -> _Problem:
+        made = make_language(case.settings, device)
+        # Procedural data have region maps and a benchmark has not: blocks and single tokens only.
+        section = PretrainSection(image_masks={"random": 0.6, "blocks": 0.4, "regions": 0.0})
+        pairs = random_pairs(made.model, case.settings["batch"], device)
+        return _Problem(case.settings, device, made.model.train(), pairs, section)
+
+    def contenders(self, case: Case) -> Sequence[Contender]:
+        own = [Contender(BASELINE, "gptface", functools.partial(_prepare, impl="auto"))]
+        own.append(Contender("gptface, compiled", "gptface", functools.partial(_prepare, impl="auto", compiled=True)))
+        for entry in implementations("masked_attention"):
+            prepare = functools.partial(_prepare, impl=entry.name, reason=entry.reason)
+            own.append(Contender(f"gptface, {entry.name}", "gptface", prepare))
+        for compiled in (False, True):
+            name = "plain PyTorch, SDPA with dense mask" + (", compiled" if compiled else "")
+            own.append(Contender(name, "torch", functools.partial(_prepare_plain, compiled=compiled)))
+        return own
+
+    def gate(self, problem: _Problem, outputs: Sequence[Tensor]) -> Verdict:
+        distance = math.sqrt(
+            sum(float((found - truth).square().sum()) for found, truth in zip(outputs, problem.oracle, strict=True))
+        )
+        error = distance / math.sqrt(sum(float(truth.square().sum()) for truth in problem.oracle))
+        limit = GRADIENT_LIMIT[problem.dtype]
+        failure = "" if error <= limit else f"the gradient is off by {error:.1e}, allowed {limit:.0e}"
+        return Verdict({"gradient_error": error}, failure)
+
+    def work(self, problem: _Problem) -> dict[str, float]:
+        objective = PretrainingObjective(problem.model, problem.section)
+        torch.manual_seed(0)
+        batch = objective.compose(problem.pairs, Moment(0, 0, 0.0))
+        config = problem.model.config
+        flop = float(problem.model.flops_per_sequence(batch.sequence.lengths))
+        width = config.hidden_size
+        heads = (
+            ((batch.masked_image, batch.next_image), config.codebook_size),
+            (
+                (batch.masked_text, batch.next_text),
+                config.text_vocab_size,
+            ),
+        )
+        for targets, size in heads:
+            rows = sum(int((target.positions >= 0).sum()) for target in targets)
+            flop += 6.0 * rows * width * (width + size)
+        precision = "bf16" if problem.dtype == torch.bfloat16 else "no"
+        return {
+            "samples": len(problem.pairs.codes),
+            "tokens": float(batch.sequence.lengths.sum()),
+            "flop": flop,
+            "peak_flop/s": peak_flops(problem.device, precision),
+        }
+
+    def rates(self, work: Mapping[str, float], seconds: float) -> dict[str, float]:
+        return {
+            "samples/s": work["samples"] / seconds,
+            "tokens/s": work["tokens"] / seconds,
+            "MFU %": 100 * work["flop"] / seconds / work["peak_flop/s"],
+        }
+
+
+def _prepare(problem: _Problem, impl: str, reason: str = "", compiled: bool = False) -> Prepared:
+    if reason:
+        raise CannotRun(reason)
+    model = twin(problem, FaceLanguageModel)
+    model.set_attention_impl(impl)
+    return _prepare_step(problem, model, compiled)
+
+
+def _prepare_plain(problem: _Problem, compiled: bool) -> Prepared:
+    return _prepare_step(problem, twin(problem, PlainFaceLanguage), compiled)
+
+
+def _prepare_step(problem: _Problem, model: Any, compiled: bool) -> Prepared:
+    """The step over ``model``. Batches are composed by this package for all contenders, so what differs is the model;
+    a plain PyTorch user would draw masks more slowly."""
+    if compiled:
+        for layer in model.layers:
+            layer.compile(dynamic=False)
+    parameters = list(model.parameters())
+    objective = PretrainingObjective(model, problem.section)
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, fused=True)
+
+    def run(_: None) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(0)
+        with problem.autocast():
+            loss, _parts = objective(problem.pairs, Moment(0, 0, 0.0))
+        loss.backward()
+        optimizer.step()
+
+    def outputs(_: None) -> list[Tensor]:
+        return [torch.zeros_like(p) if p.grad is None else p.grad.float() for p in parameters]
+
+    return Prepared(run, None, outputs)
