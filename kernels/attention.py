@@ -1,7 +1,7 @@
 """Launchers of the attention kernels: tensors in, tensors out, nothing allocated but results and ``delta``.
 
-No launch waits for the device and none depends on a value there. The kernels are compiled for what a model fixes (dtype,
-head dimension, heads in a group, intervals a row, dropout or not) and never for batch or sequence lengths.
+No launch waits for the device and none depends on a value there. The kernels are compiled for what a model fixes
+(dtype, head dimension, heads in a group, intervals a row, dropout or not) and never for batch or sequence lengths.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def block_bounds(intervals: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
 
 
 def constants(head_dim: int, group: int, k: int, batched: bool, dropout: bool, flip: bool, unit: int, wide: bool,
-              precision: str) -> dict[str, Any]:  # fmt: skip
+              base_2: bool, precision: str) -> dict[str, Any]:  # fmt: skip
     """The compile-time arguments that all matrix kernels share."""
     return {
         "GROUP": group,
@@ -79,6 +79,7 @@ def constants(head_dim: int, group: int, k: int, batched: bool, dropout: bool, f
         "FLIP": flip,
         "UNIT": unit,
         "WIDE": wide,
+        "BASE_2": base_2,
         "PRECISION": precision,
     }
 
@@ -103,8 +104,9 @@ class _Problem:
         self.table = _table(query.device)
         dropout = dropout_p > 0.0
         # No scale at all is the smallest: the same weights, and no 0 · −inf among hidden scores.
-        self.score_scale = max(abs(scale) * _LOG2_E, 1e-37)
-        self.keep_scale = 1.0 / (1.0 - dropout_p)
+        base_2 = query.dtype != torch.float32
+        self.score_scale = max(abs(scale) * (_LOG2_E if base_2 else 1.0), 1e-37)
+        self.keep_probability = 1.0 - dropout_p
         self.threshold = int(dropout_p * 2**32)
         # What a kernel takes but does not read must still be some tensor.
         self.intervals = query if intervals is None else intervals.contiguous()
@@ -124,6 +126,7 @@ class _Problem:
             scale < 0.0,
             unit,
             reach >= 2**31,
+            base_2,
             "widened" if INTERPRETED else "ieee",
         )
 
@@ -146,22 +149,31 @@ def forward(
     seed: Tensor | None,
     scale: float,
     dropout_p: float,
-) -> tuple[Tensor, Tensor]:
-    """``out (B, Sq, H, D)`` contiguous and ``lse (B, H, Sq)`` float32; arguments as the operator's, checked there."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Arguments as the operator's, checked there.
+
+    Returns:
+        ``out (B, Sq, H, D)`` contiguous, ``lse (B, H, Sq)`` float32, and for :func:`backward` in float32 ``state (2, B,
+        H, Sq)``: each row's largest score and one over its sum of powers (of no elements for other dtypes).
+    """
     batch, num_queries, heads, _ = query.shape
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     lse = torch.empty((batch, heads, num_queries), dtype=torch.float32, device=query.device)
+    exact = query.dtype == torch.float32
+    state = torch.empty((2, *lse.shape) if exact else (2, 0), dtype=torch.float32, device=query.device)
     if out.numel() == 0 or key.shape[1] == 0:
-        return out.zero_(), lse.fill_(-torch.inf)
+        return out.zero_(), lse.fill_(-torch.inf), state.zero_()
     query, key, value = _last_contiguous(query), _last_contiguous(key), _last_contiguous(value)
     problem = _Problem([query, key, value], intervals, seed, scale, dropout_p)
     options = problem.options("forward")
     with _on(query.device):
         forward_kernel[problem.grid(problem.packed_rows, options["BLOCK_M"])](
-            query, key, value, out, lse, problem.intervals, query if rows is None else rows, problem.seed,
-            *problem.strides, *problem.sizes, problem.score_scale, problem.keep_scale, problem.threshold, **options,
+            query, key, value, out, lse, *(state if exact else (lse, lse)), problem.intervals,
+            query if rows is None else rows, problem.seed,
+            *problem.strides, *problem.sizes, problem.score_scale, problem.keep_probability, problem.threshold,
+            **options,
         )  # fmt: skip
-    return out, lse
+    return out, lse, state
 
 
 def backward(
@@ -172,6 +184,7 @@ def backward(
     value: Tensor,
     out: Tensor,
     lse: Tensor,
+    state: Tensor,
     intervals: Tensor | None,
     rows: Tensor | None,
     columns: Tensor | None,
@@ -188,20 +201,21 @@ def backward(
     query, key, value, grad_out = (_last_contiguous(tensor) for tensor in (query, key, value, grad_out))
     out, lse = out.contiguous(), lse.contiguous()
     delta = torch.empty_like(lse)
+    kept = tuple(state.contiguous()) if query.dtype == torch.float32 else (lse, lse)
     problem = _Problem([query, key, value, grad_out], intervals, seed, scale, dropout_p)
     numbers = (
-        *problem.strides, *problem.sizes, scale, problem.score_scale, problem.keep_scale, problem.threshold,
+        *problem.strides, *problem.sizes, scale, problem.score_scale, 1.0 / problem.keep_probability, problem.threshold,
     )  # fmt: skip
     with _on(query.device):
         options = problem.options("grad_query")
         grad_query_kernel[problem.grid(problem.packed_rows, options["BLOCK_M"])](
-            query, key, value, grad_out, out, lse, lse if grad_lse is None else grad_lse.contiguous(), delta,
-            grad_query, problem.intervals, query if rows is None else rows, problem.seed, *numbers,
+            query, key, value, grad_out, out, lse, *kept, lse if grad_lse is None else grad_lse.contiguous(),
+            delta, grad_query, problem.intervals, query if rows is None else rows, problem.seed, *numbers,
             GRAD_LSE=grad_lse is not None, **options,
         )  # fmt: skip
         options = problem.options("grad_key_value")
         grad_key_value_kernel[problem.grid(problem.num_keys, options["BLOCK_N"])](
-            query, key, value, grad_out, lse, delta, grad_key, grad_value, problem.intervals,
+            query, key, value, grad_out, lse, *kept, delta, grad_key, grad_value, problem.intervals,
             query if columns is None else columns, problem.seed, *numbers, **options,
         )  # fmt: skip
     return grad_query, grad_key, grad_value

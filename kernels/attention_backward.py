@@ -1,6 +1,7 @@
 """Gradients of attention over interval masks, in two kernels and without atomics: every element has one writer.
 
-With weights P = exp(S − lse), dropout factors M and ``delta = sum(dO · O) − dlse`` for each row (arXiv 2205.14135):
+With weights P (``exp(S − lse)``, or in float32 from what forward kept of the softmax), dropout factors M and
+``delta = sum(dO · O) − dlse`` for each row (arXiv 2205.14135):
 ``dV = (P·M)ᵀ dO``, ``dS = P · (M · (dO Vᵀ) − delta)``, ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``.
 
 The query kernel goes first: it has the tiles of O and dO at hand, so it computes ``delta`` and leaves it to the other.
@@ -15,6 +16,7 @@ import triton.language as tl
 from gptface.kernels.attention_device import (
     BOUND_BLOCK,
     dropout_keep,
+    exponential,
     full_tile,
     load_intervals,
     load_tile,
@@ -24,6 +26,7 @@ from gptface.kernels.attention_device import (
     product,
     product_added,
     read_bounds,
+    rounded,
     store_tile,
     tile_range,
     visible,
@@ -36,10 +39,27 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def _row_statistics(pointers, valid):  # type: ignore[no-untyped-def]
-    """The log-sum-exp in base 2; +inf, which makes every weight zero, for rows that see nothing or do not exist."""
-    lse = tl.load(pointers, mask=valid, other=float("inf"))
-    return tl.where(lse == -float("inf"), float("inf"), lse * LOG2_E)
+def _row_statistics(lse, row_top, row_inverse, rows, valid, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What makes weights of scores: a shift and, without BASE_2, a factor.
+
+    The shift is +inf, which makes every weight zero, for rows that see nothing or do not exist.
+    """
+    if BASE_2:
+        shift = tl.load(lse + rows, mask=valid, other=float("inf"))
+        shift = tl.where(shift == -float("inf"), float("inf"), shift * LOG2_E)
+        factor = shift
+    else:
+        shift = tl.load(row_top + rows, mask=valid, other=float("inf"))
+        factor = tl.load(row_inverse + rows, mask=valid, other=0.0)
+    return shift, factor
+
+
+@triton.jit
+def _softmax_weights(scores, score_scale, shift, factor, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
+    weights = exponential(scores * score_scale - shift, BASE_2)
+    if not BASE_2:
+        weights = weights * factor
+    return weights
 
 
 @triton.jit(
@@ -55,7 +75,9 @@ def grad_query_kernel(
     value: tl.tensor,
     grad_out: tl.tensor,  # (B, Sq, H, D)
     out: tl.tensor,  # (B, Sq, H, D) contiguous
-    lse: tl.tensor,  # (B, H, Sq) contiguous
+    lse: tl.tensor,  # (B, H, Sq) contiguous; read with BASE_2
+    row_top: tl.tensor,  # (B, H, Sq), as forward left them; read without BASE_2
+    row_inverse: tl.tensor,
     grad_lse: tl.tensor,  # (B, H, Sq) contiguous; read with GRAD_LSE only
     delta: tl.tensor,  # (B, H, Sq) contiguous float32, written
     grad_query: tl.tensor,  # (B, Sq, H, D) contiguous, written
@@ -91,6 +113,7 @@ def grad_query_kernel(
     FLIP: tl.constexpr,
     UNIT: tl.constexpr,
     WIDE: tl.constexpr,
+    BASE_2: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -134,7 +157,7 @@ def grad_query_kernel(
     if GRAD_LSE:
         centre = centre - tl.load(grad_lse + statistics, mask=valid, other=0.0)
     tl.store(delta + statistics, centre, mask=valid)
-    log_sum = _row_statistics(lse + statistics, valid)
+    shift, factor = _row_statistics(lse, row_top, row_inverse, statistics, valid, BASE_2)
     accumulator = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     seed_value = tl.zeros([], dtype=tl.int64)
     if DROPOUT:
@@ -144,24 +167,24 @@ def grad_query_kernel(
         rows, batch, first_row, num_queries, num_keys, K, BATCHED, GROUP, BLOCK_M, BLOCK_N
     )
     full = g0 - f0 + g1 - f1
-    for t in range(0, full):
+    for t in range(full):
         first_key = full_tile(t, f0, g0, f1, K) * BLOCK_N
         first_key_64 = first_key.to(tl.int64)
         k = load_tile(key + first_key_64 * key_stride_s * UNIT, key_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
         v = load_tile(value + first_key_64 * value_stride_s * UNIT, value_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
         scores = product(q, tl.trans(k), PRECISION)
         grad_weights = product(g, tl.trans(v), PRECISION)
-        weights = tl.exp2(scores * score_scale - log_sum[:, None])
+        weights = _softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2)
         if DROPOUT:
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
         grad_scores = weights * (grad_weights - centre[:, None])
-        accumulator = product_added(grad_scores.to(k.dtype), k, accumulator, PRECISION)
+        accumulator = product_added(rounded(grad_scores, k.dtype, PRECISION), k, accumulator, PRECISION)
 
     if BATCHED:
         intervals += batch_64 * num_queries * (2 * K)
     low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
-    for t in range(0, e0 - s0 + e1 - s1 - full):
+    for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
         first_key_64 = first_key.to(tl.int64)
         keys = first_key + tile_keys
@@ -171,14 +194,14 @@ def grad_query_kernel(
         scores = product(q, tl.trans(k), PRECISION)
         grad_weights = product(g, tl.trans(v), PRECISION)
         seen = visible(keys[None, :], low_0[:, None], high_0[:, None], low_1[:, None], high_1[:, None], K)
-        weights = tl.where(seen, tl.exp2(scores * score_scale - log_sum[:, None]), 0.0)
+        weights = tl.where(seen, _softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2), 0.0)
         if DROPOUT:
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
         grad_scores = weights * (grad_weights - centre[:, None])
-        accumulator = product_added(grad_scores.to(k.dtype), k, accumulator, PRECISION)
+        accumulator = product_added(rounded(grad_scores, k.dtype, PRECISION), k, accumulator, PRECISION)
 
-    store_tile(grad_query + row_base, row_offsets, valid, accumulator * scale, HEAD_DIM, BLOCK_D)
+    store_tile(grad_query + row_base, row_offsets, valid, accumulator * scale, HEAD_DIM, BLOCK_D, PRECISION)
 
 
 @triton.jit
@@ -221,7 +244,9 @@ def grad_key_value_kernel(
     key: tl.tensor,  # (B, Skv, Hkv, D)
     value: tl.tensor,
     grad_out: tl.tensor,  # (B, Sq, H, D)
-    lse: tl.tensor,  # (B, H, Sq) contiguous
+    lse: tl.tensor,  # (B, H, Sq) contiguous; read with BASE_2
+    row_top: tl.tensor,  # (B, H, Sq), as forward left them; read without BASE_2
+    row_inverse: tl.tensor,
     delta: tl.tensor,  # (B, H, Sq) contiguous, from grad_query_kernel
     grad_key: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
     grad_value: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
@@ -256,6 +281,7 @@ def grad_key_value_kernel(
     FLIP: tl.constexpr,
     UNIT: tl.constexpr,
     WIDE: tl.constexpr,
+    BASE_2: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -282,6 +308,8 @@ def grad_key_value_kernel(
     value += UNIT * (batch_64 * value_stride_b + first_key_64 * value_stride_s + key_head_64 * value_stride_h)
     statistics = (batch_64 * key_heads + key_head_64) * GROUP * num_queries
     lse += statistics
+    row_top += statistics
+    row_inverse += statistics
     delta += statistics
 
     k = load_tile(key, local_offsets(tile_keys, key_stride_s, UNIT, WIDE), exists, HEAD_DIM, BLOCK_D, True)
@@ -298,7 +326,7 @@ def grad_key_value_kernel(
         columns, batch, first_key, num_queries, num_keys, K, BATCHED, GROUP, BLOCK_M, BLOCK_N
     )
     full = g0 - f0 + g1 - f1
-    for t in range(0, full):
+    for t in range(full):
         first_row = full_tile(t, f0, g0, f1, K) * BLOCK_M
         first_query = first_row // GROUP
         queries, heads = (first_row + tile_rows) // GROUP, (first_row + tile_rows) % GROUP
@@ -310,11 +338,16 @@ def grad_key_value_kernel(
         q = load_tile(query + first_query_64 * query_stride_s * UNIT, query_offsets, heads, HEAD_DIM, BLOCK_D, False)
         g = load_tile(grad_out + first_query_64 * grad_stride_s * UNIT, grad_offsets, heads, HEAD_DIM, BLOCK_D, False)
         row = heads.to(tl.int64) * num_queries + queries
-        # Every row of a full tile sees keys: its log-sum-exp is finite.
-        log_sum, centre = tl.load(lse + row) * LOG2_E, tl.load(delta + row)
+        # Every row of a full tile exists and sees keys: no statistics to replace.
+        centre = tl.load(delta + row)
+        if BASE_2:
+            shift = tl.load(lse + row) * LOG2_E
+            factor = shift
+        else:
+            shift, factor = tl.load(row_top + row), tl.load(row_inverse + row)
         scores = product(k, tl.trans(q), PRECISION)
         grad_weights = product(v, tl.trans(g), PRECISION)
-        weights = tl.exp2(scores * score_scale - log_sum[None, :])
+        weights = _softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
         kept = weights
         if DROPOUT:
             head = key_head * GROUP + heads
@@ -322,13 +355,13 @@ def grad_key_value_kernel(
             keep = tl.trans(keep)
             kept = tl.where(keep, weights * keep_scale, 0.0)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
-        value_sum = product_added(kept.to(g.dtype), g, value_sum, PRECISION)
+        value_sum = product_added(rounded(kept, g.dtype, PRECISION), g, value_sum, PRECISION)
         grad_scores = weights * (grad_weights - centre[None, :])
-        key_sum = product_added(grad_scores.to(q.dtype), q, key_sum, PRECISION)
+        key_sum = product_added(rounded(grad_scores, q.dtype, PRECISION), q, key_sum, PRECISION)
 
     if BATCHED:
         intervals += batch_64 * num_queries * (2 * K)
-    for t in range(0, e0 - s0 + e1 - s1 - full):
+    for t in range(e0 - s0 + e1 - s1 - full):
         first_row = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_M
         first_query = first_row // GROUP
         queries, heads = (first_row + tile_rows) // GROUP, (first_row + tile_rows) % GROUP
@@ -341,11 +374,11 @@ def grad_key_value_kernel(
         q = load_tile(query + first_query_64 * query_stride_s * UNIT, query_offsets, valid, HEAD_DIM, BLOCK_D, True)
         g = load_tile(grad_out + first_query_64 * grad_stride_s * UNIT, grad_offsets, valid, HEAD_DIM, BLOCK_D, True)
         row = heads.to(tl.int64) * num_queries + queries
-        log_sum = _row_statistics(lse + row, valid)
+        shift, factor = _row_statistics(lse, row_top, row_inverse, row, valid, BASE_2)
         centre = tl.load(delta + row, mask=valid, other=0.0)
         scores = product(k, tl.trans(q), PRECISION)
         grad_weights = product(v, tl.trans(g), PRECISION)
-        weights = tl.exp2(scores * score_scale - log_sum[None, :])
+        weights = _softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
         if K > 0:
             low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
             seen = visible(keys[:, None], low_0[None, :], high_0[None, :], low_1[None, :], high_1[None, :], K)
@@ -357,11 +390,11 @@ def grad_key_value_kernel(
             keep = tl.trans(keep)
             kept = tl.where(keep, weights * keep_scale, 0.0)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
-        value_sum = product_added(kept.to(g.dtype), g, value_sum, PRECISION)
+        value_sum = product_added(rounded(kept, g.dtype, PRECISION), g, value_sum, PRECISION)
         grad_scores = weights * (grad_weights - centre[None, :])
-        key_sum = product_added(grad_scores.to(q.dtype), q, key_sum, PRECISION)
+        key_sum = product_added(rounded(grad_scores, q.dtype, PRECISION), q, key_sum, PRECISION)
 
     base = ((batch_64 * num_keys + first_key_64) * key_heads + key_head_64) * HEAD_DIM
     offsets = local_offsets(tile_keys, key_heads * HEAD_DIM, 1, WIDE)
-    store_tile(grad_key + base, offsets, exists, key_sum * scale, HEAD_DIM, BLOCK_D)
-    store_tile(grad_value + base, offsets, exists, value_sum, HEAD_DIM, BLOCK_D)
+    store_tile(grad_key + base, offsets, exists, key_sum * scale, HEAD_DIM, BLOCK_D, PRECISION)
+    store_tile(grad_value + base, offsets, exists, value_sum, HEAD_DIM, BLOCK_D, PRECISION)

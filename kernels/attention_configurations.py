@@ -2,19 +2,21 @@
 
 One table a GPU architecture, ``tuned/attention_sm_*.json``, and one for every other GPU,
 ``tuned/attention_default.json``, whose configurations stay within 99 KiB of shared memory, the least that any GPU
-with compute capability 8.0 or higher grants a block. ``python -m gptface.kernels.tune attention`` rewrites the table of the
-GPU at hand; nothing is tuned at a call.
+with compute capability 8.0 or higher grants a block. ``python -m gptface.kernels.tune attention`` rewrites the table
+of the GPU at hand; nothing is tuned at a call.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["KERNELS", "TUNED", "Configuration", "Entry", "block_d", "configuration", "entries", "table_name"]
+__all__ = ["KERNELS", "TUNED", "Configuration", "Entry", "block_d", "configuration", "entries", "forced", "table_name"]
 
 KERNELS = ("forward", "grad_query", "grad_key_value")
 TUNED = Path(__file__).resolve().parent / "tuned"
@@ -87,6 +89,21 @@ def entries(table: str) -> tuple[Entry, ...]:
     )
 
 
+_forced: dict[str, Configuration] = {}
+
+
+@contextlib.contextmanager
+def forced(configurations: Mapping[str, Configuration]) -> Iterator[None]:
+    """Within the block, kernels named here run with these and not with the tables': for tests and for tuning."""
+    before = dict(_forced)
+    _forced.update(configurations)
+    try:
+        yield
+    finally:
+        _forced.clear()
+        _forced.update(before)
+
+
 @functools.cache
 def _candidates(kernel: str, table: str, bits: int, width: int) -> tuple[Entry, ...]:
     wanted = (kernel, bits, width)
@@ -95,6 +112,8 @@ def _candidates(kernel: str, table: str, bits: int, width: int) -> tuple[Entry, 
 
 def configuration(kernel: str, table: str, bits: int, head_dim: int, rows: int) -> Configuration:
     """What ``kernel`` runs with on a GPU of ``table`` for elements of ``bits`` bits and sequences of ``rows`` rows."""
+    if kernel in _forced:
+        return _forced[kernel]
     for entry in _candidates(kernel, table, bits, block_d(head_dim)):
         if entry.rows is None or rows <= entry.rows:
             return entry.configuration

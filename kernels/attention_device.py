@@ -18,6 +18,7 @@ import triton.language as tl
 __all__ = [
     "BOUND_BLOCK",
     "dropout_keep",
+    "exponential",
     "full_tile",
     "load_intervals",
     "load_tile",
@@ -27,6 +28,7 @@ __all__ = [
     "product",
     "product_added",
     "read_bounds",
+    "rounded",
     "store_tile",
     "tile_range",
     "visible",
@@ -180,14 +182,42 @@ def load_tile(base, offsets, valid, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexp
 
 
 @triton.jit
-def store_tile(base, offsets, valid, tile, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):  # type: ignore[no-untyped-def]
+def store_tile(  # type: ignore[no-untyped-def]
+    base, offsets, valid, tile, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr
+):
     """Round ``tile`` to the dtype of ``base`` and write its valid rows."""
     dims = tl.arange(0, BLOCK_D)
     pointers = base + offsets[:, None] + dims[None, :]
-    tl.store(pointers, tile.to(base.dtype.element_ty), mask=valid[:, None] & (dims < HEAD_DIM)[None, :])
+    tl.store(
+        pointers, rounded(tile, base.dtype.element_ty, PRECISION), mask=valid[:, None] & (dims < HEAD_DIM)[None, :]
+    )
 
 
-# --- products ---------------------------------------------------------------------------------------------------------
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def rounded(tile, dtype: tl.constexpr, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """float32 to ``dtype``, to the nearest. The interpreter would cut bfloat16 off, so there ("widened") by hand."""
+    if PRECISION == "widened" and dtype == tl.bfloat16:
+        bits = tile.to(tl.int32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
+        tile = bits.to(tl.float32, bitcast=True)
+    return tile.to(dtype)
+
+
+@triton.jit
+def exponential(tile, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
+    """2 or e to the power of ``tile``.
+
+    Base 2 saves a multiplication an element, and costs float32 part of a digit: scores are rounded once more before
+    what is subtracted from them.
+    """
+    if BASE_2:
+        tile = tl.exp2(tile)
+    else:
+        tile = tl.exp(tile)
+    return tile
 
 
 @triton.jit

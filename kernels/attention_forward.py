@@ -1,6 +1,6 @@
 """Forward attention over interval masks: one program a tile of packed rows of one key head.
 
-Online softmax in float32 and base 2 (Milakov and Gimelshein, arXiv 1805.02867; tiled as in Dao et al., arXiv
+Online softmax in float32 (Milakov and Gimelshein, arXiv 1805.02867; tiled as in Dao et al., arXiv
 2205.14135). Tiles that hide nothing come first, in a loop without mask arithmetic; then those that hide something.
 """
 
@@ -12,6 +12,7 @@ import triton.language as tl
 from gptface.kernels.attention_device import (
     BOUND_BLOCK,
     dropout_keep,
+    exponential,
     full_tile,
     load_intervals,
     load_tile,
@@ -21,6 +22,7 @@ from gptface.kernels.attention_device import (
     product,
     product_added,
     read_bounds,
+    rounded,
     store_tile,
     tile_range,
     visible,
@@ -68,6 +70,8 @@ def forward_kernel(
     value: tl.tensor,
     out: tl.tensor,  # (B, Sq, H, D) contiguous
     lse: tl.tensor,  # (B, H, Sq) contiguous, float32, natural logarithm
+    row_top: tl.tensor,  # (B, H, Sq): a row's largest score, and one over its sum of powers; written without BASE_2
+    row_inverse: tl.tensor,
     intervals: tl.tensor,  # (B or 1, Sq, K, 2) contiguous int32
     rows: tl.tensor,  # the row table of attention_bounds
     seed: tl.tensor,  # one int64; read with DROPOUT only
@@ -83,8 +87,8 @@ def forward_kernel(
     num_queries: tl.int32,
     num_keys: tl.int32,
     key_heads: tl.int32,
-    score_scale: tl.float32,  # |scale| · log2(e), positive
-    keep_scale: tl.float32,  # 1 / (1 − p)
+    score_scale: tl.float32,  # |scale|, times log2(e) with BASE_2; positive
+    keep_probability: tl.float32,  # 1 − p
     dropout_threshold: tl.uint32,
     GROUP: tl.constexpr,  # query heads a key head
     HEAD_DIM: tl.constexpr,
@@ -95,6 +99,7 @@ def forward_kernel(
     FLIP: tl.constexpr,  # the scale is negative: queries change sign on the way in
     UNIT: tl.constexpr,
     WIDE: tl.constexpr,
+    BASE_2: tl.constexpr,  # powers of 2 rather than of e
     PRECISION: tl.constexpr,  # of products: "ieee" for float32
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -138,14 +143,14 @@ def forward_kernel(
         rows, batch, first_row, num_queries, num_keys, K, BATCHED, GROUP, BLOCK_M, BLOCK_N
     )
     full = g0 - f0 + g1 - f1
-    for t in range(0, full):
+    for t in range(full):
         first_key = full_tile(t, f0, g0, f1, K) * BLOCK_N
         first_key_64 = first_key.to(tl.int64)
         k = load_tile(key + first_key_64 * key_stride_s * UNIT, key_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
         scores = product(q, tl.trans(k), PRECISION)
         new_top = tl.maximum(top, tl.max(scores, 1) * score_scale)
-        weights = tl.exp2(scores * score_scale - new_top[:, None])
-        shrink = tl.exp2(top - new_top)
+        weights = exponential(scores * score_scale - new_top[:, None], BASE_2)
+        shrink = exponential(top - new_top, BASE_2)
         top = new_top
         total = total * shrink + tl.sum(weights, 1)
         accumulator = accumulator * shrink[:, None]
@@ -154,12 +159,12 @@ def forward_kernel(
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             weights = tl.where(keep, weights, 0.0)
         v = load_tile(value + first_key_64 * value_stride_s * UNIT, value_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
-        accumulator = product_added(weights.to(v.dtype), v, accumulator, PRECISION)
+        accumulator = product_added(rounded(weights, v.dtype, PRECISION), v, accumulator, PRECISION)
 
     if BATCHED:
         intervals += batch_64 * num_queries * (2 * K)
     low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
-    for t in range(0, e0 - s0 + e1 - s1 - full):
+    for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
         first_key_64 = first_key.to(tl.int64)
         keys = first_key + tile_keys
@@ -171,8 +176,8 @@ def forward_kernel(
         new_top = tl.maximum(top, tl.max(scores, 1) * score_scale)
         # A row that has seen nothing so far has no maximum to subtract.
         shift = tl.where(new_top == -float("inf"), 0.0, new_top)
-        weights = tl.exp2(scores * score_scale - shift[:, None])
-        shrink = tl.exp2(top - shift)
+        weights = exponential(scores * score_scale - shift[:, None], BASE_2)
+        shrink = exponential(top - shift, BASE_2)
         top = new_top
         total = total * shrink + tl.sum(weights, 1)
         accumulator = accumulator * shrink[:, None]
@@ -181,16 +186,23 @@ def forward_kernel(
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             weights = tl.where(keep, weights, 0.0)
         v = load_tile(value + first_key_64 * value_stride_s * UNIT, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
-        accumulator = product_added(weights.to(v.dtype), v, accumulator, PRECISION)
+        accumulator = product_added(rounded(weights, v.dtype, PRECISION), v, accumulator, PRECISION)
 
     nothing = total == 0.0
-    factor = tl.where(nothing, 0.0, 1.0 / tl.where(nothing, 1.0, total))
+    divisor = tl.where(nothing, 1.0, total)  # of an accumulator that is zero where there is nothing
+    logarithm = tl.log(divisor)
     if DROPOUT:
-        factor = factor * keep_scale
+        divisor = divisor * keep_probability
     head = key_head * GROUP + heads
     row_64 = batch_64 * num_queries * key_heads * GROUP
     out += (row_64 + first_query.to(tl.int64) * key_heads * GROUP) * HEAD_DIM
     out_offsets = local_offsets(queries - first_query, key_heads * (GROUP * HEAD_DIM), 1, WIDE) + head * HEAD_DIM
-    store_tile(out, out_offsets, valid, accumulator * factor[:, None], HEAD_DIM, BLOCK_D)
-    log_sum = tl.where(nothing, -float("inf"), top * LN_2 + tl.log(tl.where(nothing, 1.0, total)))
-    tl.store(lse + row_64 + head.to(tl.int64) * num_queries + queries, log_sum, mask=valid)
+    store_tile(out, out_offsets, valid, accumulator / divisor[:, None], HEAD_DIM, BLOCK_D, PRECISION)
+    statistics = row_64 + head.to(tl.int64) * num_queries + queries
+    if BASE_2:
+        top = top * LN_2
+    else:
+        # The log-sum-exp is rounded, and so would be every weight of the row that gradients take from it.
+        tl.store(row_top + statistics, tl.where(nothing, float("inf"), top), mask=valid)
+        tl.store(row_inverse + statistics, tl.where(nothing, 0.0, 1.0 / tl.where(nothing, 1.0, total)), mask=valid)
+    tl.store(lse + statistics, tl.where(nothing, -float("inf"), top + logarithm), mask=valid)
