@@ -134,7 +134,8 @@ class _Problem:
         rows = self.num_keys if kernel == "grad_key_value" else self.packed_rows
         chosen = configuration(kernel, self.table, self.bits, self.head_dim, rows)
         tiles = {"BLOCK_M": chosen.block_m, "BLOCK_N": chosen.block_n}
-        return {**self.constants, **tiles, "num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
+        options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages, "enable_fp_fusion": True}
+        return {**self.constants, **tiles, **options}
 
     def grid(self, rows: int, block: int) -> tuple[int]:
         return (-(-rows // block) * self.batch * self.key_heads,)

@@ -79,7 +79,8 @@ def compile_kernel(
             signature[parameter.name] = parameter.annotation_type
     source = ASTSource(kernel, signature, dict(constants), attributes)
     target = GPUTarget("cuda", ARCHITECTURES[architecture], 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": num_warps, "num_stages": num_stages})
+    options = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=target, options=options)
     with tempfile.TemporaryDirectory() as directory:
         binary = Path(directory) / "kernel.cubin"
         binary.write_bytes(compiled.asm["cubin"])

@@ -6,6 +6,7 @@ and given to every layer. Nothing here imports triton before a kernel is launche
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from typing import Any
@@ -138,39 +139,55 @@ def _interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
+@functools.cache
+def _not_recorded() -> str | None:
+    from gptface.kernels.inventory import unproven as unproven_kernels
+
+    return unproven_kernels("attention")
+
+
+@functools.cache
+def _missing() -> str | None:
+    if not _INSTALLED:
+        return "triton is not installed"
+    if _interpreting() or torch.cuda.is_available():
+        return None
+    recorded = _not_recorded()
+    return "no CUDA device" if recorded is None else f"no CUDA device; {recorded}"
+
+
 @torch.compiler.assume_constant_result
 def missing() -> str | None:
     """``None`` where the kernels can run on this machine, else the reason why not."""
-    if not _INSTALLED:
-        return "triton is not installed"
-    if _interpreting():
-        return None
-    if not torch.cuda.is_available():
-        return "no CUDA device; its kernels have never run on a GPU, only in Triton's interpreter (TRITON_INTERPRET=1)"
-    return None
+    return _missing()
 
 
-@torch.compiler.assume_constant_result
+@functools.cache
 def _capability(index: int) -> tuple[int, int]:
     return torch.cuda.get_device_capability(index)
 
 
-def unsupported(query: Tensor) -> str | None:
-    """Why the kernels cannot run a call with this query; ``None`` where they can."""
-    reason = missing()
+@torch.compiler.assume_constant_result
+def _unsupported(device_type: str, device_index: int, is_float64: bool) -> str | None:
+    reason = _missing()
     if reason is not None:
         return reason
-    if query.dtype == torch.float64:
+    if is_float64:
         return "float64 is for the reference"
     if _interpreting():
-        return None if query.device.type == "cpu" else "Triton's interpreter takes CPU tensors"
-    if query.device.type != "cuda":
-        return f"it takes tensors on a CUDA device, not on {query.device.type}"
+        return None if device_type == "cpu" else "Triton's interpreter takes CPU tensors"
+    if device_type != "cuda":
+        return f"it takes tensors on a CUDA device, not on {device_type}"
     if torch.version.hip is not None:
         return "it has been made for NVIDIA GPUs only"
-    if _capability(query.device.index or 0) < (8, 0):
+    if _capability(device_index) < (8, 0):
         return "the GPU is older than compute capability 8.0"
     return None
+
+
+def unsupported(query: Tensor) -> str | None:
+    """Why the kernels cannot run a call with this query; ``None`` where they can."""
+    return _unsupported(query.device.type, query.device.index or 0, query.dtype == torch.float64)
 
 
 @torch.compiler.assume_constant_result
@@ -181,9 +198,7 @@ def unproven() -> str | None:
     """
     if _interpreting():
         return "Triton's interpreter is for tests"
-    from gptface.kernels.inventory import unproven as unproven_kernels
-
-    reason = unproven_kernels("attention")
+    reason = _not_recorded()
     return None if reason is None else f"{reason}: ask for it by name"
 
 
@@ -191,5 +206,5 @@ register_implementation(
     "masked_attention",
     "triton",
     missing,
-    "Triton kernels that skip what the mask hides, forward and backward; never run on a GPU so far",
+    "Triton kernels that skip what the mask hides, forward and backward, dropout and log-sum-exp included",
 )
