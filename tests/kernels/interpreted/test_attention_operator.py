@@ -72,7 +72,7 @@ def test_bounds_are_made_once_for_all_layers_and_follow_new_intervals() -> None:
 def test_auto_leaves_the_interpreter_alone() -> None:
     query, key, value, _ = draw(1, 5, 5, 2, 2, 16)
     choice = explain(query, key, value, IntervalMask.causal(5))
-    assert choice.implementation == "sdpa"
+    assert choice.implementation != "triton"
     assert ("triton", "Triton's interpreter is for tests") in choice.unsupported
     assert explain(query, key, value, impl="triton").implementation == "triton"
     assert {found.name: found.available for found in implementations("masked_attention")}["triton"]
