@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from gptface.errors import InputError
 from gptface.ops.attention import library as _library  # noqa: F401  defines the operators
+from gptface.ops.attention import triton_operator
 from gptface.ops.attention.mask import IntervalMask
 from gptface.ops.native import cpu_kernel_missing
 from gptface.ops.registry import available_or_raise, register_implementation
@@ -201,16 +202,28 @@ def _cpu_unsupported(query: Tensor) -> str | None:
     return _cpu_missing()
 
 
-def _choose(unsupported_by_sdpa: str | None, impl: str, query: Tensor) -> tuple[str, str]:
+def _triton_obstacle(query: Tensor) -> str | None:
+    """Why ``impl="auto"`` cannot take the Triton kernels."""
+    return triton_operator.unsupported(query) or triton_operator.unproven()
+
+
+def _choose(unsupported_by_sdpa: str | None, impl: str, query: Tensor, mask: IntervalMask | None) -> tuple[str, str]:
     if impl != "auto":
         available_or_raise("masked_attention", impl)
         if impl == "sdpa" and unsupported_by_sdpa is not None:
             raise RuntimeError(f"masked_attention: impl='sdpa' cannot run this call: {unsupported_by_sdpa}")
         if impl == "cpu" and (obstacle := _cpu_unsupported(query)) is not None:
             raise RuntimeError(f"masked_attention: impl='cpu' cannot run this call: {obstacle}")
+        if impl == "triton" and (obstacle := triton_operator.unsupported(query)) is not None:
+            raise RuntimeError(f"masked_attention: impl='triton' cannot run this call: {obstacle}")
         return impl, "asked for by name"
     if _cpu_unsupported(query) is None:
         return "cpu", "the fastest implementation that supports these arguments"
+    if _triton_obstacle(query) is None:
+        if mask is not None and mask.kind == "general":
+            return "triton", "the only one here that skips what the mask hides"
+        if unsupported_by_sdpa is not None:
+            return "triton", "the fastest implementation that supports these arguments"
     if unsupported_by_sdpa is None:
         return "sdpa", "the fastest implementation that supports these arguments"
     return "reference", "the only implementation that supports these arguments"
@@ -238,8 +251,8 @@ def explain(
     _check_mask(query, key, mask)
     _check_numbers(query, scale, dropout_p, seed)
     obstacle = _sdpa_unsupported(query, key, scale, dropout_p, deterministic, return_lse)
-    name, reason = _choose(obstacle, impl, query)
-    obstacles = (("sdpa", obstacle), ("cpu", _cpu_unsupported(query)))
+    name, reason = _choose(obstacle, impl, query, mask)
+    obstacles = (("sdpa", obstacle), ("cpu", _cpu_unsupported(query)), ("triton", _triton_obstacle(query)))
     return Choice(name, reason, tuple((other, why) for other, why in obstacles if why is not None and other != name))
 
 
@@ -352,7 +365,7 @@ def masked_attention(
     _check_mask(query, key, mask)
     _check_numbers(query, scale, dropout_p, seed)
     obstacle = _sdpa_unsupported(query, key, scale, dropout_p, deterministic, return_lse)
-    chosen, _ = _choose(obstacle, impl, query)
+    chosen, _ = _choose(obstacle, impl, query, mask)
 
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":
@@ -364,6 +377,15 @@ def masked_attention(
         else:
             assert seed is not None
             seed_tensor = torch.full((), seed, dtype=torch.int64, device=query.device)
+    if chosen == "triton":
+        intervals, rows, columns = None, None, None
+        if mask is not None and mask.kind != "full":
+            intervals = mask.intervals
+            rows, columns = mask.block_bounds()
+        out, lse, _ = torch.ops.gptface.masked_attention_triton(
+            query, key, value, intervals, rows, columns, seed_tensor, factor, float(dropout_p)
+        )
+        return (out, lse) if return_lse else out
     operators = torch.ops.gptface
     compute = operators.masked_attention if chosen == "cpu" else operators.masked_attention_reference
     out, lse = compute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -314,28 +315,44 @@ class IntervalMask:
         Returns:
             ``attended (B or 1, 1, Sq, Skv)`` bool, true also throughout rows that may see nothing, so that no softmax
             runs over an empty set; and ``empty (B or 1, Sq, 1, 1)`` bool, which rows those are.
+        """
+        return self._remembered("dense", self._build_dense)
+
+    def _build_dense(self) -> tuple[Tensor, Tensor]:
+        visible = self.to_dense()
+        empty = ~visible.any(dim=-1, keepdim=True)
+        return (visible | empty).unsqueeze(1), empty.unsqueeze(-1)
+
+    def block_bounds(self) -> tuple[Tensor, Tensor]:
+        """What GPU kernels need to know for blocks of 64 queries and keys, made once a mask and shared by all layers.
+
+        Two int32 tables in O(S) memory, made on the device: see ``gptface.kernels.attention_bounds``. Needs triton.
+        """
+        return self._remembered("block bounds", self._build_block_bounds)
+
+    def _build_block_bounds(self) -> tuple[Tensor, Tensor]:
+        rows, columns = torch.ops.gptface.attention_block_bounds(self.intervals, self.num_keys)
+        return rows, columns
+
+    def _remembered(self, name: str, build: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """What ``build`` makes of the intervals, from the first call on this object.
 
         Nothing is remembered in compiled code (a cache there would be a guard, hence a recompilation; the compiler
         merges the equal computations of all layers by itself), under CUDA-graph capture, and for inference tensors
         (writes to them leave no trace, so that a remembered form could go stale in silence).
         """
         if torch.compiler.is_compiling() or self.intervals.is_inference():
-            return self._build_dense()
+            return build()
         if self.intervals.is_cuda and torch.cuda.is_current_stream_capturing():
-            return self._build_dense()
+            return build()
         # A form made in inference mode must not be handed to autograd, and one of overwritten intervals to nobody.
-        key = ("dense", torch.is_inference_mode_enabled())
+        key = (name, torch.is_inference_mode_enabled())
         version = self.intervals._version
         remembered = self._derived.get(key)
         if remembered is None or remembered[0] is not self.intervals or remembered[1] != version:
-            remembered = (self.intervals, version, self._build_dense())
+            remembered = (self.intervals, version, build())
             self._derived[key] = remembered
         return remembered[2]
-
-    def _build_dense(self) -> tuple[Tensor, Tensor]:
-        visible = self.to_dense()
-        empty = ~visible.any(dim=-1, keepdim=True)
-        return (visible | empty).unsqueeze(1), empty.unsqueeze(-1)
 
     def tile_classes(self, tile_queries: int = 64, tile_keys: int = 64) -> Tensor:
         """How each tile of the score matrix stands: 0 skipped, 1 partly visible, 2 fully visible.

@@ -1,0 +1,210 @@
+"""The Triton implementation as torch sees it: schemas, fake kernels, gradients, and where it can run.
+
+Beside ``library.py`` because its operators take more than the semantics need: the block bounds of a mask, made once
+and given to every layer. Nothing here imports triton before a kernel is launched.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gptface.ops.registry import register_implementation
+
+__all__ = ["missing", "unproven", "unsupported"]
+
+_library = torch.library.Library("gptface", "FRAGMENT")
+_BLOCK = 64  # queries and keys of a block: gptface.kernels.attention_device.BOUND_BLOCK
+
+_library.define(
+    "attention_block_bounds(Tensor intervals, SymInt num_keys) -> (Tensor rows, Tensor columns)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.define(
+    "masked_attention_triton(Tensor query, Tensor key, Tensor value, Tensor? intervals, Tensor? rows, Tensor? columns, "
+    "Tensor? seed, float scale, float dropout_p) -> (Tensor out, Tensor lse, Tensor state)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.define(
+    "masked_attention_triton_backward(Tensor grad_out, Tensor? grad_lse, Tensor query, Tensor key, Tensor value, "
+    "Tensor out, Tensor lse, Tensor state, Tensor? intervals, Tensor? rows, Tensor? columns, Tensor? seed, "
+    "float scale, float dropout_p) -> (Tensor grad_query, Tensor grad_key, Tensor grad_value)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+
+
+def _bounds(intervals: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
+    from gptface.kernels import attention
+
+    return attention.block_bounds(intervals, num_keys)
+
+
+def _fake_bounds(intervals: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
+    batch, num_queries, k, _ = intervals.shape
+    row_blocks, key_blocks = (num_queries + _BLOCK - 1) // _BLOCK, (num_keys + _BLOCK - 1) // _BLOCK
+    return intervals.new_empty((batch, row_blocks, k, 4)), intervals.new_empty((batch, key_blocks, k, 4))
+
+
+def _forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    intervals: Tensor | None,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    from gptface.kernels import attention
+
+    return attention.forward(query, key, value, intervals, rows, seed, scale, dropout_p)
+
+
+def _backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    from gptface.kernels import attention
+
+    return attention.backward(*arguments)
+
+
+def _fake_forward(query: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    batch, num_queries, heads, _ = query.shape
+    lse = query.new_empty((batch, heads, num_queries), dtype=torch.float32)
+    state = lse.new_empty((2, *lse.shape) if query.dtype == torch.float32 else (2, 0))
+    return query.new_empty(query.shape), lse, state
+
+
+def _fake_backward(
+    grad_out: Tensor, grad_lse: Tensor | None, query: Tensor, key: Tensor, value: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
+
+
+for _name, _kernel, _fake in (
+    ("attention_block_bounds", _bounds, _fake_bounds),
+    ("masked_attention_triton", _forward, _fake_forward),
+    ("masked_attention_triton_backward", _backward, _fake_backward),
+):
+    _library.impl(_name, _kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"gptface::{_name}", _fake, lib=_library)
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    query, key, value, intervals, rows, columns, seed, scale, dropout_p = inputs
+    ctx.save_for_backward(query, key, value, *output, intervals, rows, columns, seed)
+    ctx.options = (scale, dropout_p)
+    ctx.mark_non_differentiable(output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(
+    ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None, grad_state: None
+) -> tuple[Tensor | None, ...]:
+    if grad_out is None and grad_lse is None:
+        return (None,) * 9
+    query, key, value, out, lse, state, intervals, rows, columns, seed = ctx.saved_tensors
+    if grad_out is None:
+        grad_out = torch.zeros_like(out)
+    gradients = torch.ops.gptface.masked_attention_triton_backward(
+        grad_out, grad_lse, query, key, value, out, lse, state, intervals, rows, columns, seed, *ctx.options
+    )
+    return (*gradients, None, None, None, None, None, None)
+
+
+def _second_order(ctx: Any, *gradients: Tensor | None) -> Any:
+    raise RuntimeError(
+        "masked_attention can be differentiated once: second-order gradients (create_graph=True, then another "
+        "backward through the gradient) are not defined for it"
+    )
+
+
+torch.library.register_autograd(
+    "gptface::masked_attention_triton", _differentiate, setup_context=_save_for_backward, lib=_library
+)
+torch.library.register_autograd("gptface::masked_attention_triton_backward", _second_order, lib=_library)
+
+
+# --- where it can run -------------------------------------------------------------------------------------------------
+
+_INSTALLED = importlib.util.find_spec("triton") is not None  # finds it, does not import it
+
+
+def _interpreting() -> bool:
+    """Triton reads this when the kernels are imported; it makes them run on CPU tensors, slowly, for tests."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+@functools.cache
+def _not_recorded() -> str | None:
+    from gptface.kernels.inventory import unproven as unproven_kernels
+
+    return unproven_kernels("attention")
+
+
+@functools.cache
+def _missing() -> str | None:
+    if not _INSTALLED:
+        return "triton is not installed"
+    if _interpreting() or torch.cuda.is_available():
+        return None
+    recorded = _not_recorded()
+    return "no CUDA device" if recorded is None else f"no CUDA device; {recorded}"
+
+
+@torch.compiler.assume_constant_result
+def missing() -> str | None:
+    """``None`` where the kernels can run on this machine, else the reason why not."""
+    return _missing()
+
+
+@functools.cache
+def _capability(index: int) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(index)
+
+
+@torch.compiler.assume_constant_result
+def _unsupported(device_type: str, device_index: int, is_float64: bool) -> str | None:
+    reason = _missing()
+    if reason is not None:
+        return reason
+    if is_float64:
+        return "float64 is for the reference"
+    if _interpreting():
+        return None if device_type == "cpu" else "Triton's interpreter takes CPU tensors"
+    if device_type != "cuda":
+        return f"it takes tensors on a CUDA device, not on {device_type}"
+    if torch.version.hip is not None:
+        return "it has been made for NVIDIA GPUs only"
+    if _capability(device_index) < (8, 0):
+        return "the GPU is older than compute capability 8.0"
+    return None
+
+
+def unsupported(query: Tensor) -> str | None:
+    """Why the kernels cannot run a call with this query; ``None`` where they can."""
+    return _unsupported(query.device.type, query.device.index or 0, query.dtype == torch.float64)
+
+
+@torch.compiler.assume_constant_result
+def unproven() -> str | None:
+    """Why ``impl="auto"`` leaves the kernels alone where they could run; ``None`` where it takes them.
+
+    It takes what the ledger says has passed on a GPU, source and all, and nothing else.
+    """
+    if _interpreting():
+        return "Triton's interpreter is for tests"
+    reason = _not_recorded()
+    return None if reason is None else f"{reason}: ask for it by name"
+
+
+register_implementation(
+    "masked_attention",
+    "triton",
+    missing,
+    "Triton kernels that skip what the mask hides, forward and backward, dropout and log-sum-exp included",
+)

@@ -1,0 +1,244 @@
+"""Device functions that the attention kernels share: packed rows, tile ranges, visibility, dropout, loads.
+
+Packed rows. The query heads of one key head are folded into the row dimension: packed row ``r`` is query ``r // GROUP``
+of the group's head ``r % GROUP``. A tile of BLOCK_M packed rows thus reads every key once for all heads of the group,
+and a short sequence with grouped heads fills a tile. Without grouped heads GROUP is 1 and a packed row is a query.
+
+Tile ranges. What a tile of rows has to visit is at most two ranges of key tiles ("segments", one for each interval of a
+row), each with one run of tiles that hide nothing ("full"); the kernels visit the full tiles in a loop without mask
+arithmetic and the others in a second one. The ranges come from ``attention_bounds``, and hold with rows and keys
+exchanged for the gradients of keys and values.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+__all__ = [
+    "BOUND_BLOCK",
+    "dropout_keep",
+    "exponential",
+    "full_tile",
+    "load_intervals",
+    "load_tile",
+    "local_offsets",
+    "merged_segments",
+    "partial_tile",
+    "product",
+    "product_added",
+    "read_bounds",
+    "rounded",
+    "store_tile",
+    "tile_range",
+    "visible",
+]
+
+# Rows and keys of the blocks for which attention_bounds keeps bounds; no tile needs to be a multiple of it.
+BOUND_BLOCK = tl.constexpr(64)
+
+
+# --- ranges of tiles --------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def tile_range(hull_low, hull_high, core_low, core_high, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Tiles that overlap ``[hull_low, hull_high)``, and the run of them inside ``[core_low, core_high)``.
+
+    Returns ``start <= full_start <= full_end <= end``; a range without full tiles has both ends at ``end``.
+    """
+    some = hull_low < hull_high
+    start = tl.where(some, hull_low // BLOCK, 0)
+    end = tl.where(some, tl.cdiv(hull_high, BLOCK), 0)
+    full_start, full_end = tl.cdiv(core_low, BLOCK), core_high // BLOCK
+    has_full = full_start < full_end
+    return start, tl.where(has_full, full_start, end), tl.where(has_full, full_end, end), end
+
+
+@triton.jit
+def merged_segments(s0, f0, g0, e0, s1, f1, g1, e1):  # type: ignore[no-untyped-def]
+    """Two ranges ``(start, full_start, full_end, end)`` made disjoint: one range (and an empty one) if they overlap."""
+    overlap = (s1 < e0) & (s0 < e1)
+    second_longer = (g1 - f1) > (g0 - f0)
+    f0, g0 = tl.where(overlap & second_longer, f1, f0), tl.where(overlap & second_longer, g1, g0)
+    s0, e0 = tl.where(overlap, tl.minimum(s0, s1), s0), tl.where(overlap, tl.maximum(e0, e1), e0)
+    return (
+        s0, f0, g0, e0,
+        tl.where(overlap, 0, s1), tl.where(overlap, 0, f1), tl.where(overlap, 0, g1), tl.where(overlap, 0, e1),
+    )  # fmt: skip
+
+
+@triton.jit
+def full_tile(t, f0, g0, f1, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The t-th full tile of both segments."""
+    tile = f0 + t
+    if K == 2:
+        tile = tl.where(t < g0 - f0, tile, f1 + t - (g0 - f0))
+    return tile
+
+
+@triton.jit
+def partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The t-th tile of both segments that is not full."""
+    first = f0 - s0
+    tile = tl.where(t < first, s0 + t, g0 + t - first)
+    if K == 2:
+        second = first + e0 - g0
+        third = second + f1 - s1
+        tile = tl.where(t < second, tile, tl.where(t < third, s1 + t - second, g1 + t - third))
+    return tile
+
+
+@triton.jit
+def read_bounds(bounds, first_block, last_block, K: tl.constexpr, SLOT: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Hull and core of slot SLOT over two blocks of a ``(blocks, K, 4)`` table: the hulls' union, the cores' meet."""
+    first = bounds + (first_block * K + SLOT) * 4
+    last = bounds + (last_block * K + SLOT) * 4
+    hull_low = tl.minimum(tl.load(first), tl.load(last))
+    hull_high = tl.maximum(tl.load(first + 1), tl.load(last + 1))
+    core_low = tl.maximum(tl.load(first + 2), tl.load(last + 2))
+    core_high = tl.minimum(tl.load(first + 3), tl.load(last + 3))
+    return hull_low, hull_high, core_low, core_high
+
+
+# --- what is visible, and what dropout keeps --------------------------------------------------------------------------
+
+
+@triton.jit
+def load_intervals(intervals, queries, num_queries, num_keys, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Bounds of the intervals of each row, cut at ``num_keys``; nothing is visible to rows past the end."""
+    low_0 = tl.zeros_like(queries)
+    high_0 = low_0 + num_keys
+    low_1, high_1 = low_0, low_0
+    if K > 0:
+        valid = queries < num_queries
+        pointers = intervals + queries * (2 * K)
+        low_0 = tl.load(pointers, mask=valid, other=0)
+        high_0 = tl.minimum(tl.load(pointers + 1, mask=valid, other=0), num_keys)
+        if K == 2:
+            low_1 = tl.load(pointers + 2, mask=valid, other=0)
+            high_1 = tl.minimum(tl.load(pointers + 3, mask=valid, other=0), num_keys)
+    return low_0, high_0, low_1, high_1
+
+
+@triton.jit
+def visible(keys, low_0, high_0, low_1, high_1, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The mask's definition; the arguments broadcast. ``keys`` are not negative."""
+    if K == 0:
+        seen = keys < high_0
+    else:
+        seen = (keys >= low_0) & (keys < high_0)
+        if K == 2:
+            seen = seen | ((keys >= low_1) & (keys < high_1))
+    return seen
+
+
+@triton.jit
+def dropout_keep(seed, batch, heads, queries, first_key, threshold, ROWS: tl.constexpr, KEYS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """``(ROWS, KEYS)`` bool: what ``gptface.ops.attention.reference.dropout_keep`` defines, one block for four keys.
+
+    ``heads`` and ``queries`` are ``(ROWS,)``; ``first_key`` is a multiple of four.
+    """
+    zero = tl.zeros([ROWS, KEYS // 4], dtype=tl.int32)
+    groups = first_key // 4 + tl.arange(0, KEYS // 4)
+    word_0, word_1, word_2, word_3 = tl.philox(
+        seed, groups[None, :] + zero, queries[:, None] + zero, heads[:, None] + zero, batch + zero
+    )
+    even = tl.interleave((word_0 >= threshold).to(tl.int8), (word_2 >= threshold).to(tl.int8))
+    odd = tl.interleave((word_1 >= threshold).to(tl.int8), (word_3 >= threshold).to(tl.int8))
+    return tl.interleave(even, odd) != 0
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def local_offsets(indices, stride, UNIT: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Element offsets of rows within a tile. 32 bits unless the launcher found a stride too wide for them (WIDE).
+
+    Strides come in units of UNIT elements, so that the compiler knows what they are multiples of.
+    """
+    if WIDE:
+        offsets = indices.to(tl.int64) * (stride * UNIT)
+    else:
+        offsets = indices * (stride.to(tl.int32) * UNIT)
+    return offsets
+
+
+@triton.jit
+def load_tile(base, offsets, valid, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BOUNDED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """``(rows, BLOCK_D)`` from rows at ``offsets``; zeros past HEAD_DIM and, if BOUNDED, in rows that are not valid."""
+    dims = tl.arange(0, BLOCK_D)
+    pointers = base + offsets[:, None] + dims[None, :]
+    if BOUNDED and HEAD_DIM != BLOCK_D:
+        tile = tl.load(pointers, mask=valid[:, None] & (dims < HEAD_DIM)[None, :], other=0.0)
+    elif BOUNDED:
+        tile = tl.load(pointers, mask=valid[:, None], other=0.0)
+    elif HEAD_DIM != BLOCK_D:
+        tile = tl.load(pointers, mask=(dims < HEAD_DIM)[None, :], other=0.0)
+    else:
+        tile = tl.load(pointers)
+    return tile
+
+
+@triton.jit
+def store_tile(  # type: ignore[no-untyped-def]
+    base, offsets, valid, tile, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr
+):
+    """Round ``tile`` to the dtype of ``base`` and write its valid rows."""
+    dims = tl.arange(0, BLOCK_D)
+    pointers = base + offsets[:, None] + dims[None, :]
+    tl.store(
+        pointers, rounded(tile, base.dtype.element_ty, PRECISION), mask=valid[:, None] & (dims < HEAD_DIM)[None, :]
+    )
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def rounded(tile, dtype: tl.constexpr, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """float32 to ``dtype``, to the nearest. The interpreter would cut bfloat16 off, so there ("widened") by hand."""
+    if PRECISION == "widened" and dtype == tl.bfloat16:
+        bits = tile.to(tl.int32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
+        tile = bits.to(tl.float32, bitcast=True)
+    return tile.to(dtype)
+
+
+@triton.jit
+def exponential(tile, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
+    """2 or e to the power of ``tile``.
+
+    Base 2 saves a multiplication an element, and costs float32 part of a digit: scores are rounded once more before
+    what is subtracted from them.
+    """
+    if BASE_2:
+        tile = tl.exp2(tile)
+    else:
+        tile = tl.exp(tile)
+    return tile
+
+
+@triton.jit
+def product_added(left, right, total, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """``total + left @ right`` with sums in float32.
+
+    PRECISION is that of float32 operands, or "widened": 16-bit operands become float32 first, which has the same
+    products. The interpreter needs it, which multiplies the bit patterns of bfloat16.
+    """
+    if PRECISION == "widened":
+        total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision="ieee")
+    else:
+        total = tl.dot(left, right, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
+def product(left, right, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """``left @ right``, as :func:`product_added`."""
+    if PRECISION == "widened":
+        total = tl.dot(left.to(tl.float32), right.to(tl.float32), input_precision="ieee")
+    else:
+        total = tl.dot(left, right, input_precision=PRECISION)
+    return total

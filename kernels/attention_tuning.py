@@ -1,0 +1,148 @@
+"""How the tables of attention configurations are made: by timing on the GPU at hand, or ahead of time without one.
+
+Ahead of time, candidates are compiled in an order of preference and the first that spills nothing is taken, else the
+one that spills least. The order is judgement, not measurement: two warp groups and wide tiles for long sequences; tiles
+of 64 rows and four warps for short ones, several of which share a multiprocessor and leave fewer idle in the last wave.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from gptface.kernels import attention
+from gptface.kernels.attention_compilation import compile_configuration
+from gptface.kernels.attention_configurations import KERNELS, Configuration, Entry, forced
+from gptface.kernels.compilation import MachineCode
+
+__all__ = ["BLOCK_DS", "SHARED_LIMIT", "SHORT", "ahead_of_time", "candidates", "problems", "timed"]
+
+BLOCK_DS = (16, 32, 64, 128, 256)
+SHORT = 512  # rows up to which a sequence counts as short
+# Shared memory a program may take, in bytes (CUDA programming guide, technical specifications by compute capability).
+SHARED_LIMIT = {"sm_80": 166912, "sm_90": 232448, "sm_100": 232448, "default": 101376}
+
+_WIDE = {  # (block_m, block_n, num_warps, num_stages)
+    "forward": [(128, 128, 8, 2), (128, 64, 8, 3), (128, 64, 8, 2), (128, 64, 4, 3)],
+    "grad_query": [(128, 64, 8, 2), (128, 32, 8, 2)],
+    "grad_key_value": [(64, 128, 8, 2), (32, 128, 8, 2), (32, 128, 8, 1)],
+}
+_NARROW = {
+    "forward": [(64, 64, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (64, 32, 8, 2), (64, 32, 4, 1), (64, 16, 4, 1)],
+    "grad_query": [(64, 64, 4, 2), (64, 32, 4, 2), (64, 32, 8, 2), (64, 32, 8, 1), (64, 16, 8, 1)],
+    "grad_key_value": [
+        (64, 64, 4, 2), (32, 64, 4, 2), (64, 64, 8, 2), (32, 64, 8, 2), (32, 64, 8, 1), (16, 64, 8, 1), (16, 32, 4, 1),
+    ],
+}  # fmt: skip
+# float32 products have no matrix instruction: the operands of a tile pass through registers, which small tiles respect.
+_FLOAT32 = [(32, 32, 4, 1), (32, 16, 4, 1), (16, 16, 4, 1)]
+_FLOAT32_WIDE_HEAD = [(32, 16, 8, 1), (16, 16, 4, 1), (16, 16, 8, 1)]
+
+
+def candidates(kernel: str, bits: int, width: int, short: bool) -> list[Configuration]:
+    """Configurations worth a try, the preferred ones first."""
+    if bits == 32:
+        shapes = _FLOAT32 if width <= 64 else _FLOAT32_WIDE_HEAD
+    else:
+        shapes = _NARROW[kernel] if short else [*_WIDE[kernel], *_NARROW[kernel]]
+    return [Configuration(*shape) for shape in shapes]
+
+
+def problems() -> Iterator[tuple[str, int, int, int | None]]:
+    """``(kernel, bits, block_d, rows)`` of every line of a table. float32 has one line for all lengths."""
+    for kernel, width in itertools.product(KERNELS, BLOCK_DS):
+        yield kernel, 16, width, SHORT
+        yield kernel, 16, width, None
+    for kernel, width in itertools.product(KERNELS, BLOCK_DS):
+        yield kernel, 32, width, None
+
+
+def ahead_of_time(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCode]]:
+    """Every line of a table by compilation alone."""
+    lines = []
+    for kernel, bits, width, rows in problems():
+        best: tuple[Entry, MachineCode] | None = None
+        for chosen in candidates(kernel, bits, width, rows is not None):
+            try:
+                code = compile_configuration(
+                    kernel, chosen, table, dtype="bf16" if bits == 16 else "fp32", head_dim=width
+                )
+            except Exception as error:  # whatever a compiler raises: this candidate is none
+                say(f"{table} {kernel} {bits} bits, head {width}: {chosen} does not compile: {type(error).__name__}")
+                continue
+            if code.shared > SHARED_LIMIT[table]:
+                continue
+            if best is None or code.spilled < best[1].spilled:
+                best = Entry(kernel, bits, width, rows, chosen), code
+            if best[1].spilled == 0:
+                break
+        assert best is not None, f"nothing compiles for {table} {kernel} {bits} bits, head {width}"
+        say(f"{table} {kernel} {bits} bits, head {width}, rows {rows}: {best[0].configuration} {best[1]}")
+        lines.append(best)
+    return lines
+
+
+def _inputs(width: int, bits: int, rows: int | None) -> dict[str, Any]:
+    """A batch of short multimodal samples, or long rows of packed documents; about 2²⁵ elements a tensor."""
+    from gptface.ops.attention import IntervalMask
+
+    length = 334 if rows is not None else 4096
+    heads = 12
+    batch = max(1, 2**25 // (length * heads * width))
+    dtype = torch.bfloat16 if bits == 16 else torch.float32
+    generator = torch.Generator("cuda").manual_seed(0)
+    shape = (batch, length, heads, width)
+    draws = [torch.randn(shape, device="cuda", dtype=dtype, generator=generator) for _ in range(4)]
+    if rows is not None:
+        samples = torch.arange(batch, device="cuda")
+        lengths = length - samples % 78
+        mask = IntervalMask.prefix_lm(lengths * (samples % 3) // 2, lengths, length)
+    else:
+        starts = torch.arange(0, length + 1, 256, device="cuda")
+        mask = IntervalMask.packed(cu_seqlens=starts, num_tokens=length, causal=True)
+    query, key, value, grad_out = draws
+    return {"query": query, "key": key, "value": value, "grad_out": grad_out, "intervals": mask.intervals}
+
+
+def timed(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCode]]:
+    """Every line of a table by median time on the GPU at hand, among the candidates that compile."""
+    from triton.testing import do_bench
+
+    lines = []
+    for kernel, bits, width, rows in problems():
+        tensors = _inputs(width, bits, rows)
+        query, key, value, intervals = (tensors[name] for name in ("query", "key", "value", "intervals"))
+        scale = width**-0.5
+        row_table, column_table = attention.block_bounds(intervals, key.shape[1])
+        out, lse, state = attention.forward(query, key, value, intervals, row_table, None, scale, 0.0)
+
+        def run(
+            kernel: str = kernel, arguments: tuple[Any, ...] = (query, key, value), out: Any = out, lse: Any = lse,
+            state: Any = state,
+            grad_out: Any = tensors["grad_out"], intervals: Any = intervals, tables: Any = (row_table, column_table),
+            scale: float = scale,
+        ) -> None:  # fmt: skip
+            if kernel == "forward":
+                attention.forward(*arguments, intervals, tables[0], None, scale, 0.0)
+            else:  # both gradients run; only the one in question changes between candidates
+                attention.backward(grad_out, None, *arguments, out, lse, state, intervals, *tables, None, scale, 0.0)
+
+        best: tuple[float, Configuration] | None = None
+        for chosen in candidates(kernel, bits, width, rows is not None):
+            with forced({kernel: chosen}):
+                try:
+                    milliseconds = float(do_bench(run, warmup=50, rep=200, return_mode="median"))
+                except Exception as error:  # out of shared memory or registers: this candidate is none
+                    say(f"{kernel} {bits} bits, head {width}: {chosen} does not run: {type(error).__name__}")
+                    continue
+            say(f"{kernel} {bits} bits, head {width}, rows {rows}: {chosen} {milliseconds:.3f} ms")
+            if best is None or milliseconds < best[0]:
+                best = milliseconds, chosen
+        assert best is not None, f"nothing runs for {kernel} {bits} bits, head {width}"
+        dtype = "bf16" if bits == 16 else "fp32"
+        code = compile_configuration(kernel, best[1], table, dtype=dtype, head_dim=width)
+        lines.append((Entry(kernel, bits, width, rows, best[1]), code))
+    return lines

@@ -1,0 +1,91 @@
+"""Ahead-of-time compilation of Triton kernels, and what the machine code says of itself. Needs no GPU.
+
+The compiler, the assembler and the disassembler all come with triton, so whether a configuration compiles, how many
+registers it takes, whether it spills and which matrix instructions it uses can be held in tests on any machine.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+__all__ = ["ARCHITECTURES", "MachineCode", "compile_kernel"]
+
+ARCHITECTURES = {"sm_80": 80, "sm_90": 90, "sm_100": 100, "default": 80}
+_ALIGNED = [["tt.divisibility", 16]]
+
+
+@dataclass(frozen=True)
+class MachineCode:
+    """What was read from a compiled kernel.
+
+    Attributes:
+        registers: of a thread.
+        spilled: bytes a thread that did not fit into registers and live in memory.
+        shared: bytes of shared memory that a program takes.
+        matrix: the matrix instruction: ``"HGMMA"`` (Hopper's, asynchronous), ``"UTCHMMA"`` (Blackwell's), ``"HMMA"``
+            (Ampere's), or "" where there is none, as for float32.
+    """
+
+    registers: int
+    spilled: int
+    shared: int
+    matrix: str
+
+
+def _tool(name: str) -> str:
+    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name)
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def compile_kernel(
+    kernel: Any,
+    pointers: Mapping[str, str],
+    constants: Mapping[str, Any],
+    architecture: str,
+    num_warps: int,
+    num_stages: int,
+) -> MachineCode:
+    """Compile ``kernel`` for ``architecture`` (a key of :data:`ARCHITECTURES`).
+
+    Args:
+        kernel: a ``triton.jit`` function whose scalar arguments carry their types as annotations.
+        pointers: element type of each pointer argument, such as ``{"query": "bf16"}``; all are 16-byte aligned.
+        constants: the compile-time arguments.
+
+    Raises:
+        Exception: whatever the compiler raises, where the kernel cannot be compiled.
+    """
+    signature, attributes = {}, {}
+    for parameter in kernel.params:
+        if parameter.is_constexpr:
+            signature[parameter.name] = "constexpr"
+        elif parameter.name in pointers:
+            signature[parameter.name] = "*" + pointers[parameter.name]
+            attributes[(parameter.num,)] = _ALIGNED
+        else:
+            signature[parameter.name] = parameter.annotation_type
+    source = ASTSource(kernel, signature, dict(constants), attributes)
+    target = GPUTarget("cuda", ARCHITECTURES[architecture], 32)
+    options = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=target, options=options)
+    with tempfile.TemporaryDirectory() as directory:
+        binary = Path(directory) / "kernel.cubin"
+        binary.write_bytes(compiled.asm["cubin"])
+        usage = _run(_tool("cuobjdump"), "--dump-resource-usage", str(binary))
+        code = _run(_tool("nvdisasm"), "-c", str(binary))
+    numbers = {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", usage)}
+    matrix = next((name for name in ("HGMMA", "UTCHMMA", "HMMA") if re.search(rf"\b{name}\b", code)), "")
+    return MachineCode(numbers["REG"], max(numbers["STACK"], numbers["LOCAL"]), compiled.metadata.shared, matrix)

@@ -1,0 +1,93 @@
+"""Launch configurations as data, and the inventory of kernels; needs no GPU and compiles nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptface.kernels.attention_configurations import (
+    KERNELS,
+    TUNED,
+    Configuration,
+    block_d,
+    configuration,
+    entries,
+    forced,
+    table_name,
+)
+from gptface.kernels.inventory import kernels, unproven
+
+TABLES = ("sm_80", "sm_90", "sm_100", "default")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_problem_has_a_configuration(table: str) -> None:
+    for kernel in KERNELS:
+        for bits in (16, 32):
+            for head_dim in range(16, 257, 8):
+                for rows in (1, 512, 513, 10**6):
+                    chosen = configuration(kernel, table, bits, head_dim, rows)
+                    assert chosen.block_m >= 16 and chosen.block_m & (chosen.block_m - 1) == 0
+                    assert chosen.block_n >= 16 and chosen.block_n & (chosen.block_n - 1) == 0
+                    assert max(chosen.block_m, chosen.block_n) <= 256, "offsets within a tile are checked to this"
+                    assert chosen.num_warps in (4, 8)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_short_sequence_comes_before_any(table: str) -> None:
+    """The first line that fits counts, so one for any length must come last of its kind."""
+    closed = set()
+    for entry in entries(table):
+        key = (entry.kernel, entry.bits, entry.block_d)
+        assert key not in closed, f"{key} has a line after the one for any length"
+        if entry.rows is None:
+            closed.add(key)
+
+
+def test_no_table_but_these() -> None:
+    assert {path.name for path in TUNED.glob("attention_*.json")} == {f"attention_{table}.json" for table in TABLES}
+    for table in TABLES:
+        assert json.loads((TUNED / f"attention_{table}.json").read_text())["chosen_by"]
+
+
+def test_unknown_gpus_take_the_default() -> None:
+    assert table_name((9, 0)) == "sm_90" and table_name((10, 3)) == "sm_100" and table_name((8, 0)) == "sm_80"
+    assert {table_name(capability) for capability in ((8, 6), (8, 9), (12, 0), (13, 1))} == {"default"}
+
+
+def test_head_dimensions_round_up_to_powers_of_two() -> None:
+    assert [block_d(width) for width in (16, 24, 32, 40, 64, 72, 128, 136, 256)] == [
+        16, 32, 32, 64, 64, 128, 128, 256, 256,
+    ]  # fmt: skip
+
+
+def test_a_forced_configuration_ends_with_its_block() -> None:
+    usual = configuration("forward", "default", 16, 64, 100)
+    other = Configuration(16, 16, 4, 1)
+    with forced({"forward": other}):
+        assert configuration("forward", "default", 16, 64, 100) is other
+        assert configuration("grad_query", "default", 16, 64, 100) is not other
+    assert configuration("forward", "default", 16, 64, 100) is usual
+
+
+def test_the_inventory_names_every_matrix_kernel() -> None:
+    names = {kernel.name for kernel in kernels()}
+    assert names == {"attention.bounds", *(f"attention.{kernel}" for kernel in KERNELS)}
+    assert all(len(kernel.source_hash) == 64 for kernel in kernels())
+
+
+def test_a_kernel_counts_as_proven_only_with_its_present_source(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.json"
+    assert "attention.forward" in (unproven("attention", ledger) or "")
+    records = {kernel.name: {"source_hash": kernel.source_hash, "outcome": "passed"} for kernel in kernels()}
+    ledger.write_text(json.dumps(records))
+    assert unproven("attention", ledger) is None
+    records["attention.forward"]["source_hash"] = "of last week"
+    ledger.write_text(json.dumps(records))
+    reason = unproven("attention", ledger)
+    assert reason is not None and "attention.forward" in reason and "grad_query" not in reason
+    records["attention.forward"] = {"source_hash": kernels()[1].source_hash, "outcome": "failed"}
+    ledger.write_text(json.dumps(records))
+    assert unproven("attention", ledger) is not None
