@@ -75,6 +75,7 @@ def interval_mask(
             mask_function=mask_function, attention_mask=attention_mask, device=device,
             use_vmap=options.get("use_vmap", False), allow_is_causal_skip=False, allow_is_bidirectional_skip=False,
         )  # fmt: skip
+        assert dense is not None  # it is when no skip is allowed
         return IntervalMask.from_dense(dense[:, 0])
 
     causal = mask_function is causal_mask_function

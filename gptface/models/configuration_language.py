@@ -31,8 +31,8 @@ class FaceLanguageConfig(PretrainedConfig):
             caption, as pooled text conditions diffusion transformers. The words then reach the image from the first
             step, whereas attention to them must first be found: for trainings of minutes. Off: attention alone.
         pooled_agreement: add to [CLS], after the last layer and where it sees both, the elementwise product of the
-            pooled picture and the pooled caption (low-rank bilinear pooling, Kim et al. 2016, 1610.04325): whether two things agree is a
-            product, which layers of sums are slow to find. Off: [CLS] finds out by attention alone.
+            pooled picture and the pooled caption (low-rank bilinear pooling, Kim et al. 2016, 1610.04325): whether two
+            things agree is a product, which layers of sums are slow to find. Off: [CLS] finds out by attention alone.
         tie_heads: score text and image tokens against the input embeddings instead of matrices of their own.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
             ``1 / sqrt(2 * num_hidden_layers)`` of it.
