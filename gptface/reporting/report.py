@@ -30,6 +30,7 @@ from gptface.reporting.evaluate import HELD_OUT_SEED, procedural_faces
 from gptface.reporting.measurements import measure_system
 from gptface.reporting.page import Page
 from gptface.reporting.pictures import SheetRow, draw_sheet, mask_overlay
+from gptface.training.hardware import has_fast_bf16
 
 __all__ = ["ReportRequest", "write_report"]
 
@@ -123,10 +124,17 @@ class _Report:
         for number, (title, section) in enumerate(sections, 1):
             self.progress(f"report {number}/{len(sections)}: {title.lower()}")
             page.heading(title)
-            section()
+            with self.precision(section):
+                section()
         with atomic_write(request.output / "numbers.json") as temporary:
             temporary.write_text(json.dumps(self.numbers, indent=2) + "\n", encoding="utf-8")
         return page.write(request.output / "report.html")
+
+    def precision(self, section: Callable[[], None]) -> torch.autocast:
+        """bfloat16 for the decoding where it is fast, float32 for the measurements."""
+        device = self.system.device
+        wanted = section != self.measurements and has_fast_bf16(device)
+        return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
     def picture(self, name: str, rows: Sequence[SheetRow], headings: Sequence[str], caption: str) -> None:
         self.page.picture(draw_sheet(self.request.output / f"{name}.png", rows, headings, cell=112), caption)
