@@ -1,4 +1,4 @@
-"""The torch-free micro-kernel headers: products, exp2, Philox lanes and conversions, for each instruction set."""
+"""The torch-free micro-kernel headers: products, exp, Philox lanes and conversions, for each instruction set."""
 
 from __future__ import annotations
 

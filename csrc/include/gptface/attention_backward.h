@@ -41,9 +41,9 @@ struct AttentionBackward {
     Word *keys, *keys_by_depth, *values;                // of the chunk
     float *grad_keys, *grad_values;                     // (chunk, columns)
     PanelMask<Isa>* masks;                              // of the block's panels
-    Word *rows, *queries, *grad_outs;                   // a panel by rows; all panels transposed
+    Word *rows, *outs, *queries, *grad_outs;            // a panel by rows, and transposed; all panels transposed
     Word *queries_by_depth, *grad_outs_by_depth;        // (block / group, columns)
-    float *grad_queries, *lse, *delta;                  // (block, columns); (block), in powers of two; (block)
+    float *grad_queries, *lse, *delta;                  // (block, columns); (block); (block)
     Word *weights, *grad_scores, *grad_scores_by_depth; // (key tile, block / group) twice; (key tile / group, block)
 
     Scratch(const AttentionProblem& p, ScratchCursor& cursor) {
@@ -56,6 +56,7 @@ struct AttentionBackward {
       grad_values = cursor.take<float>(chunk * columns);
       masks = cursor.take<PanelMask<Isa>>(kBlockPanels);
       rows = cursor.take<Word>(kVectors * V::width * depth);
+      outs = cursor.take<Word>(kVectors * V::width * depth);
       queries = cursor.take<Word>(kQueryBlock * depth);
       grad_outs = cursor.take<Word>(kQueryBlock * depth);
       queries_by_depth = cursor.take<Word>(kQueryBlock / kGroup * columns);
@@ -197,19 +198,34 @@ struct AttentionBackward {
                    lanes, s.rows, s.queries + at * c.depth);
       Pack::across(p.type, row_of(p, p.grad_out, c.batch, c.first_query + at, c.head), p.grad_out.row_stride, queries,
                    p.width, lanes, s.rows, s.grad_outs + at * c.depth);
+      Pack::across(p.type, row_of(p, p.out, c.batch, c.first_query + at, c.head), p.out.row_stride, queries, p.width,
+                   lanes, s.rows, s.outs);
+      delta_of_panel<NV>(c, at);
     });
     Pack::by_depth(p.type, query, p.query.row_stride, c.queries, p.width, c.lanes, c.columns, s.queries_by_depth);
     Pack::by_depth(p.type, grad, p.grad_out.row_stride, c.queries, p.width, c.lanes, c.columns, s.grad_outs_by_depth);
     const int64_t row = (c.batch * p.heads + c.head) * p.queries + c.first_query;
     for (int64_t i = 0; i < c.lanes; ++i) {
       const float lse = i < c.queries ? p.lse[row + i] : -__builtin_inff();
-      // A row that sees nothing, as padding, must come out with weights 2^(finite − infinity) = 0.
-      s.lse[i] = lse == -__builtin_inff() ? __builtin_inff() : lse * kLog2E;
-      s.delta[i] = 0.0f;
-      if (i >= c.queries) continue;
-      s.delta[i] = Pack::dot(p.type, row_of(p, p.grad_out, c.batch, c.first_query + i, c.head),
-                             row_of(p, p.out, c.batch, c.first_query + i, c.head), p.width);
+      // A row that sees nothing, as padding, must come out with weights e^(finite − infinity) = 0.
+      s.lse[i] = lse == -__builtin_inff() ? __builtin_inff() : lse;
       if (p.grad_lse && s.lse[i] != __builtin_inff()) s.delta[i] -= p.grad_lse[row + i];
+    }
+  }
+
+  // sum(dO · O) of the queries from lane `at`, added up in the very order of the product V dOᵀ: a row that sees a single
+  // key has O = V there, and its dS must be 0 and not the difference of two roundings.
+  template <int NV>
+  static void delta_of_panel(Context& c, int64_t at) {
+    using Product = Arithmetic<Isa, Word>;
+    constexpr int64_t lanes = NV * V::width;
+    const Word* grad_outs = c.s.grad_outs + at * c.depth;
+    for (int64_t n = 0; n < lanes; n += V::width) {
+      Float sum = V::zero();
+      for (int64_t k = 0; k < c.depth; ++k)
+        sum = Product::multiply_add(
+            sum, Product::load(c.s.outs + k * lanes + n), Product::load(grad_outs + k * lanes + n));
+      V::store(c.s.delta + at + n, sum);
     }
   }
 
@@ -250,13 +266,14 @@ struct AttentionBackward {
       const float* scores, const float* grads) {
     const AttentionProblem& p = c.p;
     const int64_t lane = at + n * V::width;
-    const Float scale = V::set(p.scale * kLog2E), lse = V::load(c.s.lse + lane), delta = V::load(c.s.delta + lane);
+    const Float scale = V::set(p.scale), minus_lse = V::subtract(V::zero(), V::load(c.s.lse + lane)),
+                delta = V::load(c.s.delta + lane);
     Float weights[4], grad_scores[4];
 #pragma GCC unroll 4
     for (int m = 0; m < 4; ++m) {
-      Float x = V::multiply(V::load(scores + m * lanes), scale);
+      Float x = V::multiply_add(V::load(scores + m * lanes), scale, minus_lse);
       if (partial) x = V::select(mask.sees(n, key + m), x, V::set(-__builtin_inff()));
-      weights[m] = exp2<Isa, kExpDegree>(V::subtract(x, lse));
+      weights[m] = exp<Isa, kExpDegree>(x);
       grad_scores[m] = V::load(grads + m * lanes);
     }
     if (p.dropout) {

@@ -4,8 +4,8 @@
 // with no sum across a vector, a row's mask is two comparisons, a Philox block (four neighbouring keys) fills four
 // vectors, keys and values are read as they lie, and P comes out as the left operand of P · V.
 //
-// The online softmax (Milakov and Gimelshein 2018) goes over tiles of keys, in powers of two. Its running maximum
-// starts at a large negative finite number: a lane that has seen nothing yet then has weights 2^(−inf) = 0 and no NaN.
+// The online softmax (Milakov and Gimelshein 2018) goes over tiles of keys. Its running maximum starts at a large
+// negative finite number: a lane that has seen nothing yet then has weights e^(−inf) = 0 and no NaN.
 #pragma once
 
 #include <gptface/attention_tiles.h>
@@ -128,17 +128,17 @@ struct AttentionForward {
         continue;
       }
       Pack::write(p.type, scratch.out + i * columns, (p.dropout ? p.keep_scale : 1.0f) / total, p.width, out);
-      lse[i] = (scratch.top[i] + std::log2(total)) * kLn2;
+      lse[i] = scratch.top[i] + std::log(total);
     }
   }
 
-  // Scores of keys [from, to), times scale · log2 e, −infinity where hidden; the running maximum, and what it makes of
+  // Scores of keys [from, to), −infinity where hidden; the running maximum, and what it makes of
   // the sums so far.
   template <int NV>
   static void score_tile(const AttentionProblem& p, Scratch& scratch, int64_t from, int64_t to, bool partial) {
     constexpr int64_t lanes = NV * V::width;
     const int64_t depth = p.width / kGroup;
-    const Float scale = V::set(p.scale * kLog2E);
+    const Float scale = V::set(p.scale);
     Float top[NV];
     for (int n = 0; n < NV; ++n) top[n] = V::load(scratch.top + n * V::width);
     multiply_rows<Isa, Word, NV, Rows::by_rows, kLeastRows<Isa, NV>>(
@@ -171,7 +171,7 @@ struct AttentionForward {
     for (int n = 0; n < NV; ++n) {
       // A NaN among the scores may have become the maximum; its weights become NaN by themselves.
       const Float before = V::load(scratch.top + n * V::width);
-      const Float rescale = exp2<Isa, 5>(V::subtract(before, top[n]));
+      const Float rescale = exp<Isa, 5>(V::subtract(before, top[n]));
       V::store(scratch.rescale + n * V::width, rescale);
       V::store(scratch.top + n * V::width, top[n]);
       V::store(scratch.total + n * V::width, V::multiply(V::load(scratch.total + n * V::width), rescale));
@@ -203,7 +203,7 @@ struct AttentionForward {
         Float weight[kRows];
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
-          weight[r] = exp2<Isa, kExpDegree>(V::subtract(V::load(scratch.scores + (row + r) * lanes + at), top));
+          weight[r] = exp<Isa, kExpDegree>(V::subtract(V::load(scratch.scores + (row + r) * lanes + at), top));
           totals[r % 2] = V::add(totals[r % 2], weight[r]);
         }
         if constexpr (Dropout) {

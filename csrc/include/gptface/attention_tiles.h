@@ -11,8 +11,6 @@ namespace gptface {
 
 enum class TileClass { skip, partial, full };
 
-inline constexpr float kLog2E = 1.44269504088896341f;
-inline constexpr float kLn2 = 0.693147180559945309f;
 // Keys come in blocks of eight: a multiple of every tile's rows, of a pair, and of the four words of a Philox block.
 inline constexpr int64_t kKeyBlock = 8;
 
@@ -170,24 +168,6 @@ struct TensorRows {
     with_elements(type, to, [&](const auto* result) {
       write_row<Isa>(row, factor, columns, const_cast<std::remove_const_t<std::remove_pointer_t<decltype(result)>>*>(result));
     });
-  }
-
-  static __attribute__((noinline)) float dot(ElementType type, const char* left, const char* right, int64_t columns) {
-    using V = Simd<Isa>;
-    float a[V::width], b[V::width], sum = 0.0f;
-    with_elements(type, left, [&](const auto* first) {
-      const auto* second = reinterpret_cast<decltype(first)>(right);
-      auto sums = V::zero();
-      for (int64_t c = 0; c < columns; c += V::width) {
-        const int64_t some = columns - c < V::width ? columns - c : V::width;
-        pack_row<Isa>(first + c, some, V::width, a);
-        pack_row<Isa>(second + c, some, V::width, b);
-        sums = V::multiply_add(V::load(a), V::load(b), sums);
-      }
-      V::store(a, sums);
-      for (float lane : a) sum += lane;
-    });
-    return sum;
   }
 };
 

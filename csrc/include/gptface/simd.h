@@ -138,12 +138,12 @@ struct Simd<Portable> {
   static GPTFACE_INLINE Mask either(Mask a, Mask b) { return a | b; }
   static GPTFACE_INLINE Int subtract(Int a, Int b) { return a - b; }
   static GPTFACE_INLINE Float select(Mask m, Float yes, Float no) { return m ? yes : no; }
-  // Parts of exp2, see vector_math.h: n = round(x), and p · 2^n.
+  // Parts of the exponential, see vector_math.h: n = round(x), p · 2^n, and where x is cut off.
   static GPTFACE_INLINE Float round(Float x) { const Float magic = set(12582912.0f); return (x + magic) - magic; }
   static GPTFACE_INLINE Float scale_by_power(Float p, Float n) {
     return p * (Float)((__builtin_convertvector(n, Int) + 127) << 23);
   }
-  static constexpr float smallest_power = -127.0f;  // becomes an exponent field of 0, hence zero
+  static constexpr float exponent_floor = -88.0f;  // n = -127 becomes an exponent field of 0, hence zero
   // High and low words of the products of unsigned lanes.
   static GPTFACE_INLINE void wide_multiply(Int a, uint32_t b, Int& high, Int& low) {
     for (int i = 0; i < width; ++i) {
@@ -207,7 +207,7 @@ struct Simd<Avx2> {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)));
   }
-  static constexpr float smallest_power = -127.0f;  // becomes an exponent field of 0, hence zero
+  static constexpr float exponent_floor = -88.0f;  // n = -127 becomes an exponent field of 0, hence zero
   static GPTFACE_INLINE void wide_multiply(Int a, uint32_t b, Int& high, Int& low) {
     const __m256i factor = _mm256_set1_epi32(static_cast<int32_t>(b));
     const __m256i even = _mm256_mul_epu32(a, factor), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), factor);
@@ -265,7 +265,7 @@ struct Simd<Avx512> {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
   static GPTFACE_INLINE Float scale_by_power(Float p, Float n) { return _mm512_scalef_ps(p, n); }
-  static constexpr float smallest_power = -200.0f;  // far under every subnormal: vscalefps gives zero
+  static constexpr float exponent_floor = -140.0f;  // far under every subnormal: vscalefps gives zero
   static GPTFACE_INLINE void wide_multiply(Int a, uint32_t b, Int& high, Int& low) {
     const __m512i factor = _mm512_set1_epi32(static_cast<int32_t>(b));
     const __m512i even = _mm512_mul_epu32(a, factor), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), factor);

@@ -1,23 +1,25 @@
-// exp2 and Philox4x32-10 of a vector.
+// The exponential and Philox4x32-10 of a vector.
 #pragma once
 
 #include <gptface/simd.h>
 
 namespace gptface {
 
-// 2^x. Degree 5 has a relative error below 2.5e-7 and is exactly 1 at 0; degree 4, for results that will be rounded to
-// bfloat16, below 4e-6 (tests/native/microkernel_checks.cpp holds both). NaN stays NaN, −infinity gives 0, a result
-// below 2^-126 may be 0, and x must stay under 127, which the softmax sees to.
+// e^x for x <= 88. Degree 5 has a relative error below 2.5e-7 + 2e-8 |x|, and e^0 is exactly 1; degree 4, for results
+// that will be rounded to bfloat16, below 4e-6 + 2e-8 |x|; without a fused multiply-add (Portable) it is 1e-7 |x|.
+// tests/native/microkernel_checks.cpp holds these bounds. NaN stays NaN, −infinity gives 0, and a result below 2^-126 may
+// be 0.
 //
-// x = n + f with |f| <= 1/2; the polynomials are minimax in relative error on that interval, with the constant term
-// held at 1 (own fit).
+// x log2 e = n + f with |f| <= 1/2; the polynomials for 2^f are minimax in relative error on that interval, with the
+// constant term held at 1 (own fit).
 template <class Isa, int Degree>
-GPTFACE_INLINE typename Simd<Isa>::Float exp2(typename Simd<Isa>::Float x) {
+GPTFACE_INLINE typename Simd<Isa>::Float exp(typename Simd<Isa>::Float x) {
   using V = Simd<Isa>;
   static_assert(Degree == 4 || Degree == 5);
-  x = V::maximum(V::set(V::smallest_power), x);
-  const auto n = V::round(x);
-  const auto f = V::subtract(x, n);
+  const auto log2_e = V::set(1.44269504088896341f);
+  x = V::maximum(V::set(V::exponent_floor), x);
+  const auto n = V::round(V::multiply(x, log2_e));
+  const auto f = V::multiply_add(x, log2_e, V::subtract(V::zero(), n));
   auto p = V::zero();
   if constexpr (Degree == 5) {
     p = V::multiply_add(V::set(0.001326472731307149f), f, V::set(0.009671512991189957f));
