@@ -39,7 +39,7 @@ def check(
     same_dtype = dense_with_gradients(*inputs, mask, inputs[0].dtype, scale)
     for name in ("out", *GRADIENTS):
         assert result[name].dtype == inputs[0].dtype
-        if impl != "reference" or not strictly:
+        if impl == "sdpa" or not strictly or (impl == "cpu" and inputs[0].dtype == torch.float32):
             assert_close_to_oracle(name, result[name], same_dtype[name], oracle[name])
         else:
             assert_matches_oracle(f"{impl} {name}", result[name], same_dtype[name], oracle[name])
