@@ -120,15 +120,31 @@ def timed(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCo
         out, lse, state = attention.forward(query, key, value, intervals, row_table, None, scale, 0.0)
 
         def run(
-            kernel: str = kernel, arguments: tuple[Any, ...] = (query, key, value), out: Any = out, lse: Any = lse,
-            state: Any = state,
-            grad_out: Any = tensors["grad_out"], intervals: Any = intervals, tables: Any = (row_table, column_table),
-            scale: float = scale,
+            kernel: str = kernel, tensors: dict[str, Any] = tensors, tables: Any = (row_table, column_table),
+            kept: Any = (out, lse, state), scale: float = scale,
         ) -> None:  # fmt: skip
+            query, key, value, intervals = (tensors[name] for name in ("query", "key", "value", "intervals"))
             if kernel == "forward":
-                attention.forward(*arguments, intervals, tables[0], None, scale, 0.0)
-            else:  # both gradients run; only the one in question changes between candidates
-                attention.backward(grad_out, None, *arguments, out, lse, state, intervals, *tables, None, scale, 0.0)
+                attention.forward(query, key, value, intervals, tables[0], None, scale, 0.0)
+                return
+            # Both gradients run; only the one in question changes between candidates.
+            out, lse, state = kept
+            attention.backward(
+                tensors["grad_out"],
+                None,
+                query,
+                key,
+                value,
+                out,
+                lse,
+                state,
+                intervals,
+                tables[0],
+                tables[1],
+                None,
+                scale,
+                0.0,
+            )
 
         best: tuple[float, Configuration] | None = None
         for chosen in candidates(kernel, bits, width, rows is not None):

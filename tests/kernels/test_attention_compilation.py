@@ -7,6 +7,7 @@ Numbers in the tables are compared where they were recorded by the triton at han
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -67,6 +68,7 @@ def test_representative_configurations(table: str, entry: Entry) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("GPTFACE_COMPILE_ALL"), reason="set GPTFACE_COMPILE_ALL=1: many minutes")
 @pytest.mark.parametrize(("table", "entry"), [case for case in ALL if case not in CHOSEN], ids=name)
 def test_every_other_configuration(table: str, entry: Entry) -> None:
     check(table, entry)
@@ -87,7 +89,7 @@ def test_bounds(kernel: str, architecture: str) -> None:
     ],
     ids=["dropout, groups of three", "everything else that compiles to other code"],
 )
-@pytest.mark.parametrize("kernel", ["forward", "grad_query", pytest.param("grad_key_value", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kernel", ["forward", "grad_query"])
 def test_variants(kernel: str, options: dict[str, object]) -> None:
     code = compile_configuration(kernel, Configuration(64, 32, 4, 2), "sm_90", **options)  # type: ignore[arg-type]
     assert code.matrix == "HGMMA"

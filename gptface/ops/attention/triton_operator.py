@@ -156,7 +156,6 @@ def _missing() -> str | None:
     return "no CUDA device" if recorded is None else f"no CUDA device; {recorded}"
 
 
-@torch.compiler.assume_constant_result
 def missing() -> str | None:
     """``None`` where the kernels can run on this machine, else the reason why not."""
     return _missing()
@@ -167,7 +166,6 @@ def _capability(index: int) -> tuple[int, int]:
     return torch.cuda.get_device_capability(index)
 
 
-@torch.compiler.assume_constant_result
 def _unsupported(device_type: str, device_index: int, is_float64: bool) -> str | None:
     reason = _missing()
     if reason is not None:
@@ -190,7 +188,6 @@ def unsupported(query: Tensor) -> str | None:
     return _unsupported(query.device.type, query.device.index or 0, query.dtype == torch.float64)
 
 
-@torch.compiler.assume_constant_result
 def unproven() -> str | None:
     """Why ``impl="auto"`` leaves the kernels alone where they could run; ``None`` where it takes them.
 
@@ -201,6 +198,11 @@ def unproven() -> str | None:
     reason = _not_recorded()
     return None if reason is None else f"{reason}: ask for it by name"
 
+
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler: none of this changes while
+# a process lives.
+for _constant in (missing, _unsupported, unproven):
+    _constant._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 register_implementation(
     "masked_attention",

@@ -11,7 +11,7 @@ from torch import Tensor
 from gptface.kernels.attention_configurations import KERNELS, Configuration, forced
 from gptface.ops import IntervalMask, masked_attention
 from gptface.ops.attention.reference import dropout_keep
-from tests.helpers.numerics import RMSE_LIMIT, assert_matches_oracle, rmse_ratio
+from tests.helpers.numerics import FLOOR, RMSE_LIMIT, assert_matches_oracle, rmse_ratio
 from tests.ops.attention_cases import (
     GRADIENTS,
     dense_attention,
@@ -33,6 +33,18 @@ def small_tiles() -> Iterator[None]:
         yield
 
 
+def assert_float32_close(name: str, result: Tensor, same_dtype: Tensor, oracle: Tensor) -> None:
+    """Three times the error of plain torch, not twice: the interpreter rounds products that a GPU adds unrounded.
+
+    The root mean square keeps its limit, and the tests on a GPU keep twice.
+    """
+    assert torch.isfinite(result).all(), name
+    error, plain = (float((tensor.double() - oracle).abs().max()) for tensor in (result, same_dtype))
+    allowed = 3 * plain + FLOOR[torch.float32] * max(1.0, float(oracle.abs().max()))
+    assert error <= allowed, f"{name}: largest error {error:.3e}, plain torch {plain:.3e}"
+    assert rmse_ratio(result, oracle) <= RMSE_LIMIT[torch.float32], name
+
+
 def check(
     inputs: tuple[Tensor, ...], mask: IntervalMask | None, scale: float | None = None, p: float = 0.0, seed: int = 0
 ) -> dict[str, Tensor]:
@@ -47,7 +59,8 @@ def check(
     same_dtype = dense_with_gradients(*inputs, mask, query.dtype, scale, factor)
     for name in ("out", *GRADIENTS):
         assert result[name].dtype == query.dtype
-        assert_matches_oracle(f"triton {name}", result[name], same_dtype[name], oracle[name])
+        compare = assert_float32_close if query.dtype == torch.float32 else assert_matches_oracle
+        compare(f"triton {name}", result[name], same_dtype[name], oracle[name])
     return result
 
 
