@@ -168,7 +168,7 @@ fi
 # Most of the time to what depends most on kernels. --minutes begins no new case after it; the rest is for the last one.
 for subject in $subjects; do
     case $subject in
-    attention) minutes=5 ;;
+    attention) minutes=7 ;;
     vq | pretrain_step) minutes=3 ;;
     decode) minutes=2 ;;
     *) minutes=1 ;;
