@@ -102,7 +102,7 @@ class Subject(ABC):
 
     @abstractmethod
     def cases(self, scale: Scale, device: torch.device) -> Sequence[Case]:
-        """The cases of a scale on a kind of device, cheap ones first."""
+        """The cases of a scale on a kind of device, those that say most first."""
 
     @abstractmethod
     def problem(self, case: Case, device: torch.device) -> Any:

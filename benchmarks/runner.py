@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -124,6 +125,10 @@ def run_case(
     """One case as it goes into the result: its work, and a row for every contender, timed or not."""
     device = torch.device(options.device)
     clock = make_clock(device, options.clock)
+    if "torch._dynamo" in sys.modules:
+        # What earlier cases compiled counts against a limit of recompilations, beyond which a compiled contender would
+        # run uncompiled in silence.
+        torch.compiler.reset()
     problem = subject.problem(case, device)
     work = subject.work(problem)
     rows: list[Row] = []

@@ -89,10 +89,6 @@ def attention_shapes(scale: Scale, device: str) -> list[AttentionShape]:
     shapes = []
     for dtype in ("bfloat16",) if device == "cuda" else ("float32", "bfloat16"):
         shapes += _both(**PAPER, dtype=dtype)
-        lengths = (1024, 2048, 4096, 8192, 16384, 32768) if device == "cuda" else (1024, 2048, 4096)
-        for length in lengths:
-            shapes += _both(pattern="packed", batch=1, length=length, dtype=dtype, options=DOCUMENTS)
-            shapes.append(AttentionShape("packed_causal", 1, length, dtype=dtype, options=DOCUMENTS))
         long = 8192 if device == "cuda" else 2048
         shapes += [
             AttentionShape("prefix_lm", 1, long, dtype=dtype, options={"prefix": long // 4}),
@@ -103,6 +99,11 @@ def attention_shapes(scale: Scale, device: str) -> list[AttentionShape]:
             AttentionShape("dense", 8 if device == "cuda" else 2, 512, dtype=dtype),
             AttentionShape("causal", 8 if device == "cuda" else 2, 512, dtype=dtype),
         ]
+        # Lengths that say most come first: a run may have to end before the last.
+        lengths = (4096, 32768, 1024, 16384, 2048, 8192) if device == "cuda" else (1024, 2048, 4096)
+        for length in lengths:
+            shapes += _both(pattern="packed", batch=1, length=length, dtype=dtype, options=DOCUMENTS)
+            shapes.append(AttentionShape("packed_causal", 1, length, dtype=dtype, options=DOCUMENTS))
     if device == "cuda":  # the head size of most language models, where the rates of published kernels are quoted
         for length in (2048, 16384):
             wide: dict[str, Any] = {"batch": 1, "length": length, "heads": 16, "head_dim": 128, "dtype": "bfloat16"}

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.peers.span_masks import beit_blocks, fairseq_spans, ijepa_targets, t5_spans
 from benchmarks.span_mask_page import write_page
-from benchmarks.span_mask_peers import beit_blocks, fairseq_spans, ijepa_targets, t5_spans
 from benchmarks.span_mask_pictures import draw_grids, draw_lengths, draw_lines
 from benchmarks.span_mask_statistics import CHUNK, Marginals, SpanLengths, expected_span_lengths, masks_of
 from gptface.data.region_masks import face_region_grid, guidance_masks, region_masks

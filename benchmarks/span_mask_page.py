@@ -75,7 +75,7 @@ def write_page(output: Path, numbers: dict[str, Any]) -> None:
         f"Written by `python -m benchmarks.span_mask_evidence {numbers['options']}` on {numbers['date']}; "
         f"{processor['name']} "
         f"({', '.join(processor['instruction_sets'])}), one thread, torch {numbers['torch']}. The peers are "
-        "re-implemented from their papers in `benchmarks/span_mask_peers.py`; none of their code was run.",
+        "re-implemented from their papers in `benchmarks/peers/span_masks.py`; none of their code was run.",
         ALGORITHM,
         "## Exact counts, even marginals",
         "*Exact*: masks that hold exactly the promised number of tokens. *Masked*: how often the least and the most "

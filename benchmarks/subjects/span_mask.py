@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from benchmarks.contender import BASELINE, CannotRun, Case, Contender, Prepared, Scale, Subject, Verdict
-from benchmarks.peers.span_image import beit_blocks, ijepa_blocks
-from benchmarks.peers.span_text import fairseq_spans, hugging_face_spans, t5_spans
+from benchmarks.peers.span_masks import beit_blocks, fairseq_spans, hugging_face_spans, ijepa_targets, t5_spans
 from benchmarks.shapes import SpanShape, span_shapes
 from gptface.ops import ImageBlocks, TextSpans, implementations, sample_span_mask
 
 __all__ = ["SpanMasks"]
 
-Sampler = Callable[[], np.ndarray]
+Sampler = Callable[[], Any]
+AsMask = Callable[[Any], np.ndarray]
 
 # Masked share of what was asked for, over a batch, that each algorithm's own description implies. Overlapping spans
 # fall short, I-JEPA has no ratio at all (four blocks of 15 to 20 %, overlapping).
@@ -117,30 +117,46 @@ def _prepare_own(problem: _Problem, impl: str, reason: str = "") -> Prepared:
     return Prepared(run, None, outputs)
 
 
-def _prepare_peer(problem: _Problem, make: Callable[[SpanShape], Sampler]) -> Prepared:
-    sampler = make(problem.shape)
-    if problem.device.type != "cpu":  # what a training step gets from a sampler on the host
-        return Prepared(lambda _: torch.from_numpy(sampler()).to(problem.device), None, lambda m: m.cpu().numpy())
-    return Prepared(lambda _: sampler())
+def _prepare_peer(problem: _Problem, make: Callable[[SpanShape], tuple[Sampler, AsMask]]) -> Prepared:
+    """What it returns, masks or indices, is what is timed; on a GPU with the copy to it, as a training step needs."""
+    sampler, as_mask = make(problem.shape)
+    if problem.device.type == "cpu":
+        return Prepared(lambda _: sampler(), None, as_mask)
+    return Prepared(
+        lambda _: torch.from_numpy(sampler()).to(problem.device), None, lambda found: as_mask(found.cpu().numpy())
+    )
 
 
-def _numpy(function: Callable[..., np.ndarray]) -> Callable[[SpanShape], Sampler]:
-    return lambda shape: functools.partial(function, np.random.default_rng(0), shape.batch, shape.length, shape.ratio)
+def _spans(function: Callable[..., np.ndarray], span: float) -> Callable[[SpanShape], tuple[Sampler, AsMask]]:
+    def make(shape: SpanShape) -> tuple[Sampler, AsMask]:
+        rng = np.random.default_rng(0)
+        return lambda: function(shape.batch, shape.length, shape.ratio, span, rng), lambda mask: mask
+
+    return make
 
 
-def _beit(shape: SpanShape) -> Sampler:
-    return functools.partial(beit_blocks, random.Random(0), shape.batch, shape.grid, shape.ratio)
+def _beit(shape: SpanShape) -> tuple[Sampler, AsMask]:
+    rng, grid = random.Random(0), (shape.grid, shape.grid)
+    count = int(shape.ratio * shape.grid**2)
+    return lambda: beit_blocks(shape.batch, grid, count, rng), lambda masks: masks.reshape(shape.batch, -1)
 
 
-def _ijepa(shape: SpanShape) -> Sampler:
+def _ijepa(shape: SpanShape) -> tuple[Sampler, AsMask]:
     if shape.ratio > 0.6:  # its four blocks cannot cover that much
         raise CannotRun("has no masking ratio; four blocks cover about half of the grid")
-    return functools.partial(ijepa_blocks, torch.Generator().manual_seed(0), shape.batch, shape.grid)
+    rng, grid = random.Random(0), (shape.grid, shape.grid)
+
+    def as_mask(targets: np.ndarray) -> np.ndarray:
+        mask = np.zeros((shape.batch, shape.grid**2), bool)
+        np.put_along_axis(mask, targets.reshape(shape.batch, -1), True, axis=1)
+        return mask
+
+    return lambda: ijepa_targets(shape.batch, grid, rng)[0], as_mask
 
 
 _TEXT = (
-    ("fairseq (wav2vec 2.0)", "fairseq", _numpy(fairseq_spans)),
-    ("T5 span corruption", "T5", _numpy(t5_spans)),
-    ("Hugging Face (SpecAugment)", "transformers", _numpy(hugging_face_spans)),
+    ("fairseq (wav2vec 2.0)", "fairseq", _spans(fairseq_spans, 10)),
+    ("T5 span corruption", "T5", _spans(t5_spans, 3.0)),
+    ("Hugging Face (SpecAugment)", "transformers", _spans(hugging_face_spans, 10)),
 )
 _IMAGE = (("BEiT blocks", "BEiT", _beit), ("I-JEPA blocks", "I-JEPA", _ijepa))

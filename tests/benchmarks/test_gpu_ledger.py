@@ -150,3 +150,15 @@ def test_kernels_of_an_inventory_have_its_names_and_hashes(tmp_path: Path) -> No
     found = gpu_kernels(root)
     assert found["vq.scan"] == "abc"
     assert "vq_lookup.triton" not in found
+
+
+def test_carried_packages_are_complete_and_leave_torch_to_the_image() -> None:
+    from benchmarks.carried_packages import carried
+
+    try:
+        found = carried()
+    except SystemExit as missing:  # an environment without the extras, such as one that only tests the operators
+        pytest.skip(str(missing))
+    assert {"transformers", "tokenizers", "pydantic", "pydantic-core", "pillow", "pytest", "hypothesis"} <= set(found)
+    assert not {"torch", "triton", "numpy", "gptface"} & set(found)
+    assert not any(name.startswith("nvidia") for name in found)

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.patterns import PATTERNS, make_pattern
 from benchmarks.peers.flex_attention import mask_function
-from benchmarks.peers.span_image import beit_blocks, ijepa_blocks
-from benchmarks.peers.span_text import fairseq_spans, hugging_face_spans, t5_spans
+from benchmarks.peers.span_masks import beit_blocks, fairseq_spans, hugging_face_spans, ijepa_targets, t5_spans
 from benchmarks.peers.torch_sdpa import dense_mask
 
 CPU = torch.device("cpu")
@@ -29,22 +28,22 @@ def spans(row: np.ndarray) -> list[int]:
 @settings(deadline=None, max_examples=30)
 @given(st.integers(10, 200), st.floats(0.05, 0.6), st.integers(0, 1000))
 def test_t5_masks_an_exact_count_in_a_fixed_number_of_spans(length: int, ratio: float, seed: int) -> None:
-    mask = t5_spans(np.random.default_rng(seed), 4, length, ratio)
+    mask = t5_spans(4, length, ratio, 3.0, np.random.default_rng(seed))
     noise = min(max(round(length * ratio), 1), length - 1)
-    expected = min(max(round(noise / 3.0), 1), length - noise)
+    expected = max(round(noise / 3.0), 1)
     assert (mask.sum(1) == noise).all()
     assert all(len(spans(row)) == expected for row in mask)
 
 
 def test_t5_never_masks_the_first_token_and_always_the_last() -> None:
-    mask = t5_spans(np.random.default_rng(0), 400, 100, 0.15)
+    mask = t5_spans(400, 100, 0.15, 3.0, np.random.default_rng(0))
     assert not mask[:, 0].any()
     assert mask[:, -1].all()
 
 
 def test_t5_compositions_are_uniform() -> None:
     # Three noise tokens in one or more spans of mean 3: with 8 of 20 masked in 3 spans, all 21 compositions of 8 occur.
-    mask = t5_spans(np.random.default_rng(1), 6000, 20, 0.4)
+    mask = t5_spans(6000, 20, 0.4, 3.0, np.random.default_rng(1))
     counts: dict[tuple[int, ...], int] = {}
     for row in mask:
         key = tuple(spans(row))
@@ -56,14 +55,14 @@ def test_t5_compositions_are_uniform() -> None:
 
 
 def test_fairseq_spans_overlap_and_fall_short_of_the_ratio() -> None:
-    mask = fairseq_spans(np.random.default_rng(0), 512, 334, 0.5)
+    mask = fairseq_spans(512, 334, 0.5, 10, np.random.default_rng(0))
     assert len(set(mask.sum(1))) == 1, "every sample has the count of the sparsest"
     # Asked for half, overlaps leave 1 - (1 - 1/33)^... of it: about 0.4 on average, less after thinning.
     assert 0.28 < mask.mean() < 0.42
 
 
 def test_hugging_face_spans_have_the_stated_length_and_overlap() -> None:
-    mask = hugging_face_spans(np.random.default_rng(0), 512, 334, 0.5, span=10)
+    mask = hugging_face_spans(512, 334, 0.5, 10, np.random.default_rng(0))
     assert all(min(spans(row)) >= 10 for row in mask)
     # 16 or 17 starts without replacement out of 325: expected share of what at least one span covers.
     expected = 1 - math.comb(325 - 10, 16) / math.comb(325, 16)
@@ -72,7 +71,7 @@ def test_hugging_face_spans_have_the_stated_length_and_overlap() -> None:
 
 
 def test_beit_stays_within_the_budget_in_blocks_and_neglects_corners() -> None:
-    mask = beit_blocks(random.Random(0), 300, 14, 0.4)
+    mask = beit_blocks(300, (14, 14), int(0.4 * 14 * 14), random.Random(0)).reshape(300, -1)
     budget = int(0.4 * 14 * 14)
     assert (mask.sum(1) <= budget).all()
     exact = (mask.sum(1) == budget).mean()
@@ -82,7 +81,9 @@ def test_beit_stays_within_the_budget_in_blocks_and_neglects_corners() -> None:
 
 
 def test_beit_masks_blocks_of_at_least_the_minimum() -> None:
-    first = beit_blocks(random.Random(1), 100, 14, 17 / 196)  # a block of 16 or 17 patches, and rests that overlap it
+    first = beit_blocks(100, (14, 14), 17, random.Random(1)).reshape(
+        100, -1
+    )  # a block of 16 or 17 patches, and rests that overlap it
     sizes = first.sum(1)
     assert (sizes[sizes > 0] >= 12).all(), "rounding of the sides may cost a few patches, no more"
 
@@ -94,8 +95,13 @@ def test_beit_masks_blocks_of_at_least_the_minimum() -> None:
 
 
 def test_ijepa_targets_cover_its_shares_and_never_the_last_row_or_column() -> None:
-    masks = [ijepa_blocks(torch.Generator().manual_seed(seed), 20, 14).reshape(-1, 14, 14) for seed in range(20)]
-    stacked = np.concatenate(masks)
+    stacked = np.zeros((400, 196), dtype=bool)
+    for seed in range(20):
+        targets, contexts = ijepa_targets(20, (14, 14), random.Random(seed))
+        own = stacked[20 * seed : 20 * (seed + 1)]
+        np.put_along_axis(own, targets.reshape(20, -1), True, axis=1)
+        assert not np.take_along_axis(own, contexts, axis=1).any(), "the context leaves the targets out"
+    stacked = stacked.reshape(-1, 14, 14)
     assert not stacked[:, -1].any()
     assert not stacked[:, :, -1].any()
     share = stacked.mean((1, 2))
@@ -107,7 +113,7 @@ def test_ijepa_targets_cover_its_shares_and_never_the_last_row_or_column() -> No
 
 @pytest.mark.parametrize("sampler", [fairseq_spans, t5_spans, hugging_face_spans])
 def test_text_samplers_follow_their_generator(sampler) -> None:  # type: ignore[no-untyped-def]
-    first, again, other = (sampler(np.random.default_rng(seed), 4, 80, 0.3) for seed in (1, 1, 2))
+    first, again, other = (sampler(4, 80, 0.3, 4, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 

@@ -12,7 +12,7 @@ import random
 
 import numpy as np
 
-__all__ = ["beit_blocks", "fairseq_spans", "ijepa_targets", "t5_spans"]
+__all__ = ["beit_blocks", "fairseq_spans", "hugging_face_spans", "ijepa_targets", "t5_spans"]
 
 Generator = np.random.Generator
 
@@ -37,6 +37,21 @@ def fairseq_spans(
         if same_count and len(places) > smallest:
             places = rng.choice(places, smallest, replace=False)
         row[places] = True
+    return mask
+
+
+def hugging_face_spans(batch: int, length: int, ratio: float, span: int, rng: Generator) -> np.ndarray:
+    """SpecAugment masks as the speech models of transformers draw them (``mask_time_prob``, ``mask_time_length``):
+    bool ``(batch, length)``.
+
+    One count of spans for the batch, rounded up or down at random; starts without replacement for each sample; the
+    positions of all spans of the batch in one broadcast sum. Overlaps are not made up for.
+    """
+    count = min(int(ratio * length / span + rng.random()), length // span)
+    starts = np.stack([rng.choice(length - (span - 1), count, replace=False) for _ in range(batch)])
+    positions = (starts[:, :, None] + np.arange(span)).reshape(batch, -1)
+    mask = np.zeros((batch, length), bool)
+    np.put_along_axis(mask, positions, True, axis=1)
     return mask
 
 
