@@ -202,7 +202,7 @@ def unproven() -> str | None:
 # What torch.compiler.assume_constant_result does, without its import of the whole compiler: none of this changes while
 # a process lives.
 for _constant in (missing, _unsupported, unproven):
-    _constant._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    _constant._dynamo_marked_constant = True  # type: ignore[union-attr]
 
 register_implementation(
     "masked_attention",
