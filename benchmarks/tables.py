@@ -159,8 +159,8 @@ def readme_block(folder: Path = RESULTS) -> str:
     lines = ["## Speed, measured", ""]
     lines.append(
         "Time of the fastest peer over ours, above 1 where we are faster: median (20 %–80 % quantiles) of interleaved "
-        "rounds, every contender checked against a float64 oracle before it is timed. All contenders, reasons and "
-        "memory: `tables.md` beside the JSON in `benchmarks/results/`."
+        "rounds; every contender is checked before it is timed, attention and lookup against float64. "
+        "All contenders, reasons and memory: `tables.md` beside the JSON in `benchmarks/results/`."
     )
     has_gpu = measured = False
     for path, result in load_results(folder):
