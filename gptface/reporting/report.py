@@ -41,7 +41,7 @@ TRIAL_START = 100_000
 PICTURE_START = 200_000
 # One network pass for many trials at once: a picture may then differ between batch sizes where two tokens tie.
 UNGUIDED = DecodingSettings(
-    steps=8, temperature=0.7, classifier_free=ClassifierFreeGuidance(2.0), batch_invariant=False
+    steps=8, temperature=0.7, classifier_free=ClassifierFreeGuidance(4.0), batch_invariant=False
 )
 GUIDED = (
     ("first order", ITMGuidance("first_order", weight=4.0)),
