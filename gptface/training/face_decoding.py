@@ -155,7 +155,10 @@ def decoded_chunks(dataset: Samples) -> Iterator[tuple[float, DecodedFaces]]:
             for done, part in enumerate(pool.map(_decode_in_worker, chunks), start=1):
                 yield done / len(chunks), part
         except BrokenProcessPool:
-            raise InputError("data: a process that decodes images was killed, most likely for want of memory") from None
+            raise InputError(
+                "data: a process that decodes images ended early; it was killed (most likely for want of memory), or a "
+                'script started the training outside `if __name__ == "__main__":`'
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
