@@ -75,8 +75,8 @@ def interleave(
             samples[name] = [taken]
             continue
         repeats[name] = 1
-        if taken < clock.shortest:  # look again with several calls: one of them may have been a slow first
-            taken = min(taken, clock(call, 5))
+        if taken < 10 * clock.shortest:  # look again, with several calls: one look may have been interrupted
+            taken = min(taken, clock(call, 5), clock(call, 5))
             repeats[name] = max(1, min(10_000, round(clock.shortest / max(taken, 1e-7))))
         one_round += taken * repeats[name]
         samples[name] = []

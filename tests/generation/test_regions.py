@@ -70,7 +70,7 @@ def test_the_area_of_an_expression_is_where_it_shows(name: str) -> None:
 
 def test_areas_leave_most_of_the_face_alone() -> None:
     labels = render_face(FACES[0], SIZE).region_map
-    for name, largest in (("Wearing_Lipstick", 0.1), ("Eyeglasses", 0.25), ("Mustache", 0.2), ("Blond_Hair", 0.5)):
+    for name, largest in (("Wearing_Lipstick", 0.14), ("Eyeglasses", 0.35), ("Mustache", 0.28), ("Blond_Hair", 0.6)):
         assert area_mask(labels, ATTRIBUTE_AREAS[name]).mean() < largest, name
 
 
