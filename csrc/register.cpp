@@ -7,6 +7,7 @@
 #ifndef GPTFACE_CUDA
 #include "operators/attention.h"
 #include "operators/instruction_set.h"
+#include "operators/vq.h"
 #endif
 
 #ifdef GPTFACE_CUDA
@@ -20,6 +21,7 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
 #ifndef GPTFACE_CUDA
   library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
   library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));
+  library.impl("vq_lookup_kernel", TORCH_BOX(&gptface::operators::vq_lookup_kernel));
 #endif
 }
 

@@ -2,34 +2,15 @@
 // (make_attention_kernels in attention_kernels.h), and bring threads or take std::thread.
 #pragma once
 
-#include <memory>
-#include <new>
 #include <vector>
 
 #include <gptface/attention_problem.h>
 #include <gptface/parallel.h>
+#include <gptface/thread_scratch.h>
 
 namespace gptface {
 
 namespace detail {
-
-// A thread's scratch: on a cache line of its own, the first bytes zero.
-class ThreadScratch {
- public:
-  std::byte* get(int64_t bytes) {
-    if (!memory_) {
-      memory_.reset(new (std::align_val_t{64}) std::byte[bytes]);
-      std::fill(memory_.get(), memory_.get() + std::min<int64_t>(bytes, 64), std::byte{0});
-    }
-    return memory_.get();
-  }
-
- private:
-  struct Delete {
-    void operator()(std::byte* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
-  };
-  std::unique_ptr<std::byte[], Delete> memory_;
-};
 
 template <class Task>
 void run_attention_tasks(

@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace gptface {
+#include <gptface/element_type.h>
 
-enum class ElementType { float32, bfloat16, float16 };
+namespace gptface {
 
 // (batch, row, head, width) with a contiguous last dimension; strides in elements.
 struct AttentionTensor {

@@ -5,6 +5,7 @@
 
 #include <gptface/attention_problem.h>
 #include <gptface/packing.h>
+#include <gptface/scratch_cursor.h>
 #include <gptface/vector_math.h>
 
 namespace gptface {
@@ -13,11 +14,6 @@ enum class TileClass { skip, partial, full };
 
 // Keys come in blocks of eight: a multiple of every tile's rows, of a pair, and of the four words of a Philox block.
 inline constexpr int64_t kKeyBlock = 8;
-
-template <int64_t Multiple>
-constexpr int64_t round_up(int64_t n) {
-  return (n + Multiple - 1) / Multiple * Multiple;
-}
 
 // What each lane (query) of a panel sees: size[k] keys from low[k]. Lanes past the last query see nothing.
 template <class Isa>
@@ -95,19 +91,6 @@ GPTFACE_INLINE void keep_masks(
       problem.seed_low, problem.seed_high, words);
   for (int w = 0; w < 4; ++w) dropped[w] = V::below(words[w], V::set(static_cast<int32_t>(problem.drop_below)));
 }
-
-// Hands out pieces of a thread's scratch, each on a cache line of its own. With a null base it only counts.
-struct ScratchCursor {
-  std::byte* base;
-  int64_t used = 0;
-
-  template <class T>
-  GPTFACE_INLINE T* take(int64_t count) {
-    T* piece = base ? reinterpret_cast<T*>(base + used) : nullptr;
-    used += round_up<64>(count * static_cast<int64_t>(sizeof(T)));
-    return piece;
-  }
-};
 
 GPTFACE_INLINE int64_t bytes_of(ElementType type) { return type == ElementType::float32 ? 4 : 2; }
 

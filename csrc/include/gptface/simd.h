@@ -134,10 +134,22 @@ struct Simd<Portable> {
   static GPTFACE_INLINE Float multiply_add(Float a, Float b, Float c) { return a * b + c; }
   // The second operand where either is a NaN, as x86 does it.
   static GPTFACE_INLINE Float maximum(Float a, Float b) { return a > b ? a : b; }
+  static GPTFACE_INLINE Float minimum(Float a, Float b) { return a < b ? a : b; }
+  static GPTFACE_INLINE float largest(Float v) {  // of all lanes
+    float value = v[0];
+    for (int i = 1; i < width; ++i) value = v[i] > value ? v[i] : value;
+    return value;
+  }
+  static GPTFACE_INLINE Mask greater(Float a, Float b) { return a > b; }
+  static GPTFACE_INLINE Mask not_less(Float a, Float b) { return ~(a < b); }  // true where either is a NaN
+  static GPTFACE_INLINE uint32_t bits(Mask m) {  // one a lane
+    return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8);
+  }
   static GPTFACE_INLINE Mask below(Int a, Int b) { return (Unsigned)a < (Unsigned)b; }  // unsigned
   static GPTFACE_INLINE Mask either(Mask a, Mask b) { return a | b; }
   static GPTFACE_INLINE Int subtract(Int a, Int b) { return a - b; }
   static GPTFACE_INLINE Float select(Mask m, Float yes, Float no) { return m ? yes : no; }
+  static GPTFACE_INLINE Int select(Mask m, Int yes, Int no) { return m ? yes : no; }
   // Parts of the exponential, see vector_math.h: n = round(x), p · 2^n, and where x is cut off.
   static GPTFACE_INLINE Float round(Float x) { const Float magic = set(12582912.0f); return (x + magic) - magic; }
   static GPTFACE_INLINE Float scale_by_power(Float p, Float n) {
@@ -195,6 +207,15 @@ struct Simd<Avx2> {
   static GPTFACE_INLINE Float multiply(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static GPTFACE_INLINE Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
   static GPTFACE_INLINE Float maximum(Float a, Float b) { return _mm256_max_ps(a, b); }
+  static GPTFACE_INLINE Float minimum(Float a, Float b) { return _mm256_min_ps(a, b); }
+  static GPTFACE_INLINE float largest(Float v) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
+  static GPTFACE_INLINE Mask greater(Float a, Float b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
+  static GPTFACE_INLINE Mask not_less(Float a, Float b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
+  static GPTFACE_INLINE uint32_t bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
   static GPTFACE_INLINE Mask below(Int a, Int b) {  // unsigned: both shifted to the signed range
     const __m256i flip = _mm256_set1_epi32(INT32_MIN);
     return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_xor_si256(b, flip), _mm256_xor_si256(a, flip)));
@@ -202,6 +223,9 @@ struct Simd<Avx2> {
   static GPTFACE_INLINE Mask either(Mask a, Mask b) { return _mm256_or_ps(a, b); }
   static GPTFACE_INLINE Int subtract(Int a, Int b) { return _mm256_sub_epi32(a, b); }
   static GPTFACE_INLINE Float select(Mask m, Float yes, Float no) { return _mm256_blendv_ps(no, yes, m); }
+  static GPTFACE_INLINE Int select(Mask m, Int yes, Int no) {
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(no), _mm256_castsi256_ps(yes), m));
+  }
   static GPTFACE_INLINE Float round(Float x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static GPTFACE_INLINE Float scale_by_power(Float p, Float n) {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
@@ -257,10 +281,16 @@ struct Simd<Avx512> {
   static GPTFACE_INLINE Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
   static GPTFACE_INLINE Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
   static GPTFACE_INLINE Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
+  static GPTFACE_INLINE Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }
+  static GPTFACE_INLINE float largest(Float v) { return _mm512_reduce_max_ps(v); }
+  static GPTFACE_INLINE Mask greater(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+  static GPTFACE_INLINE Mask not_less(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+  static GPTFACE_INLINE uint32_t bits(Mask m) { return m; }
   static GPTFACE_INLINE Mask below(Int a, Int b) { return _mm512_cmplt_epu32_mask(a, b); }
   static GPTFACE_INLINE Mask either(Mask a, Mask b) { return a | b; }
   static GPTFACE_INLINE Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
   static GPTFACE_INLINE Float select(Mask m, Float yes, Float no) { return _mm512_mask_blend_ps(m, no, yes); }
+  static GPTFACE_INLINE Int select(Mask m, Int yes, Int no) { return _mm512_mask_blend_epi32(m, no, yes); }
   static GPTFACE_INLINE Float round(Float x) {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.ops.registry import available_or_raise, register_implementation
+from gptface.ops.vq import cpu
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
 
 __all__ = ["Metric", "Precision", "VQLookup", "vq_lookup"]
@@ -24,6 +25,12 @@ register_implementation(
 )
 register_implementation(
     "vq_lookup", "torch", lambda: None, "plain PyTorch over chunks of rows, the closest codes scored again in float64"
+)
+register_implementation(
+    "vq_lookup",
+    "cpu",
+    cpu.cpu_missing,
+    "C++ tiles with the selection in registers, near ties decided in float64, in the machine's best instruction set",
 )
 
 
@@ -97,6 +104,8 @@ def vq_lookup(
         impl = "torch"
     else:
         available_or_raise("vq_lookup", impl)
+        if impl == "cpu" and (obstacle := cpu.unsupported(x, codebook, topk)) is not None:
+            raise RuntimeError(f"vq_lookup: impl='cpu' cannot run this call: {obstacle}")
 
     grouped = codebook.ndim == 3
     length = x.shape[-1]

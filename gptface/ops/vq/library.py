@@ -25,6 +25,7 @@ _library.define(
 _KERNELS = {
     "reference": ("gptface.ops.vq.reference", "lookup_reference"),
     "torch": ("gptface.ops.vq.chunked", "lookup_chunked"),
+    "cpu": ("gptface.ops.vq.cpu", "lookup_cpu"),
 }
 
 Found = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -1,0 +1,63 @@
+"""VQ lookup in the native CPU library: which calls it takes, and how they reach it.
+
+The kernel streams tiles of float32 scores through the registers and decides in float64 from the original values every
+choice that rounding could have turned, so its indices are those of float64 arithmetic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gptface.ops.native import cpu_kernel_missing
+
+__all__ = ["cpu_missing", "lookup_cpu", "unsupported"]
+
+_MOST_CANDIDATES = 16
+_MOST_ROWS = 2**31 - 65
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+_library = torch.library.Library("gptface", "FRAGMENT")
+_library.define(
+    "vq_lookup_kernel(Tensor x, Tensor codebook, str metric, int topk, bool bfloat16, bool nearest_rows)"
+    " -> (Tensor scores, Tensor indices, Tensor counts, Tensor nearest_rows)"
+)
+
+
+def cpu_missing() -> str | None:
+    """``None`` where the native library holds the lookup, else the reason why it does not."""
+    return cpu_kernel_missing("vq_lookup_kernel")
+
+
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler: a library that is there
+# when a function is traced stays there.
+cpu_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def unsupported(x: Tensor, codebook: Tensor, topk: int) -> str | None:
+    """Why the native library cannot take this call, or ``None``."""
+    if x.device.type != "cpu":
+        return f"x is on {x.device.type!r}"
+    for name, tensor in (("x", x), ("codebook", codebook)):
+        if tensor.dtype not in _DTYPES:
+            return f"{name} is {tensor.dtype}; it takes float32, bfloat16 and float16"
+    if topk > _MOST_CANDIDATES:
+        return f"topk={topk}; it takes at most {_MOST_CANDIDATES}"
+    return cpu_missing()
+
+
+def lookup_cpu(
+    x: Tensor, codebook: Tensor, metric: str, topk: int, precision: str, nearest_rows: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As :func:`gptface.ops.vq.reference.lookup_reference`, for what :func:`unsupported` lets pass.
+
+    Memory besides the results: one copy of the codebook, packed for the kernel (another where it is not contiguous
+    float32), and O(D) a thread; with ``nearest_rows`` 8 bytes a code and thread.
+    """
+    if x.shape[1] > _MOST_ROWS:
+        raise RuntimeError(f"vq_lookup: impl='cpu' takes at most {_MOST_ROWS} rows, x has {x.shape[1]}")
+    codes = codebook.to(torch.float32).contiguous()
+    scores, indices, counts, nearest = torch.ops.gptface.vq_lookup_kernel(
+        x, codes, metric, topk, precision == "bf16", nearest_rows
+    )
+    return scores, indices, counts, nearest
