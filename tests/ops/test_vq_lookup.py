@@ -132,10 +132,11 @@ def test_no_index_differs_from_float64(offset: float, metric: Any) -> None:
     truth = scores.argmax(-1)
     share = (vq_lookup(x, codebook, metric=metric).indices != truth).double().mean().item()
     if metric == "cosine" and offset == 1000.0:
-        # Unit vectors agree to six digits here: what float32 keeps of them decides, so the measure is the reference.
+        # Unit vectors agree to six digits here. What float32 keeps of them decides, unless float64 breaks the near ties
+        # (the native kernel does), so the measure is the reference.
         unit, codes = torch.nn.functional.normalize(x, dim=-1), torch.nn.functional.normalize(codebook, dim=-1)
         allowed = ((unit @ codes.T).argmax(-1) != truth).double().mean().item()
-        assert 0 < share < allowed
+        assert share < allowed
     else:
         assert share == 0
 

@@ -96,6 +96,19 @@ def test_no_index_differs_from_float64(instruction_set: str, offset: float, metr
     assert torch.equal(found.reshape(500, topk), scores.topk(topk).indices)
 
 
+@pytest.mark.parametrize("length", [8, 256])
+def test_near_ties_are_decided_in_float64(instruction_set: str, length: int) -> None:
+    """Pairs of codes closer to each other than float32 sums can tell; the better of a pair mostly comes second."""
+    x = draw(64, length, seed=5)
+    codebook = x.clone() + 0.5
+    twins = codebook.clone()
+    twins[:, 0] = torch.nextafter(codebook[:, 0], x[:, 0])
+    codebook = torch.cat([codebook, twins])
+    exact = vq_lookup(x.double(), codebook.double(), impl="reference").indices
+    assert exact.ge(64).sum() > 32
+    assert torch.equal(vq_lookup(x, codebook, impl="cpu").indices, exact)
+
+
 @pytest.mark.parametrize("precision", ["exact", "bf16"])
 @pytest.mark.parametrize("topk", [1, 4])
 def test_equal_codes_go_to_the_lowest_index(instruction_set: str, precision: Any, topk: int) -> None:

@@ -101,7 +101,7 @@ def vq_lookup(
     """
     _check(x, codebook, metric, topk, precision)
     if impl == "auto":
-        impl = "torch"
+        impl = "torch" if cpu.unsupported(x, codebook, topk) else "cpu"
     else:
         available_or_raise("vq_lookup", impl)
         if impl == "cpu" and (obstacle := cpu.unsupported(x, codebook, topk)) is not None:
