@@ -66,6 +66,12 @@ class TransformerLayer(GradientCheckpointingLayer):
         return states + self.dropout(self.contract(inner))
 
 
+def _image_and_words(position_ids: Tensor, segment_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """``(B, S, 1)`` bool: the image's slots, and the caption's without [CLS] and padding (its [SEP] is a constant)."""
+    image = (segment_ids == IMAGE_SEGMENT).unsqueeze(-1)
+    return image, ~image & (position_ids > 0).unsqueeze(-1)
+
+
 class TextSummary(nn.Linear):
     """From the caption's bag of words to what every image token is told of it; starts at zero."""
 
@@ -207,12 +213,11 @@ class FaceLanguageModel(GPTFaceModel):
 
         The sum is divided by the root of the number of words, which leaves its scale that of one embedding.
         """
-        image = segment_ids == IMAGE_SEGMENT
-        words = (~image & (position_ids > 0)).unsqueeze(-1)  # not [CLS], not padding; the text's [SEP] is a constant
+        image, words = _image_and_words(position_ids, segment_ids)
         count = words.sum(1, keepdim=True).clamp_min(1)
         summary = self.text_summary((embeddings * words).sum(1, keepdim=True) * count.rsqrt())
-        told = image & (regimes != int(Regime.IMAGE_TO_TEXT)).unsqueeze(1)
-        return summary * told.unsqueeze(-1)
+        told = image & (regimes != int(Regime.IMAGE_TO_TEXT)).view(-1, 1, 1)
+        return summary * told
 
     @overload
     def forward(
@@ -290,9 +295,7 @@ class FaceLanguageModel(GPTFaceModel):
                 collected.append(states)
         hidden = self.final_norm(states)
         if self.config.pooled_agreement:
-            image = (segment_ids == IMAGE_SEGMENT).unsqueeze(-1)
-            words = ~image & (position_ids > 0).unsqueeze(-1)
-            agreement = self.agreement(hidden, image, words).to(hidden.dtype)
+            agreement = self.agreement(hidden, *_image_and_words(position_ids, segment_ids)).to(hidden.dtype)
             agreement = agreement * (regimes == int(Regime.MASKED)).unsqueeze(1)  # where [CLS] sees both
             hidden = hidden + functional.pad(agreement.unsqueeze(1), (0, 0, 0, hidden.shape[1] - 1))
         return (hidden, tuple(collected)) if output_hidden_states else hidden

@@ -17,12 +17,12 @@ from gptface.models import FaceParser, FaceParserConfig
 from gptface.models.loading import preset
 from gptface.objectives import parsing_losses
 from gptface.training.cached_batches import CachedBatches, Selection
+from gptface.training.cached_images import cached_images, cached_regions
 from gptface.training.configuration import Configuration, DataSection, ParserSection
 from gptface.training.face_cache import FaceCache, cached_faces
 from gptface.training.hardware import forward_flops
 from gptface.training.optimization import kernels
 from gptface.training.stage import Losses, Moment, Phase, Stage
-from gptface.training.tokenizer_stage import cached_images, cached_regions
 
 __all__ = ["LabelledFaces", "ParserObjective", "ParserStage", "parser_data", "perturbed"]
 

@@ -25,10 +25,10 @@ from gptface.errors import InputError
 from gptface.files import atomic_directory, atomic_write
 from gptface.models import FaceTokenizer
 from gptface.training.cached_batches import Selection
+from gptface.training.cached_images import to_pixels
 from gptface.training.configuration import Configuration
 from gptface.training.face_cache import FaceCache
 from gptface.training.metrics import Display, format_duration
-from gptface.training.tokenizer_stage import to_pixels
 
 __all__ = [
     "EncodedPairs",

@@ -25,8 +25,9 @@ from gptface.objectives import (
     reconstruction_losses,
 )
 from gptface.training.cached_batches import CachedBatches, Selection
+from gptface.training.cached_images import cached_images, cached_regions, to_pixels
 from gptface.training.configuration import Configuration, TokenizerLossWeights
-from gptface.training.face_cache import FaceCache, cached_faces
+from gptface.training.face_cache import cached_faces
 from gptface.training.face_sources import has_validation, open_faces
 from gptface.training.optimization import kernels
 from gptface.training.stage import Batches, Losses, MappedBatches, Moment, Phase, Stage
@@ -36,10 +37,7 @@ __all__ = [
     "TokenizerObjective",
     "TokenizerStage",
     "WeightedImages",
-    "cached_images",
-    "cached_regions",
     "region_importance",
-    "to_pixels",
 ]
 
 
@@ -54,26 +52,6 @@ class WeightedImages:
 
     images: Tensor
     importance: Tensor | None = None
-
-
-def to_pixels(images: Tensor, device: torch.device) -> Tensor:
-    """float32 (B, 3, H, W) in [−1, 1], channels last in memory, of uint8 (B, H, W, 3)."""
-    return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-
-
-def cached_images(cache: FaceCache, selection: Selection, device: torch.device) -> Tensor:
-    """The images that ``selection`` names, mirrored as it says, as :func:`to_pixels` gives them."""
-    images = cache.image_tensor[selection.indices]
-    if bool(selection.flips.any()):
-        images = torch.where(selection.flips[:, None, None, None], images.flip(2), images)
-    return to_pixels(images, device)
-
-
-def cached_regions(cache: FaceCache, selection: Selection, device: torch.device) -> Tensor:
-    """The region maps, uint8 (B, H, W), of the images that ``selection`` names, mirrored like them."""
-    assert cache.region_maps is not None
-    maps = torch.from_numpy(cache.region_maps[selection.indices.numpy()])
-    return torch.where(selection.flips[:, None, None], maps.flip(2), maps).to(device, non_blocking=True)
 
 
 def region_importance(region_maps: Tensor, weights: Tensor) -> Tensor:

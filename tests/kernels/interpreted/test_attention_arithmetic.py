@@ -34,9 +34,10 @@ def small_tiles() -> Iterator[None]:
 
 
 def assert_float32_close(name: str, result: Tensor, same_dtype: Tensor, oracle: Tensor) -> None:
-    """Three times the error of plain torch, not twice: the interpreter rounds products that a GPU adds unrounded.
+    """Three times the error of plain torch, not twice, which two gradients of keys miss (2.6 and 2.7 times).
 
-    The root mean square keeps its limit, and the tests on a GPU keep twice.
+    That the interpreter rounds products which a GPU adds unrounded is the likely reason, and not a proven one. The root
+    mean square keeps its limit, and the tests on a GPU keep twice.
     """
     assert torch.isfinite(result).all(), name
     error, plain = (float((tensor.double() - oracle).abs().max()) for tensor in (result, same_dtype))
