@@ -27,12 +27,9 @@ class FaceLanguageConfig(PretrainedConfig):
         dropout: on embeddings and on the output of each attention and feed-forward block.
         attention_dropout: on attention weights.
         image_positions: ``"factorised"`` (a row and a column embedding, summed) or ``"indexed"`` (one a position).
-        text_summary: add a projection of the caption's summed word embeddings to every image token that may see the
-            caption, as pooled text conditions diffusion transformers. The words then reach the image from the first
-            step, whereas attention to them must first be found: for trainings of minutes. Off: attention alone.
-        pooled_agreement: add to [CLS], after the last layer and where it sees both, the elementwise product of the
-            pooled picture and the pooled caption (low-rank bilinear pooling, Kim et al. 2016, 1610.04325): whether two
-            things agree is a product, which layers of sums are slow to find. Off: [CLS] finds out by attention alone.
+        alignment_size: width of the summaries of two light towers beside the transformer
+            (:mod:`gptface.models.alignment`): they tell image tokens what the caption says and words what the picture
+            shows, and their agreement is added to [CLS]. A contrastive loss trains them. 0: attention alone.
         tie_heads: score text and image tokens against the input embeddings instead of matrices of their own.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
             ``1 / sqrt(2 * num_hidden_layers)`` of it.
@@ -55,8 +52,7 @@ class FaceLanguageConfig(PretrainedConfig):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         image_positions: str = "factorised",
-        text_summary: bool = False,
-        pooled_agreement: bool = False,
+        alignment_size: int = 0,
         tie_heads: bool = True,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-5,
@@ -78,8 +74,7 @@ class FaceLanguageConfig(PretrainedConfig):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.image_positions = image_positions
-        self.text_summary = text_summary
-        self.pooled_agreement = pooled_agreement
+        self.alignment_size = alignment_size
         self.tie_heads = tie_heads
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
@@ -100,6 +95,7 @@ class FaceLanguageConfig(PretrainedConfig):
             "intermediate_size",
         ):
             at_least(self, name, 1)
+        at_least(self, "alignment_size", 0)
         if len(self.image_grid) != 2 or any(not isinstance(side, int) or side < 1 for side in self.image_grid):
             raise InputError(f"image_grid must be two positive integers [h, w], got {self.image_grid}")
         head = self.hidden_size // self.num_attention_heads

@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gptface.errors import InputError
+from gptface.models.alignment import Alignment, Telling
 from gptface.models.configuration_language import FaceLanguageConfig
 from gptface.models.flops import language_flops
 from gptface.models.heads import MatchHead, TokenHead
@@ -67,30 +68,10 @@ class TransformerLayer(GradientCheckpointingLayer):
 
 
 def _image_and_words(position_ids: Tensor, segment_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """``(B, S, 1)`` bool: the image's slots, and the caption's without [CLS] and padding (its [SEP] is a constant)."""
+    """``(B, S, 1)`` bool: the image's slots, its [SEP] included, and the caption's words, without [CLS] and [SEP]."""
     image = (segment_ids == IMAGE_SEGMENT).unsqueeze(-1)
-    return image, ~image & (position_ids > 0).unsqueeze(-1)
-
-
-class TextSummary(nn.Linear):
-    """From the caption's bag of words to what every image token is told of it; starts at zero."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, width, bias=False)
-
-
-class PooledAgreement(nn.Module):
-    """The elementwise product of two projections: of the mean over the image's slots and over the caption's."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.picture = nn.Linear(width, width, bias=False)
-        self.caption = nn.Linear(width, width, bias=False)
-
-    def forward(self, hidden: Tensor, image: Tensor, words: Tensor) -> Tensor:
-        """``(B, C)`` of ``hidden (B, S, C)`` and the slots of either kind, ``(B, S, 1)`` bool."""
-        picture, caption = ((hidden * slots).sum(1) / slots.sum(1).clamp_min(1) for slots in (image, words))
-        return self.picture(picture) * self.caption(caption)
+    text_positions = position_ids.unsqueeze(-1).masked_fill(image, 0)
+    return image, (text_positions > 0) & (text_positions < text_positions.amax(1, keepdim=True))
 
 
 class FaceLanguageModel(GPTFaceModel):
@@ -119,10 +100,9 @@ class FaceLanguageModel(GPTFaceModel):
             self.image_positions = nn.Embedding(1, width)  # the image's [SEP]
         else:
             self.image_positions = nn.Embedding(height * columns + 1, width)
-        if config.text_summary:
-            self.text_summary = TextSummary(width)
-        if config.pooled_agreement:
-            self.agreement = PooledAgreement(width)
+        if config.alignment_size:
+            scale = 1.0 / config.initializer_range
+            self.alignment = Alignment(width, config.num_image_tokens, config.alignment_size, scale=scale)
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
         self.dropout = nn.Dropout(config.dropout)
@@ -136,8 +116,13 @@ class FaceLanguageModel(GPTFaceModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         deviation = self.config.initializer_range
-        if isinstance(module, TextSummary):
+        if isinstance(module, Telling):
             init.zeros_(module.weight)
+        elif isinstance(module, Alignment):
+            for tower in (module.narrow, module.picture, module.word, module.word_before, module.caption):
+                init.normal_(tower.weight, std=tower.in_features**-0.5)
+            for projection in (module.project_picture, module.project_caption, module.place):
+                init.normal_(projection.weight, std=projection.in_features**-0.5)
         elif isinstance(module, nn.Linear):
             narrowed = math.sqrt(2 * self.config.num_hidden_layers) if isinstance(module, ResidualProjection) else 1.0
             init.normal_(module.weight, std=deviation / narrowed)
@@ -206,18 +191,36 @@ class FaceLanguageModel(GPTFaceModel):
         image = self.row_positions.weight.unsqueeze(1) + self.column_positions.weight.unsqueeze(0)
         return torch.cat([text, image.flatten(0, 1), self.image_positions.weight])
 
-    def _summarised_text(
+    def _aligned(
         self, embeddings: Tensor, position_ids: Tensor, segment_ids: Tensor, regimes: Tensor
-    ) -> Tensor:
-        """What the caption as a bag of words adds to each slot: ``(B, S, C)``, zero where the slot may not see it.
-
-        The sum is divided by the root of the number of words, which leaves its scale that of one embedding.
-        """
+    ) -> tuple[Tensor, Tensor]:
+        """What the towers add to each slot ``(B, S, C)``, and to [CLS] where it sees both modalities ``(B, C)``."""
         image, words = _image_and_words(position_ids, segment_ids)
-        count = words.sum(1, keepdim=True).clamp_min(1)
-        summary = self.text_summary((embeddings * words).sum(1, keepdim=True) * count.rsqrt())
-        told = image & (regimes != int(Regime.IMAGE_TO_TEXT)).view(-1, 1, 1)
-        return summary * told
+        tokens = self.config.num_image_tokens
+        places = torch.where(image.squeeze(-1), position_ids, tokens)  # the image's [SEP] has position N already
+        told, agreement = self.alignment(
+            embeddings,
+            places,
+            words,
+            told_image=regimes != int(Regime.IMAGE_TO_TEXT),
+            told_text=regimes != int(Regime.TEXT_TO_IMAGE),
+        )
+        return told, agreement * (regimes == int(Regime.MASKED)).unsqueeze(1)
+
+    def align(self, text_ids: Tensor, text_lengths: Tensor, image_codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Summaries of pictures and of captions, ``(B, H)`` each, without the transformer: for contrastive learning.
+
+        Args:
+            text_ids, text_lengths, image_codes: as for :func:`~gptface.models.sequence.build_sequence`.
+
+        Raises:
+            InputError: the model has no alignment towers.
+        """
+        if not self.config.alignment_size:
+            raise InputError("alignment_size must be more than 0 for summaries; this model has no alignment towers")
+        words = (torch.arange(text_ids.shape[1], device=text_ids.device) < text_lengths.unsqueeze(1)).unsqueeze(-1)
+        table, start = self.token_embeddings.weight, self.vocabulary.image_offset
+        return self.alignment.summarise(table[:start], text_ids, words, table[start:], image_codes)
 
     @overload
     def forward(
@@ -285,8 +288,9 @@ class FaceLanguageModel(GPTFaceModel):
             + self.segment_embeddings(segment_ids)
             + self.regime_embeddings(regimes).unsqueeze(1)
         )
-        if self.config.text_summary:
-            states = states + self._summarised_text(inputs_embeds, position_ids, segment_ids, regimes)
+        if self.config.alignment_size:
+            told, agreement = self._aligned(inputs_embeds, position_ids, segment_ids, regimes)
+            states = states + told
         states = self.dropout(states)
         collected = [states]
         for layer in self.layers:
@@ -294,10 +298,9 @@ class FaceLanguageModel(GPTFaceModel):
             if output_hidden_states:
                 collected.append(states)
         hidden = self.final_norm(states)
-        if self.config.pooled_agreement:
-            agreement = self.agreement(hidden, *_image_and_words(position_ids, segment_ids)).to(hidden.dtype)
-            agreement = agreement * (regimes == int(Regime.MASKED)).unsqueeze(1)  # where [CLS] sees both
-            hidden = hidden + functional.pad(agreement.unsqueeze(1), (0, 0, 0, hidden.shape[1] - 1))
+        if self.config.alignment_size:
+            added = agreement.to(hidden.dtype).unsqueeze(1)
+            hidden = hidden + functional.pad(added, (0, 0, 0, hidden.shape[1] - 1))
         return (hidden, tuple(collected)) if output_hidden_states else hidden
 
     def forward_sequence(self, sequence: JointSequence, inputs_embeds: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gptface.objectives.face_parsing import parsing_losses
 from gptface.objectives.image_text_matching import (
     Negatives,
+    contrastive_loss,
     hard_negatives,
     match_loss,
     random_negatives,
@@ -24,6 +25,7 @@ from gptface.objectives.reconstruction import (
 __all__ = [
     "Negatives",
     "adversarial_weight",
+    "contrastive_loss",
     "discriminator_hinge_loss",
     "gathered_cross_entropy",
     "gathered_token_losses",

@@ -16,7 +16,15 @@ from torch.nn import functional
 from gptface.errors import InputError
 from gptface.ops.philox import philox4x32
 
-__all__ = ["Negatives", "hard_negatives", "match_loss", "random_negatives", "roll_negatives", "same_captions"]
+__all__ = [
+    "Negatives",
+    "contrastive_loss",
+    "hard_negatives",
+    "match_loss",
+    "random_negatives",
+    "roll_negatives",
+    "same_captions",
+]
 
 _WORD = 0xFFFFFFFF
 
@@ -58,6 +66,36 @@ def match_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) ->
     total = share.sum()
     normaliser = torch.where(total > 0, total, 1.0)
     return (losses * share).sum() / normaliser, (correct * share).sum() / normaliser
+
+
+def contrastive_loss(similarities: Tensor, same: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric InfoNCE (CLIP, arXiv 2103.00020): each picture picks its caption among all, each caption its picture.
+
+    Args:
+        similarities: ``(B, B)``, picture i and caption j, over the temperature.
+        same: ``(B, B)`` bool, :func:`same_captions`: an equal caption of another sample is no wrong answer and is left
+            out.
+        valid: ``(B,)`` bool, pairs that have a caption; the others neither ask nor answer.
+
+    Returns:
+        ``(loss, accuracy)``, float32 scalars; accuracy is that of pictures picking captions.
+    """
+    count = similarities.shape[0]
+    if similarities.shape != (count, count) or same.shape != similarities.shape or valid.shape != (count,):
+        raise InputError(
+            "similarities and same must have shape (B, B) and valid (B,), got "
+            f"{tuple(similarities.shape)}, {tuple(same.shape)} and {tuple(valid.shape)}"
+        )
+    own = torch.eye(count, dtype=torch.bool, device=same.device)
+    scores = similarities.float().masked_fill((same | ~valid) & ~own, -torch.inf)
+    # By column, an invalid caption's own entries stay finite; its weight is 0.
+    backwards = similarities.float().T.masked_fill((same | ~valid) & ~own, -torch.inf)
+    rows = torch.arange(count, device=same.device)
+    weights = valid.float() / valid.sum().clamp_min(1)
+    losses = functional.cross_entropy(scores, rows, reduction="none")
+    losses = losses + functional.cross_entropy(backwards, rows, reduction="none")
+    correct = (scores.detach().argmax(-1) == rows).float()
+    return (losses * weights).sum() / 2, (correct * weights).sum()
 
 
 def same_captions(text_ids: Tensor, text_lengths: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from gptface.models.configuration_tokenizer import FaceTokenizerConfig
 
 __all__ = [
     "Configuration",
+    "ContrastiveSection",
     "DataSection",
     "ImageMaskSection",
     "LoopSection",
@@ -275,6 +276,16 @@ class MatchingSection(Section):
     """Of the draw by cosine similarity; smaller is harder."""
 
 
+class ContrastiveSection(Section):
+    """Contrastive alignment of pictures and captions (needs ``model.alignment_size`` and a weight of the loss)."""
+
+    pairs: Annotated[int, Field(ge=0)] = 0
+    """Pairs compared with one another each step and process. They cost little, since only the towers see them: the
+    first ``batch_size`` of them go through the transformer too. 0: the batch itself. More needs ``cache_codes``."""
+    masked_share: Share = 0.5
+    """Share of the pictures that are partly masked, as guidance meets them half-way through decoding."""
+
+
 class PairWeightingSection(Section):
     """Weak correlation: a pair whose matching score stays low loses its caption more often (needs ``cache_codes``)."""
 
@@ -298,6 +309,8 @@ class LossWeights(Section):
     text_to_image: Weight = 1.0
     image_to_text: Weight = 0.5
     matching: Weight = 0.5
+    contrastive: Weight = 0.0
+    """Of the alignment towers (``contrastive``)."""
 
 
 class PretrainSection(LoopSection):
@@ -325,6 +338,7 @@ class PretrainSection(LoopSection):
     text_masks: TextMaskSection = TextMaskSection()
     image_masks: ImageMaskSection = ImageMaskSection()
     matching: MatchingSection = MatchingSection()
+    contrastive: ContrastiveSection = ContrastiveSection()
     pair_weighting: PairWeightingSection = PairWeightingSection()
     losses: LossWeights = LossWeights()
 
@@ -332,6 +346,10 @@ class PretrainSection(LoopSection):
     def _consistent(self) -> Self:
         if self.pair_weighting.enabled and not self.cache_codes:
             raise InputError("pair_weighting.enabled: needs cache_codes, which is off")
+        if self.contrastive.pairs > self.batch_size and not self.cache_codes:
+            raise InputError(f"contrastive.pairs: more than batch_size ({self.batch_size}) needs cache_codes")
+        if self.losses.contrastive > 0 and not self.model.get("alignment_size"):
+            raise InputError("losses.contrastive: needs model.alignment_size, which is 0")
         if self.text_tokenizer is not None and "vocabulary_size" in self.model_fields_set:
             raise InputError("vocabulary_size: cannot be chosen when text_tokenizer names a folder")
         return self

@@ -64,6 +64,12 @@ class Pairs:
     rows: Tensor | None = None
     regions: Tensor | None = None
 
+    def first(self, count: int) -> Pairs:
+        """The first ``count`` pairs."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        kept = {name: value[:count] for name, value in values.items() if value is not None}
+        return dataclasses.replace(self, **kept)
+
 
 @dataclass
 class EncodedPairs:

@@ -22,7 +22,14 @@ from torch.nn import functional
 
 from gptface.data.region_names import region_label
 from gptface.models import FaceLanguageModel, JointSequence, Regime, build_sequence
-from gptface.objectives import gathered_cross_entropy, hard_negatives, match_loss, random_negatives, same_captions
+from gptface.objectives import (
+    contrastive_loss,
+    gathered_cross_entropy,
+    hard_negatives,
+    match_loss,
+    random_negatives,
+    same_captions,
+)
 from gptface.ops import (
     FacialRegions,
     Geometric,
@@ -125,6 +132,7 @@ class PretrainingObjective(nn.Module):
         self.register_buffer("pair_seen", torch.zeros(kept, dtype=torch.bool))
 
     def forward(self, pairs: Pairs, moment: Moment) -> Losses:
+        compared, pairs = pairs, pairs.first(self.section.batch_size)
         batch = self.compose(pairs, moment)
         hidden = self.model.forward_sequence(batch.sequence)
         model, weights = self.model, self.section.losses
@@ -148,11 +156,30 @@ class PretrainingObjective(nn.Module):
         loss, parts["matching_accuracy"] = match_loss(logits, batch.match_labels, batch.match_weights)
         losses.append(weights.matching * loss)
         parts["matching"] = loss
+        if weights.contrastive > 0:
+            loss, parts["contrastive_accuracy"] = self._contrast(compared, moment)
+            losses.append(weights.contrastive * loss)
+            parts["contrastive"] = loss
         if self.training and pairs.rows is not None and len(self.pair_scores):
             matched = batch.match_weights[: batch.masked] > 0
             self._remember(pairs.rows[: batch.masked], logits[: batch.masked].detach().float(), matched)
             parts["caption_kept"] = batch.keep.mean()
         return torch.stack(losses).sum(), parts
+
+    def _contrast(self, pairs: Pairs, moment: Moment) -> tuple[Tensor, Tensor]:
+        """Which caption belongs to which picture, among all pairs at hand."""
+        count = len(pairs.codes)
+        masked = _dealt(self.section.contrastive.masked_share * count, moment.micro_step)
+        codes = pairs.codes
+        if masked:
+            with torch.no_grad():
+                codes = torch.cat([self._hide_image(pairs, masked, moment)[0], codes[masked:]])
+        summaries = self.model.align(pairs.text_ids, pairs.text_lengths, codes)
+        return contrastive_loss(
+            self.model.alignment.similarities(*summaries),
+            same_captions(pairs.text_ids, pairs.text_lengths),
+            pairs.text_lengths > 0,
+        )
 
     # Composition -----------------------------------------------------------------------------------------------------
 
@@ -307,7 +334,7 @@ class PretrainingObjective(nn.Module):
         hard = _dealt(matching.hard_share * masked, moment.micro_step) if moment.share >= matching.hard_start else 0
         if hard:
             harder = hard_negatives(
-                self._caption_similarity(text, own),
+                self._similarity(pairs.first(masked)),
                 ids,
                 seed=self._seed(HARD_NEGATIVES),
                 step=moment.micro_step,
@@ -319,13 +346,18 @@ class PretrainingObjective(nn.Module):
             indices = indices.index_copy(0, rows, harder.indices[rows])
         return indices[doubled], chosen.valid[doubled]
 
-    def _caption_similarity(self, text_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Cosine of the captions' mean token embeddings, the batch's mean taken off: ``(B, B)``.
+    def _similarity(self, pairs: Pairs) -> Tensor:
+        """How well the caption of pair j would pass for that of picture i: ``(B, B)`` cosines.
 
-        Words that all captions share cancel; captions that differ in one fact come out most alike.
+        The alignment towers' where the model has them; else that of the captions' mean token embeddings, the batch's
+        mean taken off, so that words which all captions share cancel.
         """
-        inside = (torch.arange(text_ids.shape[1], device=text_ids.device) < lengths.unsqueeze(1)).unsqueeze(-1)
-        vectors = (self.model.embed_tokens(text_ids).float() * inside).sum(1) / lengths.clamp_min(1).unsqueeze(1)
+        if self.model.config.alignment_size:
+            seen, said = self.model.alignment.embed(*self.model.align(pairs.text_ids, pairs.text_lengths, pairs.codes))
+            return seen @ said.T
+        lengths = pairs.text_lengths.unsqueeze(1)
+        inside = (torch.arange(pairs.text_ids.shape[1], device=lengths.device) < lengths).unsqueeze(-1)
+        vectors = (self.model.embed_tokens(pairs.text_ids).float() * inside).sum(1) / lengths.clamp_min(1)
         vectors = functional.normalize(vectors - vectors.mean(0), dim=-1)
         return vectors @ vectors.T
 

@@ -90,7 +90,8 @@ class PretrainingStage(Stage):
         self.device = accelerator.device
         self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
         needs_regions = section.image_masks.regions > 0
-        shared = {"batch_size": section.batch_size, "seed": section.seed, "rank": accelerator.process_index}
+        compared = max(section.batch_size, section.contrastive.pairs if section.losses.contrastive > 0 else 0)
+        shared = {"batch_size": compared, "seed": section.seed, "rank": accelerator.process_index}
         world_size = accelerator.num_processes
 
         cache = cached_faces(data, "train", output, accelerator, verbose) if section.cache_codes else None

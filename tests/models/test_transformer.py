@@ -30,13 +30,14 @@ def small_config(**overrides: object) -> FaceLanguageConfig:
     return FaceLanguageConfig(**{**values, **overrides})
 
 
-@pytest.fixture(params=["attention alone", "pooled shortcuts"])
+@pytest.fixture(params=["attention alone", "alignment towers"])
 def model(request: pytest.FixtureRequest) -> FaceLanguageModel:
     torch.manual_seed(0)
-    pooled = request.param == "pooled shortcuts"
-    model = FaceLanguageModel(small_config(text_summary=pooled, pooled_agreement=pooled)).eval()
-    if pooled:
-        torch.nn.init.normal_(model.text_summary.weight, std=0.2)  # it starts at zero, which would hide what it does
+    aligned = request.param == "alignment towers"
+    model = FaceLanguageModel(small_config(alignment_size=24 if aligned else 0)).eval()
+    if aligned:  # they start at zero, which would hide what they do
+        torch.nn.init.normal_(model.alignment.tell_image.weight, std=0.2)
+        torch.nn.init.normal_(model.alignment.tell_text.weight, std=0.2)
     return model
 
 
@@ -257,35 +258,3 @@ def test_image_embeddings_start_with_the_geometry_of_the_codebook() -> None:
     assert (codes[0] - codes[1]).norm() < 0.01 * (codes[0] - codes[2]).norm()
     with pytest.raises(InputError, match=r"codebook must be \(11, D\), got \(3, 7\)"):
         model.initialise_image_embeddings(torch.zeros(3, 7))
-
-
-def test_the_text_summary_starts_as_nothing_and_tells_the_image_of_the_words() -> None:
-    torch.manual_seed(0)
-    model = FaceLanguageModel(small_config(text_summary=True)).eval()
-    plain = FaceLanguageModel(small_config()).eval()
-    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "text_summary" not in name})
-    sequence, _, _ = random_sequence(model, [7, 3, 5], [int(regime) for regime in Regime])
-    torch.testing.assert_close(model.forward_sequence(sequence), plain.forward_sequence(sequence))
-    torch.nn.init.normal_(model.text_summary.weight)
-    told, untold = model.layer_states(sequence)[0], plain.layer_states(sequence)[0]
-    changed = (told != untold).any(-1)
-    expected = torch.zeros_like(changed)
-    for row, regime in enumerate(sequence.regimes.tolist()):
-        if regime != int(Regime.IMAGE_TO_TEXT):
-            expected[row] = sequence.segment_ids[row] == 1
-    assert torch.equal(changed, expected)
-
-
-def test_the_pooled_agreement_reaches_cls_of_masked_rows_only() -> None:
-    torch.manual_seed(0)
-    model = FaceLanguageModel(small_config(pooled_agreement=True)).eval()
-    sequence, _, _ = random_sequence(model, [7, 3, 5], [int(regime) for regime in Regime])
-    difference = model.forward_sequence(sequence) - model.final_norm(model.layer_states(sequence)[-1])
-    assert model.config.pooled_agreement
-    with torch.no_grad():
-        model.agreement.picture.weight.zero_()
-    difference = (difference + model.forward_sequence(sequence)) - model.forward_sequence(sequence)
-    touched = (difference.abs() > 1e-6).any(-1)
-    expected = torch.zeros_like(touched)
-    expected[sequence.regimes == int(Regime.MASKED), 0] = True
-    assert torch.equal(touched, expected)

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from gptface.errors import InputError
-from gptface.objectives import hard_negatives, match_loss, random_negatives, roll_negatives, same_captions
+from gptface.objectives import (
+    contrastive_loss,
+    hard_negatives,
+    match_loss,
+    random_negatives,
+    roll_negatives,
+    same_captions,
+)
 
 
 def identities(count: int, seed: int = 0) -> torch.Tensor:
@@ -124,3 +131,45 @@ def test_bad_arguments() -> None:
         hard_negatives(torch.zeros(2, 3), identities(3), seed=0, step=0)
     with pytest.raises(InputError, match="temperature"):
         hard_negatives(torch.zeros(3, 3), identities(3), seed=0, step=0, temperature=-1.0)
+
+
+def test_the_contrastive_loss_is_cross_entropy_both_ways() -> None:
+    torch.manual_seed(0)
+    scores, own = torch.randn(5, 5), torch.eye(5, dtype=torch.bool)
+    loss, accuracy = contrastive_loss(scores, own, torch.ones(5, dtype=torch.bool))
+    rows = torch.arange(5)
+    expected = (functional.cross_entropy(scores, rows) + functional.cross_entropy(scores.T, rows)) / 2
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(accuracy, (scores.argmax(1) == rows).float().mean())
+
+
+def test_an_equal_caption_of_another_picture_is_no_wrong_answer() -> None:
+    torch.manual_seed(0)
+    scores, same = torch.randn(4, 4), torch.eye(4, dtype=torch.bool)
+    same[0, 1] = same[1, 0] = True
+    scores[0, 1] = scores[1, 0] = 50.0  # would be a loss of about 50 nats, were it held against them
+    loss, _ = contrastive_loss(scores, same, torch.ones(4, dtype=torch.bool))
+    assert float(loss) < 5
+
+
+def test_pairs_without_a_caption_neither_ask_nor_answer() -> None:
+    torch.manual_seed(0)
+    scores, own = torch.randn(4, 4, requires_grad=True), torch.eye(4, dtype=torch.bool)
+    valid = torch.tensor([True, True, False, True])
+    loss, accuracy = contrastive_loss(scores, own, valid)
+    kept = torch.tensor([0, 1, 3])
+    expected, expected_accuracy = contrastive_loss(
+        scores[kept][:, kept], own[kept][:, kept], torch.ones(3, dtype=torch.bool)
+    )
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(accuracy, expected_accuracy)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert not gradient[2].any() and not gradient[:, 2].any() and gradient.isfinite().all()
+    nothing, _ = contrastive_loss(scores, own, torch.zeros(4, dtype=torch.bool))
+    assert float(nothing.detach()) == 0
+
+
+def test_contrastive_shapes_are_checked() -> None:
+    own = torch.eye(3, dtype=torch.bool)
+    with pytest.raises(InputError, match=r"similarities and same must have shape \(B, B\) and valid \(B,\)"):
+        contrastive_loss(torch.zeros(3, 4), own, torch.ones(3, dtype=torch.bool))

@@ -48,7 +48,8 @@ def make_pairs(batch: int, seed: int = 0) -> Pairs:
 
 def make_objective(pairs: int = 0, **section: Any) -> PretrainingObjective:
     torch.manual_seed(0)
-    return PretrainingObjective(FaceLanguageModel(CONFIG), PretrainSection(**section), pairs).train()
+    config = FaceLanguageConfig.from_dict({**CONFIG.to_dict(), **section.get("model", {})})
+    return PretrainingObjective(FaceLanguageModel(config), PretrainSection(**section), pairs).train()
 
 
 def places(targets: Targets, sequence_length: int) -> tuple[Tensor, Tensor]:
@@ -367,13 +368,51 @@ def test_it_overfits_a_handful_of_pairs() -> None:
         assert later < 0.6 * first[name], (name, first[name], later)
 
 
+ALIGNED: dict[str, Any] = {
+    "model": {"alignment_size": 24},
+    "losses": {"contrastive": 0.5},
+    "contrastive": {"pairs": 24},
+    "caption_dropout": 0.0,
+}
+
+
+def test_pairs_beyond_the_batch_are_compared_but_not_modelled() -> None:
+    objective, pairs = make_objective(batch_size=8, **ALIGNED), make_pairs(24)
+    torch.manual_seed(1)
+    _, few = objective(pairs.first(8), Moment(3, 3, 0.0))
+    torch.manual_seed(1)
+    _, many = objective(pairs, Moment(3, 3, 0.0))
+    for name in few:
+        if name.startswith("contrastive"):
+            assert not torch.equal(few[name], many[name]), name
+        else:
+            torch.testing.assert_close(few[name], many[name], msg=name)
+    assert objective.compose(pairs.first(8), Moment(3, 3, 0.0)).masked == 4
+
+
+def test_the_towers_learn_which_caption_is_whose() -> None:
+    objective, pairs = make_objective(batch_size=4, **ALIGNED), make_pairs(24)
+    optimizer = torch.optim.AdamW(objective.parameters(), 3e-3, weight_decay=0.0)
+    found = []
+    for step in range(40):
+        loss, parts = objective(pairs, Moment(step, step, 0.0))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(float(parts["contrastive_accuracy"].detach()))
+    assert found[0] < 0.2
+    assert sum(found[-5:]) / 5 > 0.6
+
+
 @pytest.mark.filterwarnings("ignore:gptface runs without a native kernel")
 @pytest.mark.parametrize("hard_start", [0.0, 1.0])
-def test_a_training_step_asks_nothing_of_the_device(hard_start: float) -> None:
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_training_step_asks_nothing_of_the_device(hard_start: float, aligned: bool) -> None:
     """On the meta device there are no values: ``.item()``, ``nonzero`` and whatever else looks at one raise."""
-    section = PretrainSection(matching={"hard_share": 0.5, "hard_start": hard_start})
     with torch.device("meta"):
-        objective = PretrainingObjective(FaceLanguageModel(CONFIG), section, 100).train()
+        objective = make_objective(
+            100, matching={"hard_share": 0.5, "hard_start": hard_start}, **(ALIGNED if aligned else {})
+        )
     real = make_pairs(16)
     pairs = Pairs(**{name: getattr(real, name).to("meta") for name in vars(real)})
     loss, parts = objective(pairs, Moment(3, 3, 0.5))
