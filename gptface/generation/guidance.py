@@ -170,8 +170,8 @@ def first_order_shift(denoiser: Denoiser, state: JointState, unknown: Tensor, lo
         embeddings = torch.where(unknown.unsqueeze(-1), expected, denoiser.embed(denoiser.tokens(state)))
     with torch.enable_grad():
         embeddings.requires_grad_(True)
-        log_match = denoiser(state, embeddings).log_match
-        (gradient,) = torch.autograd.grad(log_match.sum(), embeddings)
+        log_odds = denoiser(state, embeddings).match_log_odds
+        (gradient,) = torch.autograd.grad(log_odds.sum(), embeddings)
     gradient = gradient.masked_fill(~unknown.unsqueeze(-1), 0.0)
     return (gradient @ table.T).float()
 
@@ -200,7 +200,7 @@ def perturbed_logits(
             perturbed = denoiser.logits(denoised).log_softmax(-1)
             divergence = (perturbed.exp() * (perturbed - original)).sum(-1)
             penalty = divergence.masked_fill(~unknown, 0.0).sum(1) / count
-            objective = denoised.log_match - guidance.kl_scale * penalty
+            objective = denoised.match_log_odds - guidance.kl_scale * penalty
             (gradient,) = torch.autograd.grad(objective.sum(), change)
         norm = gradient.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
         change = change.detach() + length * gradient / norm
@@ -220,9 +220,9 @@ def choose_candidate(denoised: Denoised, weight: Tensor, uniform: Tensor) -> Ten
         ``(B,)`` int64 rows of ``denoised``.
     """
     batch, candidates = uniform.shape
-    log_match = denoised.log_match.view(batch, candidates)
+    log_odds = denoised.match_log_odds.view(batch, candidates)
     # Comparing with the best keeps weight · log p finite for a weight of infinity.
-    behind = log_match - log_match.amax(1, keepdim=True)
+    behind = log_odds - log_odds.amax(1, keepdim=True)
     tempered = torch.where(behind < 0, behind * weight.unsqueeze(1), torch.zeros_like(behind))
     best = (tempered + gumbel(uniform.to(tempered.dtype))).argmax(1)
     # Without a preference the first stands, so that a sample whose weight is still 0 needs no candidates at all.

@@ -30,6 +30,7 @@ class FaceLanguageConfig(PretrainedConfig):
         alignment_size: width of the summaries of two light towers beside the transformer
             (:mod:`gptface.models.alignment`): they tell image tokens what the caption says and words what the picture
             shows, and their agreement is added to [CLS]. A contrastive loss trains them. 0: attention alone.
+        alignment_rank: numbers a token in the towers.
         tie_heads: score text and image tokens against the input embeddings instead of matrices of their own.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
             ``1 / sqrt(2 * num_hidden_layers)`` of it.
@@ -53,6 +54,7 @@ class FaceLanguageConfig(PretrainedConfig):
         attention_dropout: float = 0.0,
         image_positions: str = "factorised",
         alignment_size: int = 0,
+        alignment_rank: int = 32,
         tie_heads: bool = True,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-5,
@@ -75,6 +77,7 @@ class FaceLanguageConfig(PretrainedConfig):
         self.attention_dropout = attention_dropout
         self.image_positions = image_positions
         self.alignment_size = alignment_size
+        self.alignment_rank = alignment_rank
         self.tie_heads = tie_heads
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
@@ -93,6 +96,7 @@ class FaceLanguageConfig(PretrainedConfig):
             "num_hidden_layers",
             "num_attention_heads",
             "intermediate_size",
+            "alignment_rank",
         ):
             at_least(self, name, 1)
         at_least(self, "alignment_size", 0)

@@ -12,7 +12,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gptface.errors import InputError
-from gptface.models.alignment import Alignment, Telling
+from gptface.models.alignment import INITIAL_DEVIATION, Alignment, Telling
 from gptface.models.configuration_language import FaceLanguageConfig
 from gptface.models.flops import language_flops
 from gptface.models.heads import MatchHead, TokenHead
@@ -101,8 +101,14 @@ class FaceLanguageModel(GPTFaceModel):
         else:
             self.image_positions = nn.Embedding(height * columns + 1, width)
         if config.alignment_size:
-            scale = 1.0 / config.initializer_range
-            self.alignment = Alignment(width, config.num_image_tokens, config.alignment_size, scale=scale)
+            self.alignment = Alignment(
+                config.vocabulary.size,
+                width,
+                config.num_image_tokens,
+                config.alignment_size,
+                rank=config.alignment_rank,
+                scale=config.initializer_range,
+            )
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
         self.dropout = nn.Dropout(config.dropout)
@@ -119,10 +125,17 @@ class FaceLanguageModel(GPTFaceModel):
         if isinstance(module, Telling):
             init.zeros_(module.weight)
         elif isinstance(module, Alignment):
-            for tower in (module.narrow, module.picture, module.word, module.word_before, module.caption):
-                init.normal_(tower.weight, std=tower.in_features**-0.5)
-            for projection in (module.project_picture, module.project_caption, module.place):
-                init.normal_(projection.weight, std=projection.in_features**-0.5)
+            init.normal_(module.token_embeddings.weight, std=INITIAL_DEVIATION)
+            for layer in (
+                module.picture,
+                module.word,
+                module.word_before,
+                module.caption,
+                module.project_picture,
+                module.project_caption,
+                module.place,
+            ):
+                init.normal_(layer.weight, std=layer.in_features**-0.5)
         elif isinstance(module, nn.Linear):
             narrowed = math.sqrt(2 * self.config.num_hidden_layers) if isinstance(module, ResidualProjection) else 1.0
             init.normal_(module.weight, std=deviation / narrowed)
@@ -174,14 +187,23 @@ class FaceLanguageModel(GPTFaceModel):
         vectors = codebook.detach().float()
         vectors = vectors - vectors.mean(0)
         vectors = vectors / vectors.square().mean().sqrt().clamp_min(1e-12)
-        projection = torch.randn(vectors.shape[1], config.hidden_size, device=vectors.device) / vectors.shape[1] ** 0.5
         start = self.vocabulary.image_offset
-        weight = self.token_embeddings.weight
-        weight[start : start + config.codebook_size] = (config.initializer_range * vectors @ projection).to(weight)
+        tables = [(self.token_embeddings.weight, config.initializer_range)]
+        if config.alignment_size:
+            tables.append((self.alignment.token_embeddings.weight, INITIAL_DEVIATION))
+        for weight, scale in tables:
+            projection = torch.randn(vectors.shape[1], weight.shape[1], device=vectors.device) / vectors.shape[1] ** 0.5
+            weight[start : start + config.codebook_size] = (scale * vectors @ projection).to(weight)
 
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
-        """Token embeddings ``(..., C)`` of joint ids, before positions: what ``inputs_embeds`` replaces."""
-        return self.token_embeddings(token_ids)
+        """Token embeddings of joint ids, before positions: what ``inputs_embeds`` replaces.
+
+        ``(..., C)``, or ``(..., C + r)`` where there are alignment towers, with theirs behind the transformer's.
+        """
+        own = self.token_embeddings(token_ids)
+        if not self.config.alignment_size:
+            return own
+        return torch.cat([own, self.alignment.token_embeddings(token_ids)], -1)
 
     def _position_table(self) -> Tensor:
         """All position embeddings in one table: the text's, then the image's row by row, then the image's ``[SEP]``."""
@@ -219,8 +241,9 @@ class FaceLanguageModel(GPTFaceModel):
         if not self.config.alignment_size:
             raise InputError("alignment_size must be more than 0 for summaries; this model has no alignment towers")
         words = (torch.arange(text_ids.shape[1], device=text_ids.device) < text_lengths.unsqueeze(1)).unsqueeze(-1)
-        table, start = self.token_embeddings.weight, self.vocabulary.image_offset
-        return self.alignment.summarise(table[:start], text_ids, words, table[start:], image_codes)
+        embed, towers = self.alignment.token_embeddings, self.alignment
+        picture = towers.summarise_picture(embed(image_codes + self.vocabulary.image_offset))
+        return picture, towers.summarise_caption(embed(text_ids), words)
 
     @overload
     def forward(
@@ -264,7 +287,7 @@ class FaceLanguageModel(GPTFaceModel):
             position_ids, segment_ids: ``(B, S)`` int64, see :class:`~gptface.models.sequence.JointSequence`.
             regimes: ``(B,)`` int64.
             attention_mask: intervals ``(B or 1, S, K, 2)``.
-            inputs_embeds: ``(B, S, C)`` in place of the token embeddings, for gradients with respect to soft tokens.
+            inputs_embeds: in place of what :meth:`embed_tokens` gives, for gradients with respect to soft tokens.
             output_hidden_states: also return the residual stream before the first layer and after each layer.
 
         Returns:
@@ -280,6 +303,12 @@ class FaceLanguageModel(GPTFaceModel):
                 f"inputs_embeds {tuple(inputs_embeds.shape)} and position_ids {tuple(position_ids.shape)} "
                 "must agree in their first two dimensions"
             )
+        width = self.config.hidden_size + (self.config.alignment_rank if self.config.alignment_size else 0)
+        if inputs_embeds.shape[-1] != width:
+            raise InputError(
+                f"inputs_embeds must be {width} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
+            )
+        inputs_embeds, for_towers = inputs_embeds.split([self.config.hidden_size, width - self.config.hidden_size], -1)
         image_start = self.text_positions.num_embeddings
         positions = position_ids + (segment_ids == IMAGE_SEGMENT) * image_start
         states = (
@@ -289,7 +318,7 @@ class FaceLanguageModel(GPTFaceModel):
             + self.regime_embeddings(regimes).unsqueeze(1)
         )
         if self.config.alignment_size:
-            told, agreement = self._aligned(inputs_embeds, position_ids, segment_ids, regimes)
+            told, agreement = self._aligned(for_towers, position_ids, segment_ids, regimes)
             states = states + told
         states = self.dropout(states)
         collected = [states]

@@ -282,6 +282,9 @@ class ContrastiveSection(Section):
     pairs: Annotated[int, Field(ge=0)] = 0
     """Pairs compared with one another each step and process. They cost little, since only the towers see them: the
     first ``batch_size`` of them go through the transformer too. 0: the batch itself. More needs ``cache_codes``."""
+    alone: Share = 0.0
+    """Share of the training at whose start the towers learn alone: steps many times cheaper than the transformer's,
+    which then hears from its first step on what caption and picture say."""
     masked_share: Share = 0.5
     """Share of the pictures that are partly masked, as guidance meets them half-way through decoding."""
 
@@ -348,6 +351,8 @@ class PretrainSection(LoopSection):
             raise InputError("pair_weighting.enabled: needs cache_codes, which is off")
         if self.contrastive.pairs > self.batch_size and not self.cache_codes:
             raise InputError(f"contrastive.pairs: more than batch_size ({self.batch_size}) needs cache_codes")
+        if self.contrastive.alone > 0 and self.losses.contrastive == 0:
+            raise InputError("contrastive.alone: needs losses.contrastive, which is 0")
         if self.losses.contrastive > 0 and not self.model.get("alignment_size"):
             raise InputError("losses.contrastive: needs model.alignment_size, which is 0")
         if self.text_tokenizer is not None and "vocabulary_size" in self.model_fields_set:

@@ -35,7 +35,7 @@ from gptface.training.configuration import LoopSection
 from gptface.training.hardware import mixed_precision, peak_flops, peak_memory_gib
 from gptface.training.metrics import Display, MetricsFile, TensorBoard, format_duration, log_line
 from gptface.training.optimization import Optimizers
-from gptface.training.schedule import Budget, rate_factor
+from gptface.training.schedule import Budget
 from gptface.training.stage import Moment, Stage
 
 __all__ = ["Loop", "Outcome", "build_accelerator"]
@@ -164,7 +164,8 @@ class Loop:
 
     def _train(self) -> Outcome:
         share = self._share(force=True)
-        self.marked_step, self.marked_time, shown = self.step, time.perf_counter(), 0.0
+        self.marked_time, shown = time.perf_counter(), 0.0
+        self.worked = (0, 0.0)
         while share < 1:
             self._one_step(share)
             share = self._share()
@@ -202,9 +203,11 @@ class Loop:
 
     def _one_step(self, share: float) -> None:
         accumulation = self.section.accumulation
-        factor = rate_factor(self.section, self.step, share)
+        factor = self.stage.rate(self.step, share)
         active = [index for index, phase in enumerate(self.stage.phases) if share >= phase.start]
         scalars: dict[str, Tensor] = {}
+        samples, operations = self.stage.work(share)
+        self.worked = self.worked[0] + accumulation * samples, self.worked[1] + accumulation * operations
         for micro in range(accumulation):
             batch = next(self.stage.batches)
             moment = Moment(self.step, self.step * accumulation + micro, share)
@@ -246,15 +249,14 @@ class Loop:
         values = dict(zip(names, means.tolist(), strict=True))  # the one synchronisation
         self.pending = []
         now = time.perf_counter()
-        steps, elapsed = self.step - self.marked_step, max(now - self.marked_time, 1e-9)
-        self.marked_step, self.marked_time = self.step, now
-        samples = self.section.batch_size * self.section.accumulation * steps
-        rate = samples / elapsed
+        elapsed = max(now - self.marked_time, 1e-9)
+        self.marked_time = now
+        (samples, operations), self.worked = self.worked, (0, 0.0)
         record = {
             "step": self.step,
             "seconds": round(self.budget.seconds, 3),
-            "images_per_second": round(rate * self.accelerator.num_processes, 2),
-            "mfu": round(rate * self.stage.flops_per_sample / self.peak, 5),
+            "images_per_second": round(samples / elapsed * self.accelerator.num_processes, 2),
+            "mfu": round(operations / elapsed / self.peak, 5),
             "memory_gib": round(peak_memory_gib(self.accelerator.device), 4),
             "loss": values.pop("loss"),
             "learning_rate": self.rate,
@@ -293,7 +295,7 @@ class Loop:
                 self.tensorboard.write(f"{self.stage.name}-validation", figures, self.step)
             text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
             self.display.line(f"{self.stage.name} validation at step {self.step}: {text}")
-        self.marked_step, self.marked_time = self.step, time.perf_counter()
+        self.marked_time, self.worked = time.perf_counter(), (0, 0.0)
         return figures
 
     # Checkpoints -----------------------------------------------------------------------------------------------------

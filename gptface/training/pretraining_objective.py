@@ -132,6 +132,8 @@ class PretrainingObjective(nn.Module):
         self.register_buffer("pair_seen", torch.zeros(kept, dtype=torch.bool))
 
     def forward(self, pairs: Pairs, moment: Moment) -> Losses:
+        if moment.share < self.section.contrastive.alone and self.training:
+            return self._towers_alone(pairs, moment)
         compared, pairs = pairs, pairs.first(self.section.batch_size)
         batch = self.compose(pairs, moment)
         hidden = self.model.forward_sequence(batch.sequence)
@@ -165,6 +167,15 @@ class PretrainingObjective(nn.Module):
             self._remember(pairs.rows[: batch.masked], logits[: batch.masked].detach().float(), matched)
             parts["caption_kept"] = batch.keep.mean()
         return torch.stack(losses).sum(), parts
+
+    def _towers_alone(self, pairs: Pairs, moment: Moment) -> Losses:
+        loss, accuracy = self._contrast(pairs, moment)
+        parts = {"contrastive_accuracy": accuracy, "contrastive": loss}
+        total = self.section.losses.contrastive * loss
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Gradients are exchanged for all parameters or not at all.
+            total = total + 0.0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
+        return total, parts
 
     def _contrast(self, pairs: Pairs, moment: Moment) -> tuple[Tensor, Tensor]:
         """Which caption belongs to which picture, among all pairs at hand."""

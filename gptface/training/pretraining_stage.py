@@ -33,6 +33,9 @@ from gptface.training.stage import Batches, MappedBatches, Moment, Phase, Stage
 
 __all__ = ["PretrainingStage", "language_config"]
 
+# Share of the training in which rates rise again once the towers have learned alone.
+SECOND_WARMUP = 0.04
+
 DERIVED = {
     "text_vocab_size": "pretrain.vocabulary_size",
     "codebook_size": "tokenizer.model.codebook_size",
@@ -173,6 +176,20 @@ class PretrainingStage(Stage):
         width = config.hidden_size
         heads = image_rows * (width + config.codebook_size) + text_rows * (width + config.text_vocab_size)
         return ((batch + mismatched) * sequence + 6 * width * heads) / batch
+
+    def rate(self, step: int, share: float) -> float:
+        # The transformer's first step needs small rates as much as the towers' did: without, the text was not learned.
+        alone = self.section.contrastive.alone
+        again = min(1.0, (share - alone) / SECOND_WARMUP) if share >= alone > 0 else 1.0
+        return super().rate(step, share) * again
+
+    def work(self, share: float) -> tuple[int, float]:
+        contrastive = self.section.contrastive
+        if share >= contrastive.alone:
+            return super().work(share)
+        pairs = max(self.section.batch_size, contrastive.pairs)
+        towers = sum(p.numel() for p in self.model.alignment.parameters() if p.ndim == 2)
+        return pairs, 6.0 * pairs * (towers - self.model.alignment.token_embeddings.weight.numel())
 
     def compilable(self) -> list[nn.Module]:
         return list(self.model.layers)

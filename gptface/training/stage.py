@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from gptface.training.configuration import LoopSection
+from gptface.training.schedule import rate_factor
 
 __all__ = ["Batches", "Losses", "MappedBatches", "Moment", "Phase", "Stage"]
 
@@ -100,6 +101,14 @@ class Stage(ABC):
     phases: Sequence[Phase]
     batches: Batches
     flops_per_sample: float
+
+    def rate(self, step: int, share: float) -> float:
+        """Learning rates at a step, as a share of their peaks."""
+        return rate_factor(self.section, step, share)
+
+    def work(self, share: float) -> tuple[int, float]:
+        """Samples and operations of one forward and backward pass at this ``share`` of the budget."""
+        return self.section.batch_size, self.section.batch_size * self.flops_per_sample
 
     def compilable(self) -> Sequence[nn.Module]:
         """Modules that ``compile: true`` compiles in place."""

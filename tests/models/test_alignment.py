@@ -67,16 +67,6 @@ def test_summaries_from_ids_are_those_of_the_joint_sequence(model: FaceLanguageM
 
 
 @torch.no_grad()
-def test_summaries_do_not_depend_on_whether_tokens_or_tables_are_projected(model: FaceLanguageModel) -> None:
-    _, text_ids, codes = random_sequence(model, [6, 2], [0, 0])
-    lengths = torch.tensor([6, 2])
-    few = model.align(text_ids, lengths, codes)  # fewer tokens than rows of the text table, more than codes
-    many = model.align(text_ids.repeat(20, 1), lengths.repeat(20), codes.repeat(20, 1))
-    for one, other in zip(few, many, strict=True):
-        torch.testing.assert_close(other[:2], one, atol=1e-5, rtol=1e-5)
-
-
-@torch.no_grad()
 def test_the_caption_summary_knows_which_word_precedes_which_and_ignores_padding(model: FaceLanguageModel) -> None:
     codes = torch.zeros(3, N, dtype=torch.int64)
     text = torch.tensor([[6, 7, 8, 9, 1], [8, 9, 6, 7, 1], [6, 7, 8, 9, 30]])
@@ -113,3 +103,10 @@ def test_a_model_without_towers_says_so() -> None:
 def test_a_negative_size_is_refused() -> None:
     with pytest.raises(InputError, match="alignment_size"):
         small_config(alignment_size=-1)
+
+
+def test_embeddings_of_another_width_are_refused(model: FaceLanguageModel) -> None:
+    sequence = mixed(model)
+    narrow = model.token_embeddings(sequence.token_ids)
+    with pytest.raises(InputError, match="inputs_embeds must be 64 wide, as embed_tokens makes them, got 32"):
+        model.forward_sequence(sequence, inputs_embeds=narrow)

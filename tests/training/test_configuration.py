@@ -93,6 +93,22 @@ def test_pair_weighting_needs_cached_codes() -> None:
         load_configuration("tiny", ["pretrain.pair_weighting.enabled=true", "pretrain.cache_codes=false"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pretrain.losses.contrastive=1"], r"losses\.contrastive: needs model\.alignment_size, which is 0"),
+        (["pretrain.contrastive.alone=0.1"], r"contrastive\.alone: needs losses\.contrastive, which is 0"),
+        (
+            ["pretrain.batch_size=8", "pretrain.contrastive.pairs=9", "pretrain.cache_codes=false"],
+            r"contrastive\.pairs: more than batch_size \(8\) needs cache_codes",
+        ),
+    ],
+)
+def test_contrastive_learning_needs_towers_and_pairs(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_configuration("tiny", overrides)
+
+
 def test_several_mistakes_are_counted() -> None:
     with pytest.raises(InputError, match="and 2 more mistakes"):
         load_configuration("tiny", ["pretrain.steps=0", "parser.steps=0", "data.seed=-1"])

@@ -390,6 +390,18 @@ def test_pairs_beyond_the_batch_are_compared_but_not_modelled() -> None:
     assert objective.compose(pairs.first(8), Moment(3, 3, 0.0)).masked == 4
 
 
+def test_at_first_the_towers_learn_alone() -> None:
+    aligned = {**ALIGNED, "contrastive": {"pairs": 24, "alone": 0.25}}
+    objective, pairs = make_objective(batch_size=8, **aligned), make_pairs(24)
+    loss, parts = objective(pairs, Moment(3, 3, 0.24))
+    loss.backward()
+    assert set(parts) == {"contrastive", "contrastive_accuracy"}
+    learning = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
+    assert learning and all(name.startswith("model.alignment.") for name in learning)
+    assert "masked_image" in objective(pairs, Moment(3, 3, 0.25))[1]
+    assert "masked_image" in objective.eval()(pairs, Moment(3, 3, 0.0))[1]  # validation measures everything
+
+
 def test_the_towers_learn_which_caption_is_whose() -> None:
     objective, pairs = make_objective(batch_size=4, **ALIGNED), make_pairs(24)
     optimizer = torch.optim.AdamW(objective.parameters(), 3e-3, weight_decay=0.0)

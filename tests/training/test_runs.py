@@ -341,7 +341,14 @@ def test_two_processes_learn_together_and_resume(face_cache: Path, tokenizer_fol
         assert done.returncode == 0, done.stderr
 
     whole = tmp_path / "whole"
-    launch(whole, "pretrain.steps=8", "pretrain.pair_weighting={enabled: true, start: 0.2}")
+    settings = (
+        "pretrain.steps=8",
+        "pretrain.pair_weighting={enabled: true, start: 0.2}",
+        "pretrain.model={alignment_size: 16}",
+        "pretrain.losses.contrastive=1",
+        "pretrain.contrastive.alone=0.2",
+    )
+    launch(whole, *settings)
     assert [line["step"] for line in losses(whole)] == [2, 4, 6, 8]  # one process writes
     checkpoint = load_checkpoint(checkpoint_folders(whole / "checkpoints")[-1])
     assert checkpoint.run["processes"] == 2
@@ -357,5 +364,5 @@ def test_two_processes_learn_together_and_resume(face_cache: Path, tokenizer_fol
         path.unlink()
     newest.rmdir()
     (whole / "summary.json").unlink()
-    launch(whole, "pretrain.steps=8", "pretrain.pair_weighting={enabled: true, start: 0.2}")
+    launch(whole, *settings)
     assert losses(whole) == before
