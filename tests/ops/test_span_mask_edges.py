@@ -17,6 +17,7 @@ from gptface.ops import (
     ImageRandom,
     MaskGITCosine,
     Multimodal,
+    Normal,
     Poisson,
     TextSpans,
     Uniform,
@@ -28,6 +29,7 @@ IMPLS = [found.name for found in implementations("sample_span_mask") if found.av
 LAWS = st.one_of(
     st.builds(Geometric, st.floats(0.01, 1), st.integers(1, 128)),
     st.builds(Poisson, st.floats(0.01, 1), st.integers(1, 128)),
+    st.builds(Normal, st.floats(0.01, 1), st.floats(1e-3, 1e3), st.integers(1, 128)),
     st.builds(lambda low, more: Uniform(low, low + more), st.integers(1, 300), st.integers(0, 300)),
     st.builds(Fixed, st.integers(1, 400)),
 )
