@@ -1,33 +1,16 @@
-"""The evidence on span masks: statistics that reject what is wrong, peers that do what is said of them, the command."""
+"""The evidence on span masks: statistics that reject what is wrong, and the command."""
 
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.peers.span_masks import beit_blocks, fairseq_spans, ijepa_targets, t5_spans
 from benchmarks.span_mask_evidence import main
 from benchmarks.span_mask_statistics import Marginals, SpanLengths, expected_span_lengths
 from gptface.ops import Fixed, Geometric, Uniform
-
-
-def test_the_peers_do_what_is_said_of_them() -> None:
-    rng, python = np.random.default_rng(0), random.Random(0)
-    t5 = t5_spans(64, 100, 0.15, 3.0, rng)
-    assert (t5.sum(1) == 15).all() and not t5[:, 0].any() and t5[:, -1].all()
-    fairseq = fairseq_spans(64, 200, 0.5, 10, rng)
-    assert len(set(fairseq.sum(1).tolist())) == 1 and fairseq.mean() < 0.45
-    beit = beit_blocks(64, (14, 14), 75, python)
-    assert beit.shape == (64, 14, 14) and beit.sum((1, 2)).max() <= 75 and beit[:, 0, 0].mean() < 0.3
-    targets, contexts = ijepa_targets(64, (14, 14), python)
-    assert targets.shape[:2] == (64, 4) and contexts.shape[0] == 64
-    assert (targets // 14).max() < 13 and (targets % 14).max() < 13
-    for sample, context in zip(targets, contexts, strict=True):
-        assert not np.isin(context, sample).any()
 
 
 @pytest.mark.parametrize("law", [Geometric(), Uniform(2, 6), Fixed(4)])
@@ -57,9 +40,21 @@ def test_the_statistics_reject_a_sampler_that_neglects_the_border() -> None:
 def test_the_command_writes_the_page(tmp_path: Path) -> None:
     output = tmp_path / "span-masks"
     main([f"--output={output}", "--samples=600", "--peer-samples=32", "--specifications=5", "--repeats=1"])
-    numbers = json.loads((output / "numbers.json").read_text())
-    assert all(row["exact"] in (None, row["samples"]) for row in numbers["marginals"])
-    assert numbers["varied"]["exact"] == numbers["varied"]["samples"]
+    checks = json.loads((output / "numbers.json").read_text())["checks"]
+    assert all(row["exact"] in (None, row["samples"]) for row in checks["marginals"])
+    assert checks["varied"]["exact"] == checks["varied"]["samples"]
     page = output.with_suffix(".md").read_text()
     for picture in ("marginals-sequence", "marginals-grid", "span-lengths"):
         assert f"span-masks/{picture}.png" in page and (output / f"{picture}.png").stat().st_size > 1000
+
+
+def test_one_section_can_be_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "span-masks"
+    main([f"--output={output}", "--only=speed", "--repeats=1"])
+    assert "## Speed" in output.with_suffix(".md").read_text()
+    before = json.loads((output / "numbers.json").read_text())
+    main([f"--output={output}", "--only=checks", "--samples=300", "--peer-samples=32", "--specifications=2"])
+    after, page = json.loads((output / "numbers.json").read_text()), output.with_suffix(".md").read_text()
+    assert after["speed"] == before["speed"] and after["checks"]["agreement"]["specifications"] == 2
+    assert "## Speed" in page and "## Span lengths" in page
+    assert "left  the same bits" in capsys.readouterr().err
