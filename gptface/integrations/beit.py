@@ -29,7 +29,8 @@ class MaskingGenerator:
     """Block masks of one image after another, in the call convention of BEiT and DINOv2.
 
     The original masks at most the number asked for, the corners hardly ever. Here every mask has exactly that many
-    patches, and every patch the same probability (:class:`gptface.ops.ImageBlocks` states the law).
+    patches, and every patch the same probability (:class:`gptface.ops.ImageBlocks` states the law). The price: a block
+    that leaves the grid on one side enters on the other.
 
     Args:
         input_size: patches, ``(height, width)`` or one number for a square.

@@ -67,6 +67,31 @@ def test_text(impl: str, law: Any, ratio: Any, gap: int, lengths: list[int]) -> 
 
 @pytest.mark.parametrize("impl", IMPLS)
 @given(
+    law=LAWS,
+    ratio=RATIOS,
+    tokens=st.lists(st.tuples(st.sampled_from([-2, -1, 0, 1, 2]), st.booleans()), max_size=30),
+)
+@settings(max_examples=80, deadline=None)
+def test_whole_words(impl: str, law: Any, ratio: Any, tokens: list[tuple[int, bool]]) -> None:
+    """Words of one token (every negative id), words that go on behind ineligible tokens, no word at all."""
+    ids = np.array([[word for word, _ in tokens]], np.int64).reshape(1, -1)
+    eligible = np.array([[inside for _, inside in tokens]], bool).reshape(1, -1)
+    spec = TextSpans(ratio, law, whole_words=True)
+    found = sample_span_mask(spec, eligible, seed=1, step=0, sample_ids=[5], word_ids=ids, impl=impl)
+    words: list[list[int]] = []
+    before = None
+    for place in np.flatnonzero(eligible[0]):
+        if before is None or before < 0 or ids[0, place] != before:
+            words.append([])
+        words[-1].append(int(place))
+        before = int(ids[0, place])
+    masked = [found.mask[0, word] for word in words]
+    assert not found.mask[~eligible].any() and all(word.all() or not word.any() for word in masked)
+    assert sum(bool(word.all()) for word in masked) in counts_allowed(ratio, len(words))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@given(
     grid=st.tuples(st.sampled_from([1, 2, 8, 9]), st.sampled_from([1, 3, 8])),
     ratio=RATIOS,
     minimum=st.sampled_from([1, 5, 1000]),
