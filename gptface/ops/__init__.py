@@ -22,7 +22,14 @@ from gptface.ops.span_mask import (
     mask_tokens,
     sample_span_mask,
 )
-from gptface.ops.vq import QuantizerOutput, VectorQuantizer, VQLookup, vq_lookup
+from gptface.ops.vq import (
+    QuantizerOutput,
+    ResidualQuantizerOutput,
+    ResidualVectorQuantizer,
+    VectorQuantizer,
+    VQLookup,
+    vq_lookup,
+)
 
 __all__ = [
     "FacialRegions",
@@ -37,6 +44,8 @@ __all__ = [
     "Multimodal",
     "Poisson",
     "QuantizerOutput",
+    "ResidualQuantizerOutput",
+    "ResidualVectorQuantizer",
     "SpanMask",
     "TextSpans",
     "Uniform",

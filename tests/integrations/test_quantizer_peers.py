@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gptface.integrations.lucidrains import VectorQuantize
 from gptface.integrations.taming import VectorQuantizer2
+from gptface.ops import ResidualVectorQuantizer
 from gptface.ops.vq.codebook import pick_rows
 
 STEPS = 50
@@ -134,6 +135,25 @@ def test_vector_quantize_pytorch_with_padding(cosine: bool) -> None:
             loss = loss[mask].mean()
         torch.testing.assert_close(found[2], loss, rtol=1e-4, atol=1e-5)
         assert_states(ours, theirs, step)
+
+
+def test_residual_form_of_vector_quantize_pytorch() -> None:
+    library = pytest.importorskip("vector_quantize_pytorch")
+    torch.manual_seed(0)
+    theirs = library.ResidualVQ(dim=DIM, codebook_size=SIZE, num_quantizers=3)
+    ours = ResidualVectorQuantizer(DIM, SIZE, 3, commitment_weight=1.0, decay=0.8, kmeans_init=False, revive_below=0.0)
+    for stage, layer in zip(ours.stages, theirs.layers, strict=True):
+        stage.weight.copy_(layer._codebook.embed[0])
+        stage.cluster_sum.copy_(layer._codebook.embed_avg[0])
+        stage.cluster_size.copy_(layer._codebook.cluster_size[0])
+    for step in range(STEPS):
+        found, expected = ours(batch({}, step)), theirs(batch({}, step))
+        assert torch.equal(found.indices, expected[1])
+        torch.testing.assert_close(found.quantized, expected[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.loss, expected[2].sum(), rtol=1e-4, atol=1e-5)
+        for stage, layer in zip(ours.stages, theirs.layers, strict=True):
+            torch.testing.assert_close(stage.weight, layer._codebook.embed[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(stage.cluster_size, layer._codebook.cluster_size[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("legacy", [True, False])
