@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -113,16 +114,19 @@ def _read(path: Path) -> State:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # about pickle protocols; what follows is one sentence
+            warnings.simplefilter("ignore")
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found_name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        objects = f" ({found_name[1]})" if found_name else ""
+        objects = f" (it names {found_name[1]})" if found_name else ""
         raise InputError(
             f"{path}: is not a file of tensors alone{objects}; unpickling anything else could run code and is refused. "
             "Where the file is trusted, save its state dictionary on its own: torch.save(checkpoint['state_dict'], ...)"
         ) from error
     except (OSError, RuntimeError, SafetensorError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        plain = str(error).strip() and not isinstance(error, KeyError)  # that one is an operand of the unpickler
+        reason = str(error).strip().splitlines()[0] if plain else "neither torch.save nor safetensors wrote it"
         raise InputError(f"{path}: cannot be read as a checkpoint: {reason}") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
