@@ -64,11 +64,11 @@ def load_vqgan_checkpoint(path: str | os.PathLike[str], *, image_size: int = 256
     path = Path(path)
     file, settings = _locate(path)
     state = _first_stage(_read(file))
-    if any(name.startswith("encoder.down_blocks.") for name in state):
+    if _numbers(state, r"encoder\.down_blocks\.(\d+)\."):
         layout = EARLY_DIFFUSERS if any(".query." in name for name in state) else DIFFUSERS
         if settings is None:
             settings = _settings(file.parent / "config.json")
-    elif CODEBOOK in state and any(name.startswith("encoder.down.") for name in state):
+    elif CODEBOOK in state and _numbers(state, r"encoder\.down\.(\d+)\."):
         layout, settings = TAMING, {}
     else:
         raise InputError(
@@ -162,14 +162,14 @@ def _configuration(
         return f"{side}.{template.format(level=level, reversed=levels - 1 - level)}"
 
     container = "encoder." + layout.down.split(".")[0]
-    levels = 1 + max(_numbers(state, re.escape(container) + r"\.(\d+)\."))
+    levels = len(_numbers(state, re.escape(container) + r"\.(\d+)\."))
     blocks, attention = {}, {}
     for side in ("encoder", "decoder"):
         found = [
             _numbers(state, re.escape(f"{level_prefix(side, level, levels)}.{layout.block}") + r"\.(\d+)\.")
             for level in range(levels)
         ]
-        blocks[side] = 1 + max((index for indices in found for index in indices), default=-1)
+        blocks[side] = max(map(len, found))  # a gap in the numbers shows as tensors missing and unknown
         attention[side] = [
             level
             for level in range(levels)

@@ -192,6 +192,11 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_sentence(
             lambda s: s.pop("decoder.up.1.block.2.norm2.bias"),
             r"missing decoder\.up\.1\.block\.2\.norm2\.bias \(1 in all\)",
         ),
+        (
+            lambda s: s.update({"encoder.down.1000000000.block.0.conv2.weight": torch.zeros(1)}),
+            r"missing encoder\.down\.3",
+        ),
+        (lambda s: s.update({"encoder.down.x.weight": torch.zeros(1)}), r"unknown encoder\.down\.x"),
         (lambda s: s.pop("quant_conv.weight"), r"missing quant_conv\.weight"),
         (lambda s: s.update({"encoder.extra.weight": torch.zeros(1)}), r"unknown encoder\.extra\.weight"),
         (lambda s: s.update({"quantize.used": torch.zeros(1)}), r"unknown quantize\.used"),
@@ -207,6 +212,13 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_sentence(
         (lambda s: s.update({"encoder.conv_out.weight": torch.zeros(48, 64, 3, 3)}), r"encoder\.conv_out\.weight"),
         (lambda s: s.pop("quantize.embedding.weight"), "is no VQGAN checkpoint"),
         (lambda s: s.clear(), "is no VQGAN checkpoint"),
+        (
+            lambda s: (
+                [s.pop(name) for name in list(s) if name.startswith("encoder.down.")]
+                + [s.update({"encoder.down.x.weight": torch.zeros(1)})]
+            ),
+            "is no VQGAN checkpoint",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(change: Any, message: str, tmp_path: Path, original: PublishedVQGAN) -> None:
