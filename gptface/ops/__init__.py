@@ -23,7 +23,14 @@ from gptface.ops.span_mask import (
     mask_tokens,
     sample_span_mask,
 )
-from gptface.ops.vq import QuantizerOutput, VectorQuantizer, VQLookup, vq_lookup
+from gptface.ops.vq import (
+    QuantizerOutput,
+    ResidualQuantizerOutput,
+    ResidualVectorQuantizer,
+    VectorQuantizer,
+    VQLookup,
+    vq_lookup,
+)
 
 __all__ = [
     "FacialRegions",
@@ -39,6 +46,8 @@ __all__ = [
     "Normal",
     "Poisson",
     "QuantizerOutput",
+    "ResidualQuantizerOutput",
+    "ResidualVectorQuantizer",
     "SpanMask",
     "TextSpans",
     "Uniform",
