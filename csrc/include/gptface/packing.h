@@ -30,7 +30,11 @@ GPTFACE_INLINE void pack_row(const Element* source, int64_t columns, int64_t pad
   if constexpr (__is_same(Element, BFloat16)) {
     std::memcpy(words, source, columns * sizeof(BFloat16));
   } else {
-    for (int64_t c = 0; c < columns; ++c) {
+    int64_t c = 0;
+    if constexpr (sizeof(Element) == 4)
+      for (; c + Simd<Isa>::width <= columns; c += Simd<Isa>::width)
+        Simd<Isa>::store_bfloat16(reinterpret_cast<BFloat16*>(words) + c, Simd<Isa>::load(source + c));
+    for (; c < columns; ++c) {
       const BFloat16 rounded = to_bfloat16<Isa>(to_float<Isa>(source[c]));
       std::memcpy(reinterpret_cast<char*>(words) + c * sizeof(rounded), &rounded, sizeof(rounded));
     }
