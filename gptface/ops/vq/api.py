@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.ops.registry import available_or_raise, register_implementation
-from gptface.ops.vq import cpu, triton_lookup
+from gptface.ops.vq import cpu, cuda, triton_lookup
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
 
 __all__ = ["Metric", "Precision", "VQLookup", "vq_lookup"]
@@ -38,7 +38,12 @@ register_implementation(
     triton_lookup.triton_missing,
     "Triton tiles with a running selection, the nominated codes decided in float64; float32, TF32 and bfloat16",
 )
-_NATIVE = {"cpu": cpu.unsupported, "triton": triton_lookup.unsupported}
+register_implementation(
+    "vq_lookup",
+    "cuda",
+    cuda.cuda_missing,
+    "C++ for vectors of up to 32 elements, the codebook in shared memory; compiled, never run on a GPU",
+)
 
 
 class VQLookup(NamedTuple):
@@ -112,7 +117,8 @@ def vq_lookup(
         impl = _fastest(x, codebook, topk)
     else:
         available_or_raise("vq_lookup", impl)
-        if impl in _NATIVE and (obstacle := _NATIVE[impl](x, codebook, topk)) is not None:
+        obstacle = _obstacle(impl, x, codebook, topk, nearest_rows)
+        if obstacle is not None:
             raise RuntimeError(f"vq_lookup: impl={impl!r} cannot run this call: {obstacle}")
 
     grouped = codebook.ndim == 3
@@ -147,6 +153,15 @@ def vq_lookup(
     )
 
 
+def _obstacle(impl: str, x: Tensor, codebook: Tensor, topk: int, nearest_rows: bool) -> str | None:
+    if impl == "cpu":
+        return cpu.unsupported(x, codebook, topk)
+    if impl == "triton":
+        return triton_lookup.unsupported(x, codebook, topk)
+    return cuda.unsupported(x, codebook, topk, nearest_rows) if impl == "cuda" else None
+
+
+# "cuda" is taken by name only: no record says yet that it has passed on a GPU.
 def _fastest(x: Tensor, codebook: Tensor, topk: int) -> str:
     if x.device.type == "cuda":
         return "torch" if triton_lookup.unsupported(x, codebook, topk) or triton_lookup.unproven() else "triton"
