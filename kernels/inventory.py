@@ -28,7 +28,7 @@ _FILES = {
     "attention.bounds": _SHARED,
     "attention.forward": (*_SHARED, "attention_forward.py"),
     "attention.grad_query": (*_SHARED, "attention_forward.py", "attention_backward.py"),
-    "attention.grad_key_value": (*_SHARED, "attention_forward.py", "attention_backward.py"),
+    "attention.grad_key_value": (*_SHARED, "attention_backward_keys.py"),
     "vq.nominate": (*_VQ_SHARED, "attention_device.py", "vq_nominate.py"),
     "vq.decide": (*_VQ_SHARED, "vq_decide.py"),
 }
