@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,10 +96,13 @@ def attention_shapes(scale: Scale, device: str) -> list[AttentionShape]:
             AttentionShape("sliding_window", 1, long, dtype=dtype, options={"window": 256}),
             # One image of 256 tokens and as many captions of 37 as fit: an alternative to repeating the image.
             AttentionShape("captions", 4, 256 + 8 * 37, dtype=dtype, options={"image": 256, "captions": 8}),
-            # Nothing to skip: here a masked kernel can only lose, and the table should show by how much.
-            AttentionShape("dense", 8 if device == "cuda" else 2, 512, dtype=dtype),
-            AttentionShape("causal", 8 if device == "cuda" else 2, 512, dtype=dtype),
         ]
+        # Nothing to skip: here a masked kernel can only lose, and the choice of impl="auto" follows what is seen.
+        for pattern, length in itertools.product(("dense", "causal"), (334, 128, 1024, 4096)):
+            few: dict[str, Any] = {"batch": max(1, 1024 // length), "heads": 4, "dtype": dtype}
+            if device == "cuda":
+                few |= {"batch": max(1, 8192 // length), "heads": 12}
+            shapes += _both(pattern=pattern, length=length, **few)
         # Lengths that say most come first: a run may have to end before the last.
         lengths = (4096, 32768, 1024, 16384, 2048, 8192) if device == "cuda" else (1024, 2048, 4096)
         for length in lengths:

@@ -29,6 +29,8 @@ def draw_lines(path: Path, panels: Mapping[str, tuple[np.ndarray, float | None]]
         axis.set_ylim(0, max(1.25 * float(frequency.max()), 1e-3))
         axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=7)
+    figure.supylabel("share of samples in which a position is masked", fontsize=9)
+    figure.supxlabel("position", fontsize=9)
     _save(figure, path)
 
 
@@ -40,9 +42,11 @@ def draw_grids(path: Path, panels: Mapping[str, np.ndarray]) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (name, frequency) in zip(axes.flat, panels.items(), strict=False):
-        axis.imshow(frequency, vmin=0, vmax=1, cmap="viridis")
+        image = axis.imshow(frequency, vmin=0, vmax=1, cmap="viridis")
         axis.set_title(f"{name}\n{frequency.min():.2f} to {frequency.max():.2f}", fontsize=8)
-    _save(figure, path)
+    bar = figure.colorbar(image, ax=list(axes.flat), shrink=0.6, label="share of samples in which a cell is masked")
+    bar.ax.tick_params(labelsize=7)
+    _save(figure, path, tight=False)
 
 
 def draw_lengths(path: Path, panels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -54,10 +58,13 @@ def draw_lengths(path: Path, panels: Mapping[str, tuple[np.ndarray, np.ndarray]]
         axis.plot(lengths, expected[1:], "k.", markersize=4)
         axis.set_title(name, fontsize=8)
         axis.tick_params(labelsize=7)
+        axis.set_xlabel("length of the span", fontsize=7)
+    axes[0, 0].set_ylabel("spans in a mask", fontsize=7)
     _save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
+def _save(figure: Any, path: Path, tight: bool = True) -> None:
+    if tight:
+        figure.tight_layout()
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     pyplot.close(figure)

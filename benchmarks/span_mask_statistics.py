@@ -141,12 +141,12 @@ class SpanLengths:
         self.sums = self.sums + histogram.sum(0)
         self.products = self.products + histogram.T @ histogram
 
-    def p_value(self, expected: np.ndarray) -> float:
-        """Wald's test that the mean histogram is the expected one."""
+    def p_value(self, expected: np.ndarray) -> float | None:
+        """Wald's test that the mean histogram is the expected one; ``None`` where all masks have just that one."""
         mean = self.sums / self.samples
         values, vectors = np.linalg.eigh(self.products / self.samples - np.outer(mean, mean))
         used = values > max(1e-9 * values.max(), 1e-12)
         if not used.any():  # every mask has the same spans: right or wrong, without a doubt
-            return float(np.allclose(mean, expected))
+            return None if np.allclose(mean, expected) else 0.0
         offset = vectors[:, used].T @ (mean - expected)
         return survival(float(self.samples * (offset**2 / values[used]).sum()), int(used.sum()))

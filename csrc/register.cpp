@@ -4,7 +4,9 @@
 #include <torch/csrc/stable/library.h>
 
 #include "operators/span_mask.h"
-#ifndef GPTFACE_CUDA
+#ifdef GPTFACE_CUDA
+#include "operators/vq_short.h"
+#else
 #include "operators/attention.h"
 #include "operators/instruction_set.h"
 #include "operators/vq.h"
@@ -18,7 +20,9 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
   library.impl("sample_span_mask", TORCH_BOX(&gptface::operators::sample_span_mask));
   library.impl("corrupt_tokens", TORCH_BOX(&gptface::operators::corrupt_tokens));
   library.impl("mask_tokens", TORCH_BOX(&gptface::operators::mask_tokens));
-#ifndef GPTFACE_CUDA
+#ifdef GPTFACE_CUDA
+  library.impl("vq_lookup_short", TORCH_BOX(&gptface::operators::vq_lookup_short));
+#else
   library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
   library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));
   library.impl("vq_lookup_kernel", TORCH_BOX(&gptface::operators::vq_lookup_kernel));

@@ -15,7 +15,8 @@ import torch
 import triton
 from torch import Tensor
 
-from gptface.kernels.attention_backward import grad_key_value_kernel, grad_query_kernel
+from gptface.kernels.attention_backward import grad_query_kernel
+from gptface.kernels.attention_backward_keys import grad_key_value_kernel
 from gptface.kernels.attention_bounds import column_bounds_kernel, row_bounds_kernel
 from gptface.kernels.attention_configurations import block_d, configuration, table_name
 from gptface.kernels.attention_device import BOUND_BLOCK

@@ -1,11 +1,10 @@
-"""Gradients of attention over interval masks, in two kernels and without atomics: every element has one writer.
+"""Gradient of queries, and ``delta``: the first of two kernels without atomics, so every element has one writer.
 
 With weights P (``exp(S − lse)``, or in float32 from what forward kept of the softmax), dropout factors M and
 ``delta = sum(dO · O) − dlse`` for each row (arXiv 2205.14135):
 ``dV = (P·M)ᵀ dO``, ``dS = P · (M · (dO Vᵀ) − delta)``, ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``.
 
-The query kernel goes first: it has the tiles of O and dO at hand, so it computes ``delta`` and leaves it to the other.
-The key kernel visits packed rows (see ``attention_device``), so that the heads of a group add up in its accumulators.
+This kernel has the tiles of O and dO at hand, so it computes ``delta`` and leaves it to ``attention_backward_keys``.
 """
 
 from __future__ import annotations
@@ -14,52 +13,29 @@ import triton
 import triton.language as tl
 
 from gptface.kernels.attention_device import (
-    BOUND_BLOCK,
     dropout_keep,
-    exponential,
+    first_row_of_program,
     full_tile,
+    head_base,
     load_intervals,
     load_tile,
     local_offsets,
-    merged_segments,
+    packed_offsets,
+    packed_rows,
     partial_tile,
     product,
     product_added,
-    read_bounds,
     rounded,
+    row_pointer,
+    row_statistics,
+    softmax_weights,
     store_tile,
-    tile_range,
+    tile_base,
     visible,
 )
 from gptface.kernels.attention_forward import key_segments
 
-__all__ = ["grad_key_value_kernel", "grad_query_kernel"]
-
-LOG2_E = tl.constexpr(1.4426950408889634)
-
-
-@triton.jit
-def _row_statistics(lse, row_top, row_inverse, rows, valid, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What makes weights of scores: a shift and, without BASE_2, a factor.
-
-    The shift is +inf, which makes every weight zero, for rows that see nothing or do not exist.
-    """
-    if BASE_2:
-        shift = tl.load(lse + rows, mask=valid, other=float("inf"))
-        shift = tl.where(shift == -float("inf"), float("inf"), shift * LOG2_E)
-        factor = shift
-    else:
-        shift = tl.load(row_top + rows, mask=valid, other=float("inf"))
-        factor = tl.load(row_inverse + rows, mask=valid, other=0.0)
-    return shift, factor
-
-
-@triton.jit
-def _softmax_weights(scores, score_scale, shift, factor, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
-    weights = exponential(scores * score_scale - shift, BASE_2)
-    if not BASE_2:
-        weights = weights * factor
-    return weights
+__all__ = ["grad_query_kernel"]
 
 
 @triton.jit(
@@ -119,29 +95,20 @@ def grad_query_kernel(
     BLOCK_N: tl.constexpr,
 ) -> None:
     """One program a tile of packed rows, as forward."""
-    row_tiles = tl.cdiv(num_queries * GROUP, BLOCK_M)
-    program = tl.program_id(0)
-    first_row = (row_tiles - 1 - program % row_tiles) * BLOCK_M
-    batch = program // row_tiles // key_heads
-    key_head = program // row_tiles % key_heads
+    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, GROUP, BLOCK_M)
     batch_64 = batch.to(tl.int64)
-
-    packed = first_row + tl.arange(0, BLOCK_M)
-    first_query = first_row // GROUP
-    queries, heads = packed // GROUP, packed % GROUP
+    first_query, queries, heads = packed_rows(first_row, tl.arange(0, BLOCK_M), GROUP)
     head = key_head * GROUP + heads
     valid = queries < num_queries
-    first_query_64, first_head_64 = first_query.to(tl.int64), key_head.to(tl.int64) * GROUP
-    query += UNIT * (batch_64 * query_stride_b + first_query_64 * query_stride_s + first_head_64 * query_stride_h)
-    grad_out += UNIT * (batch_64 * grad_stride_b + first_query_64 * grad_stride_s + first_head_64 * grad_stride_h)
-    key += UNIT * (batch_64 * key_stride_b + key_head.to(tl.int64) * key_stride_h)
-    value += UNIT * (batch_64 * value_stride_b + key_head.to(tl.int64) * value_stride_h)
-    query_offsets = local_offsets(queries - first_query, query_stride_s, UNIT, WIDE)
-    query_offsets += local_offsets(heads, query_stride_h, UNIT, WIDE)
-    grad_offsets = local_offsets(queries - first_query, grad_stride_s, UNIT, WIDE)
-    grad_offsets += local_offsets(heads, grad_stride_h, UNIT, WIDE)
+    first_head = key_head * GROUP
+    query = row_pointer(query, batch, first_query, first_head, query_stride_b, query_stride_s, query_stride_h, UNIT)
+    grad_out = row_pointer(grad_out, batch, first_query, first_head, grad_stride_b, grad_stride_s, grad_stride_h, UNIT)
+    key = head_base(key, batch, key_head, key_stride_b, key_stride_h, UNIT)
+    value = head_base(value, batch, key_head, value_stride_b, value_stride_h, UNIT)
+    query_offsets = packed_offsets(queries, heads, first_query, query_stride_s, query_stride_h, UNIT, WIDE)
+    grad_offsets = packed_offsets(queries, heads, first_query, grad_stride_s, grad_stride_h, UNIT, WIDE)
     row_64 = batch_64 * num_queries * key_heads * GROUP
-    row_base = (row_64 + first_query_64 * key_heads * GROUP) * HEAD_DIM
+    row_base = (row_64 + first_query.to(tl.int64) * key_heads * GROUP) * HEAD_DIM
     row_offsets = local_offsets(queries - first_query, key_heads * (GROUP * HEAD_DIM), 1, WIDE) + head * HEAD_DIM
     statistics = row_64 + head.to(tl.int64) * num_queries + queries
     tile_keys = tl.arange(0, BLOCK_N)
@@ -157,7 +124,7 @@ def grad_query_kernel(
     if GRAD_LSE:
         centre = centre - tl.load(grad_lse + statistics, mask=valid, other=0.0)
     tl.store(delta + statistics, centre, mask=valid)
-    shift, factor = _row_statistics(lse, row_top, row_inverse, statistics, valid, BASE_2)
+    shift, factor = row_statistics(lse, row_top, row_inverse, statistics, valid, BASE_2)
     accumulator = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     seed_value = tl.zeros([], dtype=tl.int64)
     if DROPOUT:
@@ -169,12 +136,12 @@ def grad_query_kernel(
     full = g0 - f0 + g1 - f1
     for t in range(full):
         first_key = full_tile(t, f0, g0, f1, K) * BLOCK_N
-        first_key_64 = first_key.to(tl.int64)
-        k = load_tile(key + first_key_64 * key_stride_s * UNIT, key_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
-        v = load_tile(value + first_key_64 * value_stride_s * UNIT, value_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
+        k = load_tile(tile_base(key, first_key, key_stride_s, UNIT), key_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
+        values = tile_base(value, first_key, value_stride_s, UNIT)
+        v = load_tile(values, value_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
         scores = product(q, tl.trans(k), PRECISION)
         grad_weights = product(g, tl.trans(v), PRECISION)
-        weights = _softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2)
+        weights = softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2)
         if DROPOUT:
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
@@ -186,15 +153,15 @@ def grad_query_kernel(
     low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
     for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
-        first_key_64 = first_key.to(tl.int64)
         keys = first_key + tile_keys
         exists = keys < num_keys
-        k = load_tile(key + first_key_64 * key_stride_s * UNIT, key_offsets, exists, HEAD_DIM, BLOCK_D, True)
-        v = load_tile(value + first_key_64 * value_stride_s * UNIT, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
+        k = load_tile(tile_base(key, first_key, key_stride_s, UNIT), key_offsets, exists, HEAD_DIM, BLOCK_D, True)
+        values = tile_base(value, first_key, value_stride_s, UNIT)
+        v = load_tile(values, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
         scores = product(q, tl.trans(k), PRECISION)
         grad_weights = product(g, tl.trans(v), PRECISION)
         seen = visible(keys[None, :], low_0[:, None], high_0[:, None], low_1[:, None], high_1[:, None], K)
-        weights = tl.where(seen, _softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2), 0.0)
+        weights = tl.where(seen, softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2), 0.0)
         if DROPOUT:
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
@@ -202,199 +169,3 @@ def grad_query_kernel(
         accumulator = product_added(rounded(grad_scores, k.dtype, PRECISION), k, accumulator, PRECISION)
 
     store_tile(grad_query + row_base, row_offsets, valid, accumulator * scale, HEAD_DIM, BLOCK_D, PRECISION)
-
-
-@triton.jit
-def _row_segments(  # type: ignore[no-untyped-def]
-    columns, batch, first_key, num_queries, num_keys, K: tl.constexpr, BATCHED: tl.constexpr, GROUP: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-):  # fmt: skip
-    """The tiles of packed rows that keys ``first_key`` to ``first_key + BLOCK_N - 1`` are seen from: two segments."""
-    packed = num_queries * GROUP
-    s1, f1, g1, e1 = num_keys * 0, num_keys * 0, num_keys * 0, num_keys * 0
-    if K == 0:
-        s0, f0, g0, e0 = tile_range(0, packed, 0, packed, BLOCK_M)
-    else:
-        unit: tl.constexpr = BOUND_BLOCK * GROUP  # packed rows of a row block
-        key_blocks = tl.cdiv(num_keys, BOUND_BLOCK)
-        if BATCHED:
-            columns += batch.to(tl.int64) * key_blocks * (4 * K)
-        first = first_key // BOUND_BLOCK
-        last = tl.minimum((first_key + BLOCK_N - 1) // BOUND_BLOCK, key_blocks - 1)
-        start, end, full_start, full_end = read_bounds(columns, first, last, K, 0)
-        end = tl.minimum(end * unit, packed)
-        s0, f0, g0, e0 = tile_range(start * unit, end, full_start * unit, full_end * unit, BLOCK_M)
-        if K == 2:
-            start, end, full_start, full_end = read_bounds(columns, first, last, K, 1)
-            end = tl.minimum(end * unit, packed)
-            s1, f1, g1, e1 = tile_range(start * unit, end, full_start * unit, full_end * unit, BLOCK_M)
-            s0, f0, g0, e0, s1, f1, g1, e1 = merged_segments(s0, f0, g0, e0, s1, f1, g1, e1)
-    return s0, f0, g0, e0, s1, f1, g1, e1
-
-
-@triton.jit(
-    do_not_specialize=[
-        "query_stride_b", "query_stride_s", "query_stride_h", "key_stride_b", "key_stride_s", "key_stride_h",
-        "value_stride_b", "value_stride_s", "value_stride_h", "grad_stride_b", "grad_stride_s", "grad_stride_h",
-        "num_queries", "num_keys", "key_heads", "dropout_threshold",
-    ]
-)  # fmt: skip
-def grad_key_value_kernel(
-    query: tl.tensor,  # (B, Sq, H, D)
-    key: tl.tensor,  # (B, Skv, Hkv, D)
-    value: tl.tensor,
-    grad_out: tl.tensor,  # (B, Sq, H, D)
-    lse: tl.tensor,  # (B, H, Sq) contiguous; read with BASE_2
-    row_top: tl.tensor,  # (B, H, Sq), as forward left them; read without BASE_2
-    row_inverse: tl.tensor,
-    delta: tl.tensor,  # (B, H, Sq) contiguous, from grad_query_kernel
-    grad_key: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
-    grad_value: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
-    intervals: tl.tensor,
-    columns: tl.tensor,  # the column table of attention_bounds
-    seed: tl.tensor,
-    query_stride_b: tl.int64,
-    query_stride_s: tl.int64,
-    query_stride_h: tl.int64,
-    key_stride_b: tl.int64,
-    key_stride_s: tl.int64,
-    key_stride_h: tl.int64,
-    value_stride_b: tl.int64,
-    value_stride_s: tl.int64,
-    value_stride_h: tl.int64,
-    grad_stride_b: tl.int64,
-    grad_stride_s: tl.int64,
-    grad_stride_h: tl.int64,
-    num_queries: tl.int32,
-    num_keys: tl.int32,
-    key_heads: tl.int32,
-    scale: tl.float32,
-    score_scale: tl.float32,
-    keep_scale: tl.float32,
-    dropout_threshold: tl.uint32,
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    K: tl.constexpr,
-    BATCHED: tl.constexpr,
-    DROPOUT: tl.constexpr,
-    FLIP: tl.constexpr,
-    UNIT: tl.constexpr,
-    WIDE: tl.constexpr,
-    BASE_2: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-) -> None:
-    """One program a tile of keys of one key head. Scores are held transposed, (BLOCK_N, BLOCK_M): weights and their
-    gradients then stand as the products' left operand in registers.
-
-    Keys past the end need no mask: what is computed for them goes nowhere. Rows past the end have weights zero.
-    """
-    key_tiles = tl.cdiv(num_keys, BLOCK_N)
-    program = tl.program_id(0)
-    first_key = program % key_tiles * BLOCK_N
-    batch = program // key_tiles // key_heads
-    key_head = program // key_tiles % key_heads
-    batch_64, key_head_64, first_key_64 = batch.to(tl.int64), key_head.to(tl.int64), first_key.to(tl.int64)
-
-    tile_keys = tl.arange(0, BLOCK_N)
-    keys = first_key + tile_keys
-    exists = keys < num_keys
-    tile_rows = tl.arange(0, BLOCK_M)
-    query += UNIT * (batch_64 * query_stride_b + key_head_64 * GROUP * query_stride_h)
-    grad_out += UNIT * (batch_64 * grad_stride_b + key_head_64 * GROUP * grad_stride_h)
-    key += UNIT * (batch_64 * key_stride_b + first_key_64 * key_stride_s + key_head_64 * key_stride_h)
-    value += UNIT * (batch_64 * value_stride_b + first_key_64 * value_stride_s + key_head_64 * value_stride_h)
-    statistics = (batch_64 * key_heads + key_head_64) * GROUP * num_queries
-    lse += statistics
-    row_top += statistics
-    row_inverse += statistics
-    delta += statistics
-
-    k = load_tile(key, local_offsets(tile_keys, key_stride_s, UNIT, WIDE), exists, HEAD_DIM, BLOCK_D, True)
-    v = load_tile(value, local_offsets(tile_keys, value_stride_s, UNIT, WIDE), exists, HEAD_DIM, BLOCK_D, True)
-    if FLIP:
-        k = -k
-    key_sum = tl.zeros([BLOCK_N, BLOCK_D], dtype=tl.float32)
-    value_sum = tl.zeros([BLOCK_N, BLOCK_D], dtype=tl.float32)
-    seed_value = tl.zeros([], dtype=tl.int64)
-    if DROPOUT:
-        seed_value = tl.load(seed)
-
-    s0, f0, g0, e0, s1, f1, g1, e1 = _row_segments(
-        columns, batch, first_key, num_queries, num_keys, K, BATCHED, GROUP, BLOCK_M, BLOCK_N
-    )
-    full = g0 - f0 + g1 - f1
-    for t in range(full):
-        first_row = full_tile(t, f0, g0, f1, K) * BLOCK_M
-        first_query = first_row // GROUP
-        queries, heads = (first_row + tile_rows) // GROUP, (first_row + tile_rows) % GROUP
-        query_offsets = local_offsets(queries - first_query, query_stride_s, UNIT, WIDE)
-        query_offsets += local_offsets(heads, query_stride_h, UNIT, WIDE)
-        grad_offsets = local_offsets(queries - first_query, grad_stride_s, UNIT, WIDE)
-        grad_offsets += local_offsets(heads, grad_stride_h, UNIT, WIDE)
-        first_query_64 = first_query.to(tl.int64)
-        q = load_tile(query + first_query_64 * query_stride_s * UNIT, query_offsets, heads, HEAD_DIM, BLOCK_D, False)
-        g = load_tile(grad_out + first_query_64 * grad_stride_s * UNIT, grad_offsets, heads, HEAD_DIM, BLOCK_D, False)
-        row = heads.to(tl.int64) * num_queries + queries
-        # Every row of a full tile exists and sees keys: no statistics to replace.
-        centre = tl.load(delta + row)
-        if BASE_2:
-            shift = tl.load(lse + row) * LOG2_E
-            factor = shift
-        else:
-            shift, factor = tl.load(row_top + row), tl.load(row_inverse + row)
-        scores = product(k, tl.trans(q), PRECISION)
-        grad_weights = product(v, tl.trans(g), PRECISION)
-        weights = _softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
-        kept = weights
-        if DROPOUT:
-            head = key_head * GROUP + heads
-            keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
-            keep = tl.trans(keep)
-            kept = tl.where(keep, weights * keep_scale, 0.0)
-            grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
-        value_sum = product_added(rounded(kept, g.dtype, PRECISION), g, value_sum, PRECISION)
-        grad_scores = weights * (grad_weights - centre[None, :])
-        key_sum = product_added(rounded(grad_scores, q.dtype, PRECISION), q, key_sum, PRECISION)
-
-    if BATCHED:
-        intervals += batch_64 * num_queries * (2 * K)
-    for t in range(e0 - s0 + e1 - s1 - full):
-        first_row = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_M
-        first_query = first_row // GROUP
-        queries, heads = (first_row + tile_rows) // GROUP, (first_row + tile_rows) % GROUP
-        valid = queries < num_queries
-        query_offsets = local_offsets(queries - first_query, query_stride_s, UNIT, WIDE)
-        query_offsets += local_offsets(heads, query_stride_h, UNIT, WIDE)
-        grad_offsets = local_offsets(queries - first_query, grad_stride_s, UNIT, WIDE)
-        grad_offsets += local_offsets(heads, grad_stride_h, UNIT, WIDE)
-        first_query_64 = first_query.to(tl.int64)
-        q = load_tile(query + first_query_64 * query_stride_s * UNIT, query_offsets, valid, HEAD_DIM, BLOCK_D, True)
-        g = load_tile(grad_out + first_query_64 * grad_stride_s * UNIT, grad_offsets, valid, HEAD_DIM, BLOCK_D, True)
-        row = heads.to(tl.int64) * num_queries + queries
-        shift, factor = _row_statistics(lse, row_top, row_inverse, row, valid, BASE_2)
-        centre = tl.load(delta + row, mask=valid, other=0.0)
-        scores = product(k, tl.trans(q), PRECISION)
-        grad_weights = product(v, tl.trans(g), PRECISION)
-        weights = _softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
-        if K > 0:
-            low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
-            seen = visible(keys[:, None], low_0[None, :], high_0[None, :], low_1[None, :], high_1[None, :], K)
-            weights = tl.where(seen, weights, 0.0)
-        kept = weights
-        if DROPOUT:
-            head = key_head * GROUP + heads
-            keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
-            keep = tl.trans(keep)
-            kept = tl.where(keep, weights * keep_scale, 0.0)
-            grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
-        value_sum = product_added(rounded(kept, g.dtype, PRECISION), g, value_sum, PRECISION)
-        grad_scores = weights * (grad_weights - centre[None, :])
-        key_sum = product_added(rounded(grad_scores, q.dtype, PRECISION), q, key_sum, PRECISION)
-
-    base = ((batch_64 * num_keys + first_key_64) * key_heads + key_head_64) * HEAD_DIM
-    offsets = local_offsets(tile_keys, key_heads * HEAD_DIM, 1, WIDE)
-    store_tile(grad_key + base, offsets, exists, key_sum * scale, HEAD_DIM, BLOCK_D, PRECISION)
-    store_tile(grad_value + base, offsets, exists, value_sum, HEAD_DIM, BLOCK_D, PRECISION)

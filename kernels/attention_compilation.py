@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gptface.kernels.attention import constants
-from gptface.kernels.attention_backward import grad_key_value_kernel, grad_query_kernel
+from gptface.kernels.attention_backward import grad_query_kernel
+from gptface.kernels.attention_backward_keys import grad_key_value_kernel
 from gptface.kernels.attention_bounds import column_bounds_kernel, row_bounds_kernel
 from gptface.kernels.attention_configurations import Configuration
 from gptface.kernels.attention_forward import forward_kernel

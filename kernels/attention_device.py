@@ -17,25 +17,67 @@ import triton.language as tl
 
 __all__ = [
     "BOUND_BLOCK",
+    "LOG2_E",
     "dropout_keep",
     "exponential",
+    "first_row_of_program",
     "full_tile",
+    "head_base",
     "load_intervals",
     "load_tile",
     "local_offsets",
     "merged_segments",
+    "packed_offsets",
+    "packed_rows",
     "partial_tile",
     "product",
     "product_added",
     "read_bounds",
     "rounded",
+    "row_pointer",
+    "row_statistics",
+    "softmax_weights",
     "store_tile",
+    "tile_base",
     "tile_range",
     "visible",
 ]
 
 # Rows and keys of the blocks for which attention_bounds keeps bounds; no tile needs to be a multiple of it.
 BOUND_BLOCK = tl.constexpr(64)
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+# --- packed rows ------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def first_row_of_program(num_queries, key_heads, GROUP: tl.constexpr, BLOCK_M: tl.constexpr):  # type: ignore[no-untyped-def]
+    """``(first_row, batch, key_head)`` of a program that has a tile of packed rows.
+
+    Programs of one key head are neighbours and share its keys in the L2 cache; under a causal mask the heavy ones come
+    first.
+    """
+    row_tiles = tl.cdiv(num_queries * GROUP, BLOCK_M)
+    program = tl.program_id(0)
+    first_row = (row_tiles - 1 - program % row_tiles) * BLOCK_M
+    return first_row, program // row_tiles // key_heads, program // row_tiles % key_heads
+
+
+@triton.jit
+def packed_rows(first_row, tile_rows, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """``(first_query, queries, heads)`` of rows ``first_row + tile_rows``; ``heads`` count within the group.
+
+    ``tile_rows`` is ``tl.arange(0, BLOCK_M)``: made outside of a loop it costs no registers inside.
+    """
+    packed = first_row + tile_rows
+    return first_row // GROUP, packed // GROUP, packed % GROUP
+
+
+@triton.jit
+def packed_offsets(queries, heads, first_query, stride_s, stride_h, UNIT: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where packed rows are, from query ``first_query`` of the group's first head."""
+    return local_offsets(queries - first_query, stride_s, UNIT, WIDE) + local_offsets(heads, stride_h, UNIT, WIDE)
 
 
 # --- ranges of tiles --------------------------------------------------------------------------------------------------
@@ -166,6 +208,24 @@ def local_offsets(indices, stride, UNIT: tl.constexpr, WIDE: tl.constexpr):  # t
 
 
 @triton.jit
+def head_base(tensor, batch, head, stride_b, stride_h, UNIT: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where a head of a sample begins, in 64 bits."""
+    return tensor + UNIT * (batch.to(tl.int64) * stride_b + head.to(tl.int64) * stride_h)
+
+
+@triton.jit
+def row_pointer(tensor, batch, row, head, stride_b, stride_s, stride_h, UNIT: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where a row of a head of a sample begins, in 64 bits."""
+    return tensor + UNIT * (batch.to(tl.int64) * stride_b + row.to(tl.int64) * stride_s + head.to(tl.int64) * stride_h)
+
+
+@triton.jit
+def tile_base(base, first, stride, UNIT: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where row ``first`` begins, in 64 bits."""
+    return base + first.to(tl.int64) * stride * UNIT
+
+
+@triton.jit
 def load_tile(base, offsets, valid, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BOUNDED: tl.constexpr):  # type: ignore[no-untyped-def]
     """``(rows, BLOCK_D)`` from rows at ``offsets``; zeros past HEAD_DIM and, if BOUNDED, in rows that are not valid."""
     dims = tl.arange(0, BLOCK_D)
@@ -218,6 +278,31 @@ def exponential(tile, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
     else:
         tile = tl.exp(tile)
     return tile
+
+
+@triton.jit
+def row_statistics(lse, row_top, row_inverse, rows, valid, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What makes weights of scores: a shift and, without BASE_2, a factor.
+
+    The shift is +inf, which makes every weight zero, for rows that see nothing or do not exist.
+    """
+    if BASE_2:
+        shift = tl.load(lse + rows, mask=valid, other=float("inf"))
+        shift = tl.where(shift == -float("inf"), float("inf"), shift * LOG2_E)
+        factor = shift
+    else:
+        shift = tl.load(row_top + rows, mask=valid, other=float("inf"))
+        factor = tl.load(row_inverse + rows, mask=valid, other=0.0)
+    return shift, factor
+
+
+@triton.jit
+def softmax_weights(scores, score_scale, shift, factor, BASE_2: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Weights from scores and what forward kept of their rows."""
+    weights = exponential(scores * score_scale - shift, BASE_2)
+    if not BASE_2:
+        weights = weights * factor
+    return weights
 
 
 @triton.jit

@@ -13,17 +13,23 @@ from gptface.kernels.attention_device import (
     BOUND_BLOCK,
     dropout_keep,
     exponential,
+    first_row_of_program,
     full_tile,
+    head_base,
     load_intervals,
     load_tile,
     local_offsets,
     merged_segments,
+    packed_offsets,
+    packed_rows,
     partial_tile,
     product,
     product_added,
     read_bounds,
     rounded,
+    row_pointer,
     store_tile,
+    tile_base,
     tile_range,
     visible,
 )
@@ -104,27 +110,15 @@ def forward_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> None:
-    # Programs of one key head are neighbours and share its keys in the L2 cache; under a causal mask the heavy ones
-    # come first.
-    row_tiles = tl.cdiv(num_queries * GROUP, BLOCK_M)
-    program = tl.program_id(0)
-    first_row = (row_tiles - 1 - program % row_tiles) * BLOCK_M
-    batch = program // row_tiles // key_heads
-    key_head = program // row_tiles % key_heads
+    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, GROUP, BLOCK_M)
     batch_64 = batch.to(tl.int64)
-
-    packed = first_row + tl.arange(0, BLOCK_M)
-    first_query = first_row // GROUP
-    queries, heads = packed // GROUP, packed % GROUP
+    first_query, queries, heads = packed_rows(first_row, tl.arange(0, BLOCK_M), GROUP)
     valid = queries < num_queries
-    query += UNIT * (
-        batch_64 * query_stride_b + first_query.to(tl.int64) * query_stride_s
-        + key_head.to(tl.int64) * GROUP * query_stride_h
-    )  # fmt: skip
-    key += UNIT * (batch_64 * key_stride_b + key_head.to(tl.int64) * key_stride_h)
-    value += UNIT * (batch_64 * value_stride_b + key_head.to(tl.int64) * value_stride_h)
-    query_offsets = local_offsets(queries - first_query, query_stride_s, UNIT, WIDE)
-    query_offsets += local_offsets(heads, query_stride_h, UNIT, WIDE)
+    first_head = key_head * GROUP
+    query = row_pointer(query, batch, first_query, first_head, query_stride_b, query_stride_s, query_stride_h, UNIT)
+    key = head_base(key, batch, key_head, key_stride_b, key_stride_h, UNIT)
+    value = head_base(value, batch, key_head, value_stride_b, value_stride_h, UNIT)
+    query_offsets = packed_offsets(queries, heads, first_query, query_stride_s, query_stride_h, UNIT, WIDE)
     tile_keys = tl.arange(0, BLOCK_N)
     key_offsets = local_offsets(tile_keys, key_stride_s, UNIT, WIDE)
     value_offsets = local_offsets(tile_keys, value_stride_s, UNIT, WIDE)
@@ -145,8 +139,7 @@ def forward_kernel(
     full = g0 - f0 + g1 - f1
     for t in range(full):
         first_key = full_tile(t, f0, g0, f1, K) * BLOCK_N
-        first_key_64 = first_key.to(tl.int64)
-        k = load_tile(key + first_key_64 * key_stride_s * UNIT, key_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
+        k = load_tile(tile_base(key, first_key, key_stride_s, UNIT), key_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
         scores = product(q, tl.trans(k), PRECISION)
         new_top = tl.maximum(top, tl.max(scores, 1) * score_scale)
         weights = exponential(scores * score_scale - new_top[:, None], BASE_2)
@@ -158,7 +151,8 @@ def forward_kernel(
             head = key_head * GROUP + heads
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             weights = tl.where(keep, weights, 0.0)
-        v = load_tile(value + first_key_64 * value_stride_s * UNIT, value_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
+        values = tile_base(value, first_key, value_stride_s, UNIT)
+        v = load_tile(values, value_offsets, tile_keys, HEAD_DIM, BLOCK_D, False)
         accumulator = product_added(rounded(weights, v.dtype, PRECISION), v, accumulator, PRECISION)
 
     if BATCHED:
@@ -166,10 +160,9 @@ def forward_kernel(
     low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
     for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
-        first_key_64 = first_key.to(tl.int64)
         keys = first_key + tile_keys
         exists = keys < num_keys
-        k = load_tile(key + first_key_64 * key_stride_s * UNIT, key_offsets, exists, HEAD_DIM, BLOCK_D, True)
+        k = load_tile(tile_base(key, first_key, key_stride_s, UNIT), key_offsets, exists, HEAD_DIM, BLOCK_D, True)
         scores = product(q, tl.trans(k), PRECISION)
         seen = visible(keys[None, :], low_0[:, None], high_0[:, None], low_1[:, None], high_1[:, None], K)
         scores = tl.where(seen, scores, -float("inf"))
@@ -185,7 +178,8 @@ def forward_kernel(
             head = key_head * GROUP + heads
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             weights = tl.where(keep, weights, 0.0)
-        v = load_tile(value + first_key_64 * value_stride_s * UNIT, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
+        values = tile_base(value, first_key, value_stride_s, UNIT)
+        v = load_tile(values, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
         accumulator = product_added(rounded(weights, v.dtype, PRECISION), v, accumulator, PRECISION)
 
     nothing = total == 0.0

@@ -14,7 +14,7 @@
 namespace gptface {
 
 // csrc/cpu/vq.cpp
-void vq_lookup_cpu(const VQProblem& problem, bool bfloat16);
+void vq_lookup_cpu(const VQProblem& problem);
 
 namespace operators {
 
@@ -55,6 +55,7 @@ inline std::tuple<Tensor, Tensor, Tensor, Tensor> vq_lookup_kernel(
   problem.width = x.size(2);
   problem.metric = metric == "euclidean" ? VQMetric::euclidean : metric == "cosine" ? VQMetric::cosine : VQMetric::dot;
   problem.topk = static_cast<int>(topk);
+  problem.ranking_suffices = bfloat16;
   const std::vector<int64_t> found{problem.groups, problem.rows, topk}, by_code{problem.groups, problem.codes};
   Tensor scores = torch::stable::new_empty(x, found, ScalarType::Float);
   Tensor indices = torch::stable::new_empty(x, found, ScalarType::Long);
@@ -65,7 +66,7 @@ inline std::tuple<Tensor, Tensor, Tensor, Tensor> vq_lookup_kernel(
   problem.indices = static_cast<int64_t*>(indices.mutable_data_ptr());
   problem.counts = static_cast<int64_t*>(counts.mutable_data_ptr());
   problem.nearest_rows = nearest_rows ? static_cast<int64_t*>(nearest.mutable_data_ptr()) : nullptr;
-  vq_lookup_cpu(problem, bfloat16);
+  vq_lookup_cpu(problem);
   return {scores, indices, counts, nearest};
 }
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "what this machine has, which operator implementations run here, and why the others do not",
     "faces": "make procedural faces with captions, as shards",
     "train": "train the image tokenizer, the face-language transformer, or the face parser",
+    "convert": "make a tokenizer of a published VQGAN checkpoint",
     "evaluate": "measure a trained system on held-out faces",
     "report": "write one HTML page with a system's pictures and numbers",
     "generate": "caption to face",

@@ -29,13 +29,15 @@ class MaskingGenerator:
     """Block masks of one image after another, in the call convention of BEiT and DINOv2.
 
     The original masks at most the number asked for, the corners hardly ever. Here every mask has exactly that many
-    patches, and every patch the same probability (:class:`gptface.ops.ImageBlocks` states the law).
+    patches, and every patch the same probability (:class:`gptface.ops.ImageBlocks` states the law). The price: a block
+    that leaves the grid on one side enters on the other.
 
     Args:
         input_size: patches, ``(height, width)`` or one number for a square.
         num_masking_patches: masked patches of a call that does not say.
         min_num_patches: smallest block.
-        max_num_patches: largest block; ``None``: as many as are asked for.
+        max_num_patches: largest block (cut to a whole number: DINOv2 passes a float); ``None``: as many as are asked
+            for.
         min_aspect, max_aspect: range of height / width; ``max_aspect=None`` is ``1 / min_aspect``.
         dtype: of the masks; BEiT's own are integers, DINOv2's bool.
         seed: key of the draws, see :meth:`__call__`.
@@ -46,7 +48,7 @@ class MaskingGenerator:
         input_size: int | tuple[int, int],
         num_masking_patches: int | None = None,
         min_num_patches: int = 4,
-        max_num_patches: int | None = None,
+        max_num_patches: float | None = None,
         min_aspect: float = 0.3,
         max_aspect: float | None = None,
         *,
@@ -56,7 +58,8 @@ class MaskingGenerator:
         self.height, self.width = (input_size, input_size) if isinstance(input_size, int) else input_size
         self.num_patches = self.height * self.width
         self.num_masking_patches = num_masking_patches
-        self.min_num_patches, self.max_num_patches = min_num_patches, max_num_patches
+        self.min_num_patches = min_num_patches
+        self.max_num_patches = None if max_num_patches is None else int(max_num_patches)
         self.aspect = (min_aspect, max_aspect or 1 / min_aspect)
         self.dtype = dtype
         self.seed = seed

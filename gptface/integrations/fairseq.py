@@ -7,13 +7,14 @@ Change the import, keep the rest::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gptface.errors import InputError
-from gptface.ops import Fixed, Poisson, TextSpans, Uniform, sample_span_mask
+from gptface.ops import Fixed, Normal, Poisson, TextSpans, Uniform, sample_span_mask
 from gptface.ops.span_mask.laws import Lengths
 
 __all__ = ["compute_mask_indices"]
@@ -49,7 +50,8 @@ def compute_mask_indices(
         padding_mask: ``(B, T)``, true where there is padding (an array or a tensor on the CPU), or ``None``.
         mask_prob: share of the positions to be masked.
         mask_length: length of a span, by ``mask_type``: all of that length (``"static"``), uniform from ``mask_other``
-            to ``2 · mask_length`` (``"uniform"``), or Poisson with that mean (``"poisson"``).
+            to ``2 · mask_length`` (``"uniform"``), or with that mean normal, of standard deviation ``mask_other``, or
+            Poisson (``"normal"``, ``"poisson"``; lengths from 1 to 128).
         mask_other: see ``mask_type``.
         min_masks: every row has at least ``min_masks · mask_length`` masked positions, if it has so many.
         no_overlap, min_space: with ``no_overlap`` at least ``min_space`` unmasked positions between two spans, as far
@@ -60,14 +62,18 @@ def compute_mask_indices(
         idc_select_ver, num_mask_ver: variants of the original's counting; without effect, the count is always exact.
 
     Raises:
-        InputError: ``mask_type="normal"``, ``mask_dropout`` or ``add_masks``, which are not offered; an argument out of
-            range.
+        InputError: ``mask_dropout`` or ``add_masks``, which are not offered; an argument out of range.
     """
     if mask_dropout or add_masks:
         raise InputError("compute_mask_indices: mask_dropout and add_masks are not offered; leave them at 0 and False")
     batch, length = int(shape[0]), int(shape[1])
     laws: dict[str, Callable[[], Lengths]] = {
         "static": lambda: Fixed(mask_length),
+        "normal": lambda: (
+            Normal(float(mask_length), float(mask_other), min(128, math.ceil(mask_length + 6 * mask_other) + 1))
+            if mask_other
+            else Fixed(mask_length)
+        ),
         "uniform": lambda: Uniform(max(1, int(mask_other)), 2 * mask_length),
         "poisson": lambda: Poisson(float(mask_length), min(128, 4 * mask_length + 8)),
     }

@@ -5,7 +5,9 @@ Change the import, keep the rest::
     from gptface.integrations.lucidrains import VectorQuantize
 
 Indices, values, losses and updated codebooks are those of the original, up to rounding in near ties; random choices
-(k-means' first rows, replaced codes) are this package's own, deterministic by seed.
+(k-means' first rows, replaced codes) are this package's own, deterministic by seed. One difference is meant: with
+``use_cosine_sim`` and a mask, the loss compares codes and vectors both of unit length, as it does without a mask;
+release 1.32 of the original takes the vectors as they came.
 """
 
 from __future__ import annotations

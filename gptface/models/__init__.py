@@ -11,6 +11,7 @@ from gptface.models.sequence import JointSequence, JointVocabulary, NextTokenTar
 from gptface.models.system import FaceSystem
 from gptface.models.tokenizer import FaceTokenizer, FaceTokenizerOutput
 from gptface.models.transformer import FaceLanguageModel
+from gptface.models.vqgan_checkpoint import load_vqgan_checkpoint
 
 __all__ = [
     "FaceLanguageConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "NextTokenTargets",
     "Regime",
     "build_sequence",
+    "load_vqgan_checkpoint",
 ]
 
 for _config, _model in (

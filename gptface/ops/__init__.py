@@ -14,6 +14,7 @@ from gptface.ops.span_mask import (
     MaskedTokens,
     MaskGITCosine,
     Multimodal,
+    Normal,
     Poisson,
     SpanMask,
     TextSpans,
@@ -22,7 +23,14 @@ from gptface.ops.span_mask import (
     mask_tokens,
     sample_span_mask,
 )
-from gptface.ops.vq import QuantizerOutput, VectorQuantizer, VQLookup, vq_lookup
+from gptface.ops.vq import (
+    QuantizerOutput,
+    ResidualQuantizerOutput,
+    ResidualVectorQuantizer,
+    VectorQuantizer,
+    VQLookup,
+    vq_lookup,
+)
 
 __all__ = [
     "FacialRegions",
@@ -35,8 +43,11 @@ __all__ = [
     "MaskGITCosine",
     "MaskedTokens",
     "Multimodal",
+    "Normal",
     "Poisson",
     "QuantizerOutput",
+    "ResidualQuantizerOutput",
+    "ResidualVectorQuantizer",
     "SpanMask",
     "TextSpans",
     "Uniform",

@@ -9,6 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from gptface.data.region_names import region_label
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -49,3 +51,10 @@ def test_fairseq_mask_indices() -> None:
 def test_masked_token_loss() -> None:
     losses = load("masked_token_loss").main(steps=8, backend="aot_eager")
     assert np.isfinite(losses).all() and np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_facial_region_masks() -> None:
+    regions, whole, guided = load("facial_region_masks").main()
+    eyes = regions == region_label("eyes")
+    assert whole.sum() == round(0.3 * 144) and whole[eyes].all()
+    assert guided.sum() == round(0.6 * int((~eyes).sum())) and not guided[eyes].any()

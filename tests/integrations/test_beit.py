@@ -47,6 +47,11 @@ def test_it_goes_to_workers_and_keeps_the_dtype_of_beit() -> None:
     assert repr(generator) == "MaskingGenerator(8, 8 -> [4 ~ None], max = 20, 0.300 ~ 3.333)"
 
 
+def test_dinov2_passes_half_of_the_patches_as_a_float() -> None:
+    generator = MaskingGenerator(input_size=(16, 16), max_num_patches=0.5 * 224 // 14 * 224 // 14)
+    assert generator(77, sample_id=0).sum() == 77 and not generator(0).any()
+
+
 def test_corner_and_centre_are_alike() -> None:
     generator = MaskingGenerator(14, 75, 16)
     masks = np.stack([generator(sample_id=i) for i in range(4000)])

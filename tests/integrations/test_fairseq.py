@@ -21,7 +21,7 @@ def padding(lengths: list[int], size: int) -> np.ndarray:
 @given(
     lengths=st.lists(st.integers(0, 60), max_size=5),
     ratio=st.floats(0, 1),
-    kind=st.sampled_from(["static", "uniform", "poisson"]),
+    kind=st.sampled_from(["static", "uniform", "normal", "poisson"]),
     span=st.integers(1, 12),
     minimum=st.integers(0, 3),
     same=st.booleans(),
@@ -68,7 +68,8 @@ def test_gaps() -> None:
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"mask_type": "normal"}, "mask_type is 'normal'"),
+        ({"mask_type": "triangular"}, "mask_type is 'triangular'"),
+        ({"mask_type": "normal", "mask_other": -1.0}, "Normal.deviation"),
         ({"mask_dropout": 0.1}, "mask_dropout"),
         ({"add_masks": True}, "add_masks"),
         ({"mask_prob": 1.5}, "ratio"),

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gptface.errors import InputError
 from gptface.integrations.lucidrains import VectorQuantize
+from gptface.ops.vq.codebook import pick_rows
 
 
 def draw(*shape: int, seed: int) -> Tensor:
@@ -58,6 +59,51 @@ def test_values_losses_and_statistics_over_training(cosine: bool, rotation: bool
     quantized, indices, loss = module.eval()(draw(3, 20, 8, seed=99))
     assert loss == 0 and torch.equal(quantized, module.get_output_from_indices(indices))
     assert torch.equal(module.state_dict()["_codebook.embed"], state["_codebook.embed"])
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_kmeans_and_dead_codes_over_training(cosine: bool) -> None:
+    """Lloyd's iterations, then 50 steps in which codes under an absolute size are replaced; only the rows drawn are
+    taken from our own sequence."""
+    threshold, iterations = 2.0, 10
+    module = build(use_cosine_sim=cosine, kmeans_init=True, kmeans_iters=iterations, threshold_ema_dead_code=threshold)
+    embed, average, sizes = torch.empty(0), torch.empty(0), torch.empty(0)
+    replaced = 0
+    for step in range(50):
+        x = draw(3, 20, 8, seed=step)
+        rows = functional.normalize(x, dim=-1) if cosine else x
+        rows = rows.reshape(60, 8)
+
+        def drawn(number: int, rows: Tensor = rows, step: int = step) -> Tensor:
+            everything = torch.ones(1, 60, dtype=torch.bool)
+            return pick_rows(rows.unsqueeze(0), everything, number, 0, torch.tensor(step))[0][0]
+
+        if step == 0:
+            embed = drawn(16)
+            for _ in range(iterations):
+                one_hot = functional.one_hot(torch.cdist(rows.double(), embed.double()).argmin(-1), 16).float()
+                sizes = one_hot.sum(0)
+                means = one_hot.T @ rows / sizes.clamp_min(1).unsqueeze(-1)
+                means = functional.normalize(means, dim=-1) if cosine else means
+                embed = torch.where((sizes > 0).unsqueeze(-1), means, embed)
+            average = embed * sizes.unsqueeze(-1)
+        _, indices, _ = module(x)
+        chosen = torch.cdist(rows.double(), embed.double()).argmin(-1)
+        assert torch.equal(indices.flatten(), chosen)
+        one_hot = functional.one_hot(chosen, 16).float()
+        sizes = 0.8 * sizes + 0.2 * one_hot.sum(0)
+        average = 0.8 * average + 0.2 * one_hot.T @ rows
+        embed = average / ((sizes + 1e-5) / (sizes.sum() + 16e-5) * sizes.sum()).unsqueeze(-1)
+        embed = functional.normalize(embed, dim=-1) if cosine else embed
+        dead = sizes < threshold
+        replaced += int(dead.sum())
+        embed[dead] = drawn(16)[: int(dead.sum())]
+        sizes[dead], average[dead] = threshold, embed[dead] * threshold
+    assert replaced > 0
+    state = module.state_dict()
+    torch.testing.assert_close(state["_codebook.embed"][0], embed, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state["_codebook.embed_avg"][0], average, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state["_codebook.cluster_size"][0], sizes, rtol=1e-4, atol=1e-5)
 
 
 def test_learnable_codebook_is_drawn_by_one_squared_error() -> None:

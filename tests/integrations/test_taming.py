@@ -28,7 +28,7 @@ def test_values_losses_and_gradients_over_training(legacy: bool) -> None:
     module = build(legacy=legacy)
     weight = module.embedding.weight.detach().clone().requires_grad_()
     optimizer, twin_optimizer = torch.optim.Adam(module.parameters(), 1e-2), torch.optim.Adam([weight], 1e-2)
-    for step in range(20):
+    for step in range(50):
         z, twin = draw(2, 8, 3, 5, seed=step).requires_grad_(), draw(2, 8, 3, 5, seed=step).requires_grad_()
         quantized, loss, (_, _, indices) = module(z)
 

@@ -73,7 +73,7 @@ def test_a_forced_configuration_ends_with_its_block() -> None:
 
 
 def test_the_inventory_names_every_matrix_kernel() -> None:
-    names = {kernel.name for kernel in kernels()}
+    names = {kernel.name for kernel in kernels() if kernel.name.startswith("attention.")}
     assert names == {"attention.bounds", *(f"attention.{kernel}" for kernel in KERNELS)}
     assert all(len(kernel.source_hash) == 64 for kernel in kernels())
 

@@ -14,6 +14,7 @@ from gptface.ops import (
     ImageRandom,
     MaskGITCosine,
     Multimodal,
+    Normal,
     Poisson,
     TextSpans,
     Uniform,
@@ -45,14 +46,17 @@ def random_text(rng: np.random.Generator) -> TextSpans:
     lengths = [
         Geometric(float(rng.uniform(0.05, 1)), int(rng.integers(1, 20))),
         Poisson(float(rng.uniform(0.2, 5)), int(rng.integers(5, 20))),
+        Normal(float(rng.uniform(0.2, 8)), float(rng.uniform(0.01, 6)), int(rng.integers(8, 20))),
         Uniform(low, low + int(rng.integers(0, 30))),
         Fixed(int(rng.integers(1, 9))),
-    ][rng.integers(4)]
+    ][rng.integers(5)]
     return TextSpans(random_ratio(rng), lengths, int(rng.integers(0, 5)), bool(rng.random() < 0.3))
 
 
 def random_image(rng: np.random.Generator, largest: int = 12) -> Any:
     grid = (int(rng.integers(1, largest + 1)), int(rng.integers(1, largest + 1)))
+    if rng.random() < 0.05:  # rows over several words of a bit set
+        grid = (int(rng.integers(1, 4)), int(rng.integers(60, 140)))
     ratio = random_ratio(rng)
     kind = rng.integers(3)
     if kind == 0:

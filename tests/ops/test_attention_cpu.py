@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptface.ops import IntervalMask, masked_attention
+from gptface.ops.attention import explain
 from gptface.ops.attention.reference import dropout_keep
 from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
 from tests.helpers.numerics import assert_matches_oracle
@@ -22,6 +23,7 @@ from tests.ops.attention_cases import (
     random_mask,
     with_gradients,
 )
+from tests.ops.attention_containment import INPUTS, assert_contained
 
 pytestmark = pytest.mark.skipif(cpu_kernel_missing("masked_attention") is not None, reason="no native kernel")
 
@@ -186,14 +188,41 @@ def test_a_bad_query_stays_in_its_row(instruction_set: str, bad: float, dtype: t
     assert torch.equal(out, clean)
 
 
-def test_a_bad_key_spoils_only_the_rows_that_see_it() -> None:
-    query, key, value, _ = draw(1, 40, 50, 1, 1, 16)
-    mask = random_mask(1, 40, 50, 1, seed=2)
-    key[0, 25] = float("nan")
-    sees = mask.to_dense()[0, :, 25]
-    out = masked_attention(query, key, value, mask, impl="cpu")[0, :, 0]
-    assert sees.any() and not sees.all()
-    assert out[sees].isnan().all() and out[~sees].isfinite().all()
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["random", "documents", "window and sinks"])
+def test_a_bad_number_stays_with_what_sees_it(
+    instruction_set: str, bad: float, dtype: torch.dtype, kind: str
+) -> None:
+    """Rows of one tile share a product, in which a hidden weight is 0: 0 · NaN must not come out of it."""
+    masks = {
+        "random": random_mask(1, 83, 211, 1, seed=2),
+        "documents": IntervalMask.packed(document_ids=torch.arange(150) // 37, causal=True),
+        "window and sinks": IntervalMask.sliding_window(150, 20, global_tokens=3),
+    }
+    mask, query = masks[kind], 70
+    low, high = mask.intervals[0, query, -1].tolist()
+    assert low < high
+    rows = dict(zip(INPUTS, (query, (low + high) // 2, high - 1, query), strict=True))
+    inputs = draw(1, mask.num_queries, mask.num_keys, 2, 2, 24, dtype)
+    assert_contained(inputs, mask, rows, bad, impl="cpu")
+
+
+def test_a_bad_number_of_a_group_of_heads_stays_with_what_sees_it() -> None:
+    """Grouped heads share packed keys, and dropout changes the weights that bad rows are added with."""
+    query, key, value, grad = draw(1, 40, 60, 4, 2, 16, torch.bfloat16)
+    mask = random_mask(1, 40, 60, 1, seed=5)
+    for bad in range(23, 27):  # either half of a pair of keys
+        changed = value.clone()
+        changed[0, bad, 0] = float("nan")
+        sees = mask.to_dense()[0, :, bad]
+        clean = with_gradients(query, key, value, grad, mask, impl="cpu", dropout_p=0.2, seed=3)
+        got = with_gradients(query, key, changed, grad, mask, impl="cpu", dropout_p=0.2, seed=3)
+        for name in ("out", "grad_query"):
+            assert torch.equal(got[name][0, ~sees], clean[name][0, ~sees]), name
+            assert torch.equal(got[name][0, :, 2:], clean[name][0, :, 2:]), name
+        assert torch.equal(got["grad_value"], clean["grad_value"])
+        assert got["out"][0, sees, :2].isnan().all()
 
 
 def test_scores_far_apart_and_large() -> None:
@@ -232,6 +261,21 @@ def test_addresses_past_two_to_the_thirty_one(dtype: torch.dtype) -> None:
         far.copy_((query, key, value, grad)[position])
         got = with_gradients(*tensors, mask, impl="cpu")
         assert all(torch.equal(got[name], want[name]) for name in want)
+
+
+def test_full_and_causal_masks_go_where_they_are_fastest(instruction_set: str) -> None:
+    """Vector instruction sets beat torch there too; portable code does only where something is hidden."""
+    query, key, value, _ = draw(1, 33, 33, 2, 2, 16)
+    for mask in (None, IntervalMask.full(33), IntervalMask.causal(33)):
+        full = mask is None or mask.kind == "full"
+        choice = explain(query, key, value, mask)
+        assert choice.implementation == ("sdpa" if full and instruction_set == "portable" else "cpu")
+        assert "hidden" in choice.reason or "full or causal" in choice.reason
+        torch.testing.assert_close(
+            masked_attention(query, key, value, mask), masked_attention(query, key, value, mask, impl="reference")
+        )
+        assert explain(query, key, value, mask, return_lse=True).implementation == "cpu"
+    assert explain(query, key, value, IntervalMask.sliding_window(33, 5)).implementation == "cpu"
 
 
 def test_unknown_instruction_set() -> None:

@@ -31,14 +31,29 @@ def cpu_flags() -> set[str]:
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
-def test_headers_by_themselves(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("checks", ["microkernel_checks", "vq_checks"])
+def test_headers_by_themselves(name: str, checks: str, tmp_path: Path) -> None:
     flags, needed = INSTRUCTION_SETS[name]
     if needed and (platform.machine() != "x86_64" or not needed <= cpu_flags()):
         pytest.skip(f"this machine lacks {sorted(needed - cpu_flags())}")
-    program = tmp_path / "checks"
-    source = ROOT / "tests" / "native" / "microkernel_checks.cpp"
+    program = tmp_path / checks
+    source = ROOT / "tests" / "native" / f"{checks}.cpp"
     command = [str(COMPILER), "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", *flags]
     command += [f"-I{ROOT / 'csrc' / 'include'}", f"-DCHECKED_ISA={name}", str(source), "-o", str(program)]
     subprocess.run(command, check=True)
     ran = subprocess.run([str(program)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+def test_cuda_lookup_of_short_vectors_on_the_threads_of_a_cpu(tmp_path: Path) -> None:
+    native = ROOT / "tests" / "native"
+    command = [str(COMPILER), "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-pthread"]
+    command += [
+        f"-I{ROOT / 'csrc' / 'include'}",
+        f"-I{native / 'cuda_on_threads'}",
+        str(native / "vq_short_checks.cpp"),
+    ]
+    subprocess.run([*command, "-o", str(tmp_path / "checks")], check=True)
+    ran = subprocess.run([str(tmp_path / "checks")], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout

@@ -19,6 +19,7 @@ from gptface.ops import (
     ImageRandom,
     MaskGITCosine,
     Multimodal,
+    Normal,
     Poisson,
     TextSpans,
     Uniform,
@@ -256,6 +257,7 @@ def test_the_cosine_ratio_is_maskgit_s() -> None:
     [
         (Geometric(0.2, 10), {k: 0.8 ** (k - 1) for k in range(1, 11)}),
         (Poisson(3.0, 8), {1: 3.0, 2: 4.5, 3: 4.5, 4: 3.375, 5: 2.025, 6: 1.0125, 7: 0.43392857, 8: 0.16272321}),
+        (Normal(2.5, 1.0, 5), {1: 0.15865525, 2: 0.34134475, 3: 0.34134475, 4: 0.13590512, 5: 0.02140023}),
         (Uniform(2, 5), dict.fromkeys(range(2, 6), 1.0)),
         (Fixed(3), {3: 1.0}),
     ],
@@ -296,6 +298,8 @@ def test_lists_and_numpy_numbers_make_the_same_specification() -> None:
         (lambda: TextSpans(lengths=3), "TextSpans.lengths"),  # type: ignore[arg-type]
         (lambda: Geometric(0.0), "Geometric.p"),
         (lambda: Poisson(40.0, 10), "Poisson.mean"),
+        (lambda: Normal(0.0, 1.0), "Normal.mean"),
+        (lambda: Normal(3.0, 0.0), "Normal.deviation"),
         (lambda: Uniform(5, 4), "Uniform.minimum"),
         (lambda: Fixed(0), "Fixed.length"),
         (lambda: ImageBlocks((0, 4)), "ImageBlocks.grid"),

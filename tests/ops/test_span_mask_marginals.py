@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
+from benchmarks.span_mask_statistics import survival
 from gptface.ops import (
     FacialRegions,
     Fixed,
@@ -26,12 +26,6 @@ from gptface.ops import (
 
 NATIVE = any(found.name == "cpu" and found.available for found in implementations("sample_span_mask"))
 SAMPLES = 100_000 if NATIVE else 4_000
-
-
-def survival(statistic: float, freedom: int) -> float:
-    """P(χ² with that many degrees of freedom > statistic)."""
-    halves = torch.tensor([freedom / 2, statistic / 2], dtype=torch.float64)
-    return float(torch.special.gammaincc(halves[0], halves[1]))
 
 
 def p_of_one_position_a_sample(mask: np.ndarray, expected: np.ndarray | None = None) -> float:

@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
-from gptface.ops import VectorQuantizer
+from gptface.ops import ResidualVectorQuantizer, VectorQuantizer
 from gptface.ops.vq.codebook import pick_rows
 
 STEPS = 6
@@ -21,6 +21,8 @@ CASES: dict[str, dict[str, Any]] = {
     "k-means and revival": {"decay": 0.7, "revive_below": 0.4},
     "cosine groups": {"metric": "cosine", "groups": 2, "decay": 0.7, "revive_below": 0.4},
     "gradient revival": {"codebook_update": "gradient", "decay": 0.5, "revive_below": 0.4},
+    "residual": {"stages": 2, "decay": 0.7, "revive_below": 0.4},
+    "padded": {"decay": 0.7, "revive_below": 0.4, "kmeans_init": False},
 }
 
 
@@ -28,14 +30,26 @@ def batch(step: int) -> Tensor:
     return torch.randn(96, 8, generator=torch.Generator().manual_seed(step)) * 2 + 3
 
 
-def build(case: str) -> VectorQuantizer:
+def mask_of(case: str, step: int) -> Tensor | None:
+    return torch.arange(96) % (step + 2) != 0 if case == "padded" else None
+
+
+def build(case: str) -> Any:
     torch.manual_seed(0)
-    return VectorQuantizer(8, 24, **CASES[case])
+    return (ResidualVectorQuantizer if "stages" in CASES[case] else VectorQuantizer)(8, 24, **CASES[case])
+
+
+def learn(module: Any, case: str, step: int, part: slice = slice(None)) -> Any:
+    mask = mask_of(case, step)
+    return module(batch(step)[part], None if mask is None else mask[part])
 
 
 def work(rank: int, directory: str) -> None:
     torch.set_num_threads(1)
     modules = {case: build(case) for case in CASES}  # before there is a process group
+    late = build("k-means and revival")  # and this one has trained before there is one, alike on both
+    for step in range(2):
+        late(batch(step))
     ragged = build("k-means and revival")
     alone = VectorQuantizer(8, 24, synchronize=False)
     dist.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
@@ -50,10 +64,14 @@ def work(rank: int, directory: str) -> None:
     for case, module in modules.items():
         for step in range(STEPS):
             calls.clear()
-            found = module(batch(step).chunk(2)[rank])
+            found = learn(module, case, step, slice(48 * rank, 48 * (rank + 1)))
             if step > 0:
-                assert len(calls) == 1, f"{case}: {len(calls)} collective calls in step {step}"
+                expected = CASES[case].get("stages", 1)
+                assert len(calls) == expected, f"{case}: {len(calls)} collective calls in step {step}"
         result[case] = {**module.state_dict(), "perplexity": found.perplexity, "usage": found.usage}
+    for step in range(2, STEPS):
+        late(batch(step).chunk(2)[rank])
+    result["late"] = late.state_dict()
     # Batches of different sizes, one of them empty: no deadlock, and the same codebook everywhere.
     for step in range(STEPS):
         rows = batch(step)
@@ -77,8 +95,11 @@ def test_two_processes_equal_one_on_the_joined_batch(tmp_path: Path) -> None:
     for case in CASES:
         single = build(case)
         for step in range(STEPS):
-            found = single(batch(step))
+            found = learn(single, case, step)
         expected = {**single.state_dict(), "perplexity": found.perplexity, "usage": found.usage}
+        if case == "k-means and revival":
+            for name, value in single.state_dict().items():
+                torch.testing.assert_close(first["late"][name], value, rtol=1e-4, atol=1e-5, msg=f"late: {name}")
         assert expected.keys() == first[case].keys()
         for name, value in expected.items():
             torch.testing.assert_close(first[case][name], value, rtol=1e-4, atol=1e-5, msg=f"{case}: {name}")

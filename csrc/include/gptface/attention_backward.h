@@ -45,6 +45,8 @@ struct AttentionBackward {
     Word *queries_by_depth, *grad_outs_by_depth;        // (block / group, columns)
     float *grad_queries, *lse, *delta;                  // (block, columns); (block); (block)
     Word *weights, *grad_scores, *grad_scores_by_depth; // (key tile, block / group) twice; (key tile / group, block)
+    unsigned char* keys_left_out;                       // (chunk): rows that are not finite, see TensorRows::leave_out
+    unsigned char *queries_left_out, *grad_outs_left_out; // (block)
 
     Scratch(const AttentionProblem& p, ScratchCursor& cursor) {
       const int64_t depth = p.width / kGroup, columns = round_up<V::width>(p.width);
@@ -67,6 +69,9 @@ struct AttentionBackward {
       weights = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
       grad_scores = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
       grad_scores_by_depth = kGroup == 1 ? grad_scores : cursor.take<Word>(kKeyTile / kGroup * kQueryBlock);
+      keys_left_out = cursor.take<unsigned char>(chunk);
+      queries_left_out = cursor.take<unsigned char>(kQueryBlock);
+      grad_outs_left_out = cursor.take<unsigned char>(kQueryBlock);
     }
   };
 
@@ -83,11 +88,13 @@ struct AttentionBackward {
     int64_t batch, key_head, chunk, first_key, keys;  // of the chunk; `keys` a multiple of kKeyBlock, padding included
     int64_t depth, columns;
     int64_t head, first_query, queries, lanes;        // of the block of queries
+    bool any_key, any_query, any_grad_out;            // left out
   };
 
   static void task(const AttentionProblem& p, int64_t task, std::byte* memory) {
     ScratchCursor cursor{memory};
-    Context c{p, Scratch(p, cursor), 0, 0, 0, 0, 0, p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0};
+    Context c{p, Scratch(p, cursor), 0, 0, 0, 0, 0, p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0,
+              false, false, false};
     c.chunk = task % p.chunks;
     c.key_head = task / p.chunks % p.key_heads;
     c.batch = task / p.chunks / p.key_heads;
@@ -100,6 +107,7 @@ struct AttentionBackward {
     const char* value = row_of(p, p.value, c.batch, c.first_key, c.key_head);
     Pack::by_rows(p.type, key, p.key.row_stride, real, p.width, c.keys, c.depth, s.keys);
     Pack::by_depth(p.type, key, p.key.row_stride, real, p.width, c.keys, c.columns, s.keys_by_depth);
+    c.any_key = Pack::leave_out(p.type, key, p.key.row_stride, real, p.width, c.columns, s.keys_by_depth, s.keys_left_out);
     Pack::by_rows(p.type, value, p.value.row_stride, real, p.width, c.keys, c.depth, s.values);
     std::memset(s.grad_keys, 0, c.keys * c.columns * sizeof(float));
     std::memset(s.grad_values, 0, c.keys * c.columns * sizeof(float));
@@ -155,6 +163,7 @@ struct AttentionBackward {
       multiply_into<Isa, Word, Rows::by_depth>(
           round_up<4>((right < c.queries ? right : c.queries) - left), (to - from) / kGroup, s.grad_scores_by_depth + left, c.lanes,
           s.keys_by_depth + from / kGroup * c.columns, c.columns, s.grad_queries + left * c.columns, false);
+      if (c.any_key || c.any_query || c.any_grad_out) add_left_out(c, from, to);
     }
     for (int64_t i = 0; i < c.queries; ++i) {
       const float* row = s.grad_queries + i * c.columns;
@@ -164,6 +173,36 @@ struct AttentionBackward {
       else
         std::memcpy(share(p, c.chunk, c.batch, c.head, query), row, p.width * sizeof(float));
     }
+  }
+
+  // What keys, queries and gradients that are not finite add to the gradients of a tile, where they are seen.
+  static __attribute__((noinline, cold)) void add_left_out(Context& c, int64_t from, int64_t to) {
+    const AttentionProblem& p = c.p;
+    Scratch& s = c.s;
+    to = to < p.keys - c.first_key ? to : p.keys - c.first_key;
+    int64_t panel = 0;
+    for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) {
+      const PanelMask<Isa>& mask = s.masks[panel++];
+      const int64_t first = vector * V::width, end = first + NV * V::width;
+      for (int64_t i = first; i < end && i < c.queries; ++i)
+        for (int64_t j = from; j < to; ++j) {
+          const bool key = c.any_key && s.keys_left_out[j], query = c.any_query && s.queries_left_out[i],
+                     grad_out = c.any_grad_out && s.grad_outs_left_out[i];
+          if (!(key || query || grad_out) || !mask.lane_sees(i - first, c.first_key + j)) continue;
+          const int64_t word = (j - from) * (c.lanes / kGroup) + i / kGroup;
+          const float weight = Pack::element(s.weights + word, i % kGroup);
+          const float grad_score = Pack::element(s.grad_scores + word, i % kGroup);
+          if (key)
+            Pack::add_row(p.type, row_of(p, p.key, c.batch, c.first_key + j, c.key_head), p.width, grad_score,
+                          s.grad_queries + i * c.columns);
+          if (query)
+            Pack::add_row(p.type, row_of(p, p.query, c.batch, c.first_query + i, c.head), p.width, grad_score,
+                          s.grad_keys + j * c.columns);
+          if (grad_out)
+            Pack::add_row(p.type, row_of(p, p.grad_out, c.batch, c.first_query + i, c.head), p.width, weight,
+                          s.grad_values + j * c.columns);
+        }
+    });
   }
 
   static float* share(const AttentionProblem& p, int64_t chunk, int64_t batch, int64_t head, int64_t query) {
@@ -205,6 +244,18 @@ struct AttentionBackward {
     Pack::by_depth(p.type, query, p.query.row_stride, c.queries, p.width, c.lanes, c.columns, s.queries_by_depth);
     Pack::by_depth(p.type, grad, p.grad_out.row_stride, c.queries, p.width, c.lanes, c.columns, s.grad_outs_by_depth);
     const int64_t row = (c.batch * p.heads + c.head) * p.queries + c.first_query;
+    // A query that is not finite has no finite log-sum-exp, and a gradient of an output that is not has no finite delta.
+    c.any_query = c.any_grad_out = false;
+    for (int64_t i = 0; i < c.queries; ++i) {
+      s.queries_left_out[i] = !std::isfinite(p.lse[row + i]) &&
+          Pack::leave_out_row(p.type, row_of(p, p.query, c.batch, c.first_query + i, c.head), i, p.width, c.columns,
+                              s.queries_by_depth);
+      s.grad_outs_left_out[i] = !std::isfinite(s.delta[i]) &&
+          Pack::leave_out_row(p.type, row_of(p, p.grad_out, c.batch, c.first_query + i, c.head), i, p.width, c.columns,
+                              s.grad_outs_by_depth);
+      c.any_query |= s.queries_left_out[i] != 0;
+      c.any_grad_out |= s.grad_outs_left_out[i] != 0;
+    }
     for (int64_t i = 0; i < c.lanes; ++i) {
       const float lse = i < c.queries ? p.lse[row + i] : -__builtin_inff();
       // A row that sees nothing, as padding, must come out with weights e^(finite − infinity) = 0.

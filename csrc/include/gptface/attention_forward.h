@@ -33,9 +33,10 @@ struct AttentionForward {
   static int64_t tasks(const AttentionProblem& p) { return p.batch * p.heads * panels(p); }
 
   struct Scratch {
-    int64_t* packed;  // which key head is in `keys` and `values`, plus one
+    int64_t* packed;  // which key head is in `keys` and `values`, plus one; whether any of its values is left out
     PanelMask<Isa>* mask;
     Word *keys, *values;          // (keys, width) by rows; by depth
+    unsigned char* left_out;      // (keys): values that are not finite
     Word *query_rows, *queries;   // (lanes, width) by rows; its transpose
     float *scores, *out;          // (key tile, lanes); (lanes, padded width)
     Word* weights;                // (key tile / group, lanes)
@@ -44,7 +45,7 @@ struct AttentionForward {
     Scratch(const AttentionProblem& p, ScratchCursor& cursor) {
       const int64_t keys_padded = round_up<kKeyBlock>(p.keys), depth = p.width / kGroup;
       const int64_t columns = round_up<V::width>(p.width);
-      packed = cursor.take<int64_t>(1);
+      packed = cursor.take<int64_t>(2);
       mask = cursor.take<PanelMask<Isa>>(1);
       keys = cursor.take<Word>(keys_padded * depth);
       values = cursor.take<Word>(keys_padded / kGroup * columns);
@@ -56,6 +57,7 @@ struct AttentionForward {
       top = cursor.take<float>(3 * kLanes);
       total = top + kLanes;
       rescale = total + kLanes;
+      left_out = cursor.take<unsigned char>(keys_padded);
     }
   };
 
@@ -75,9 +77,12 @@ struct AttentionForward {
       const int64_t padded = round_up<kKeyBlock>(p.keys);
       Pack::by_rows(p.type, row_of(p, p.key, batch, 0, key_head), p.key.row_stride, p.keys, p.width, padded,
                     p.width / kGroup, scratch.keys);
-      Pack::by_depth(p.type, row_of(p, p.value, batch, 0, key_head), p.value.row_stride, p.keys, p.width, padded,
-                     round_up<V::width>(p.width), scratch.values);
-      *scratch.packed = batch * p.key_heads + key_head + 1;
+      const char* value = row_of(p, p.value, batch, 0, key_head);
+      const int64_t columns = round_up<V::width>(p.width);
+      Pack::by_depth(p.type, value, p.value.row_stride, p.keys, p.width, padded, columns, scratch.values);
+      scratch.packed[0] = batch * p.key_heads + key_head + 1;
+      scratch.packed[1] = Pack::leave_out(p.type, value, p.value.row_stride, p.keys, p.width, columns, scratch.values,
+                                          scratch.left_out);
     }
     // Vectors spread evenly over the panels.
     const int64_t vectors = (p.queries + V::width - 1) / V::width, first = panel * vectors / panel_count,
@@ -115,6 +120,7 @@ struct AttentionForward {
       multiply_into<Isa, Word, Rows::by_depth>(
           round_up<4>(queries), (to - from) / kGroup, scratch.weights, lanes, scratch.values + from / kGroup * columns, columns,
           scratch.out, nothing_yet);
+      if (scratch.packed[1]) add_left_out(p, scratch, batch, head / p.group(), queries, from, to < p.keys ? to : p.keys, lanes);
       nothing_yet = false;
     }
 
@@ -129,6 +135,20 @@ struct AttentionForward {
       }
       Pack::write(p.type, scratch.out + i * columns, (p.dropout ? p.keep_scale : 1.0f) / total, p.width, out);
       lse[i] = scratch.top[i] + std::log(total);
+    }
+  }
+
+  // What values that are not finite add, to the queries that see them.
+  static __attribute__((noinline, cold)) void add_left_out(
+      const AttentionProblem& p, Scratch& scratch, int64_t batch, int64_t key_head, int64_t queries, int64_t from,
+      int64_t to, int64_t lanes) {
+    for (int64_t j = from; j < to; ++j) {
+      if (!scratch.left_out[j]) continue;
+      const Word* weights = scratch.weights + (j - from) / kGroup * lanes;
+      for (int64_t i = 0; i < queries; ++i)
+        if (scratch.mask->lane_sees(i, j))
+          Pack::add_row(p.type, row_of(p, p.value, batch, j, key_head), p.width, Pack::element(weights + i, (j - from) % kGroup),
+                        scratch.out + i * round_up<V::width>(p.width));
     }
   }
 

@@ -66,6 +66,13 @@ struct PanelMask {
     return seen ? TileClass::partial : TileClass::skip;
   }
 
+  // Whether one lane sees key j.
+  GPTFACE_INLINE bool lane_sees(int64_t lane, int64_t j) const {
+    bool seen = false;
+    for (int k = 0; k < count; ++k) seen |= static_cast<uint64_t>(j - low[k][lane]) < static_cast<uint64_t>(size[k][lane]);
+    return seen;
+  }
+
   // Which lanes of vector n see key j.
   GPTFACE_INLINE typename V::Mask sees(int n, int64_t j) const {
     const auto key = V::set(static_cast<int32_t>(j));
@@ -143,6 +150,43 @@ struct TensorRows {
     const int64_t depth = width / Arithmetic<Isa, Word>::group;
     by_rows(type, from, from_stride, rows, width, lanes, depth, scratch);
     transpose_words(scratch, depth, lanes, depth, lanes, words);
+  }
+
+  // Rows that are not finite, out of an operand that by_depth made, and into `left_out`, a byte a row; whether any is.
+  //
+  // A hidden weight is 0, but 0 · NaN is not: such rows must not stand in a product whose weights hide them from some.
+  // What they add is added afterwards, to the rows that see them (add_row). Finite rows pay one look at the operand.
+  static __attribute__((noinline)) bool leave_out(
+      ElementType type, const char* from, int64_t from_stride, int64_t rows, int64_t columns, int64_t stride, Word* words,
+      unsigned char* left_out) {
+    bool finite = false;
+    with_elements(type, from, [&](const auto* source) { finite = all_finite<Isa>(source, from_stride, rows, columns); });
+    if (finite) return false;
+    for (int64_t r = 0; r < rows; ++r)
+      left_out[r] = leave_out_row(type, from + r * from_stride * bytes_of(type), r, columns, stride, words);
+    return true;
+  }
+
+  // The same for row r of an operand, whose elements are at `row`.
+  static __attribute__((noinline, cold)) bool leave_out_row(
+      ElementType type, const char* row, int64_t r, int64_t columns, int64_t stride, Word* words) {
+    bool finite = false;
+    with_elements(type, row, [&](const auto* source) { finite = all_finite<Isa>(source, 0, 1, columns); });
+    if (!finite) clear_row(r, stride, words);
+    return !finite;
+  }
+
+  // sum += weight · row
+  static __attribute__((noinline, cold)) void add_row(ElementType type, const char* row, int64_t columns, float weight, float* sum) {
+    with_elements(type, row, [&](const auto* source) {
+      for (int64_t c = 0; c < columns; ++c) sum[c] += weight * to_float<Isa>(source[c]);
+    });
+  }
+
+  // The element `member` of a word.
+  static GPTFACE_INLINE float element(const float* word, int64_t) { return *word; }
+  static GPTFACE_INLINE float element(const BFloat16Pair* word, int64_t member) {
+    return to_float<Isa>(member == 0 ? word->low : word->high);
   }
 
   // factor · row, rounded to the dtype.

@@ -30,7 +30,11 @@ GPTFACE_INLINE void pack_row(const Element* source, int64_t columns, int64_t pad
   if constexpr (__is_same(Element, BFloat16)) {
     std::memcpy(words, source, columns * sizeof(BFloat16));
   } else {
-    for (int64_t c = 0; c < columns; ++c) {
+    int64_t c = 0;
+    if constexpr (sizeof(Element) == 4)
+      for (; c + Simd<Isa>::width <= columns; c += Simd<Isa>::width)
+        Simd<Isa>::store_bfloat16(reinterpret_cast<BFloat16*>(words) + c, Simd<Isa>::load(source + c));
+    for (; c < columns; ++c) {
       const BFloat16 rounded = to_bfloat16<Isa>(to_float<Isa>(source[c]));
       std::memcpy(reinterpret_cast<char*>(words) + c * sizeof(rounded), &rounded, sizeof(rounded));
     }
@@ -109,6 +113,42 @@ GPTFACE_INLINE void write_row(const float* source, float factor, int64_t columns
       result[c] = to_bfloat16<Isa>(value);
     else
       result[c] = to_half<Isa>(value);
+  }
+}
+
+// Whether rows hold no NaN and no infinity: x · 0 is 0 for all other x. Four sums, for the latency of one.
+template <class Isa, class Element>
+GPTFACE_INLINE bool all_finite(const Element* rows, int64_t stride, int64_t count, int64_t columns) {
+  using V = Simd<Isa>;
+  typename V::Float sums[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
+  float rest = 0.0f;
+  for (int64_t r = 0; r < count; ++r, rows += stride) {
+    int64_t c = 0;
+    for (int sum = 0; c + V::width <= columns; c += V::width, sum = (sum + 1) % 4) {
+      typename V::Float x;
+      if constexpr (sizeof(Element) == 4)
+        x = V::load(rows + c);
+      else if constexpr (__is_same(Element, BFloat16))
+        x = V::load_bfloat16(rows + c);
+      else
+        x = V::load_half(rows + c);
+      sums[sum] = V::multiply_add(x, V::zero(), sums[sum]);
+    }
+    for (; c < columns; ++c) rest += to_float<Isa>(rows[c]) * 0.0f;
+  }
+  const auto sum = V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3]));
+  return V::bits(V::not_less(sum, V::set(1.0f))) == 0 && rest == 0.0f;
+}
+
+// Zeros in place of one row of an operand that pack_depth made.
+GPTFACE_INLINE void clear_row(int64_t row, int64_t stride, float* words) {
+  std::memset(words + row * stride, 0, stride * sizeof(float));
+}
+
+GPTFACE_INLINE void clear_row(int64_t row, int64_t stride, BFloat16Pair* words) {
+  for (int64_t c = 0; c < stride; ++c) {
+    BFloat16Pair& pair = words[row / 2 * stride + c];
+    (row % 2 == 0 ? pair.low : pair.high) = BFloat16{0};
   }
 }
 

@@ -38,8 +38,18 @@ GPTFACE_HOST_DEVICE inline bool has_bit(const uint64_t* set, int32_t i) { return
 
 GPTFACE_HOST_DEVICE inline void add_bit(uint64_t* set, int32_t i) { set[i >> 6] |= uint64_t{1} << (i & 63); }
 
+GPTFACE_HOST_DEVICE inline void remove_bit(uint64_t* set, int32_t i) { set[i >> 6] &= ~(uint64_t{1} << (i & 63)); }
+
 GPTFACE_HOST_DEVICE inline void clear_bits(uint64_t* set, int32_t size) {
   for (int32_t w = 0; w < bit_words(size); ++w) set[w] = 0;
+}
+
+// The numbers below `count` of those below `size`.
+GPTFACE_HOST_DEVICE inline void first_bits(uint64_t* set, int32_t size, int32_t count) {
+  for (int32_t w = 0; w < bit_words(size); ++w) {
+    const int32_t here = count - w * 64;
+    set[w] = here >= 64 ? ~uint64_t{0} : here > 0 ? (uint64_t{1} << here) - 1 : 0;
+  }
 }
 
 // round(ratio * units), ties to even. One IEEE product and one rounding: nothing a compiler could contract.
@@ -152,15 +162,13 @@ GPTFACE_HOST_DEVICE inline void renumber_in_reading_order(const SpansOnRing& rin
   for (int32_t p = ring.start; p < units; ++p) spans[p] += spans[p] < 0 ? 0 : later;
 }
 
-// The r-th set bit of `eligible` without `masked`.
-GPTFACE_HOST_DEVICE inline int32_t select_unmasked(
-    const uint64_t* eligible, const uint64_t* masked, int32_t rank) {
+// The r-th element of the set.
+GPTFACE_HOST_DEVICE inline int32_t select_bit(const uint64_t* set, int32_t rank) {
   int32_t w = 0;
-  uint64_t word = eligible[0] & ~masked[0];
+  uint64_t word = set[0];
   for (int32_t here = count_bits(word); rank >= here; here = count_bits(word)) {
     rank -= here;
-    ++w;
-    word = eligible[w] & ~masked[w];
+    word = set[++w];
   }
   for (; rank > 0; --rank) word &= word - 1;
   return w * 64 + lowest_bit(word);
@@ -178,15 +186,16 @@ GPTFACE_HOST_DEVICE inline void image_random(
     if (has_bit(eligible, cell) && has_bit(bits, rank++) == draw_masked) spans[cell] = span++;
 }
 
-// Whole regions, drawn by weight among those that fit. Returns how many; `budget` shrinks.
+// Whole regions, drawn by weight among those that fit. Returns how many; `budget` and the set of cells that are open to
+// masking shrink.
 GPTFACE_HOST_DEVICE inline int32_t image_regions(
-    const ImageProgram& image, const int32_t* regions, int32_t& budget, RandomStream& stream, const uint64_t* eligible,
-    uint64_t* masked, int32_t* spans) {
+    const ImageProgram& image, const int32_t* regions, int32_t& budget, RandomStream& stream, uint64_t* open,
+    int32_t* spans) {
   const int32_t cells = image.height * image.width;
   int32_t sizes[kMaximumRegions];
   for (int32_t r = 0; r < image.regions; ++r) sizes[r] = 0;
   for (int32_t cell = 0; cell < cells; ++cell)
-    if (has_bit(eligible, cell) && regions[cell] >= 0 && regions[cell] < image.regions) ++sizes[regions[cell]];
+    if (has_bit(open, cell) && regions[cell] >= 0 && regions[cell] < image.regions) ++sizes[regions[cell]];
   for (int32_t number = 0;; ++number) {
     uint32_t total = 0;
     for (int32_t r = 0; r < image.regions; ++r)
@@ -200,9 +209,9 @@ GPTFACE_HOST_DEVICE inline int32_t image_regions(
       draw -= image.weights[region];
     }
     for (int32_t cell = 0; cell < cells; ++cell)
-      if (regions[cell] == region && has_bit(eligible, cell)) {
+      if (regions[cell] == region && has_bit(open, cell)) {
         spans[cell] = number;
-        add_bit(masked, cell);
+        remove_bit(open, cell);
       }
     budget -= sizes[region];
     sizes[region] = 0;
@@ -217,10 +226,26 @@ GPTFACE_HOST_DEVICE inline uint32_t integer_square_root(uint64_t square) {
   return static_cast<uint32_t>(root);
 }
 
-// Rectangles on the torus, each over at least one unmasked cell, numbered from `number` on, until the budget is spent.
+// Masks the open cells from `begin` to `end`, at most `most` of them; returns how many.
+GPTFACE_HOST_DEVICE inline int32_t mask_range(
+    int32_t begin, int32_t end, int32_t most, int32_t number, uint64_t* open, int32_t* spans) {
+  int32_t left = most;
+  for (int32_t w = begin >> 6; w * 64 < end; ++w) {
+    uint64_t inside = open[w];
+    if (w * 64 < begin) inside &= ~uint64_t{0} << (begin & 63);
+    if (end < w * 64 + 64) inside &= (uint64_t{1} << (end & 63)) - 1;
+    uint64_t rest = inside;
+    for (; rest != 0 && left > 0; rest &= rest - 1, --left) spans[w * 64 + lowest_bit(rest)] = number;
+    open[w] ^= inside ^ rest;
+  }
+  return most - left;
+}
+
+// Rectangles on the torus, each over at least one open cell, numbered from `number` on, until the budget is spent.
+// `open`: the eligible cells that are not masked, of which there are `count`.
 GPTFACE_HOST_DEVICE inline void image_blocks(
-    const ImageProgram& image, int32_t unmasked, int32_t budget, int32_t number, RandomStream& stream,
-    const uint64_t* eligible, uint64_t* masked, int32_t* spans) {
+    const ImageProgram& image, int32_t count, int32_t budget, int32_t number, RandomStream& stream, uint64_t* open,
+    int32_t* spans) {
   const int32_t height = image.height, width = image.width;
   for (; budget > 0; ++number) {
     const int32_t smallest = image.minimum < budget ? image.minimum : budget;
@@ -231,51 +256,44 @@ GPTFACE_HOST_DEVICE inline void image_blocks(
     rows = rows < 1 ? 1 : rows < height ? rows : height;
     int32_t columns = (2 * area + rows) / (2 * rows);
     columns = columns < 1 ? 1 : columns < width ? columns : width;
-    const int32_t anchor =
-        select_unmasked(eligible, masked, static_cast<int32_t>(stream.below(static_cast<uint32_t>(unmasked))));
+    const int32_t anchor = select_bit(open, static_cast<int32_t>(stream.below(static_cast<uint32_t>(count))));
     int32_t row = anchor / width - static_cast<int32_t>(stream.below(static_cast<uint32_t>(rows)));
     int32_t left = anchor % width - static_cast<int32_t>(stream.below(static_cast<uint32_t>(columns)));
     if (row < 0) row += height;
     if (left < 0) left += width;
+    const int32_t over = left + columns - width;  // cells that go on at the other side
     for (int32_t r = 0; r < rows && budget > 0; ++r) {
-      int32_t column = left;
-      for (int32_t c = 0; c < columns && budget > 0; ++c) {
-        const int32_t cell = row * width + column;
-        if (has_bit(eligible, cell) && !has_bit(masked, cell)) {
-          add_bit(masked, cell);
-          spans[cell] = number;
-          --budget;
-          --unmasked;
-        }
-        if (++column == width) column = 0;
-      }
+      const int32_t first = row * width;
+      int32_t masked = mask_range(first + left, first + (over > 0 ? width : left + columns), budget, number, open, spans);
+      if (over > 0) masked += mask_range(first, first + over, budget - masked, number, open, spans);
+      budget -= masked;
+      count -= masked;
       if (++row == height) row = 0;
     }
   }
 }
 
-// `spans` (cells) holds -1 everywhere. `eligible` may lose the cells of kept regions; `bits`: a second set of that size.
+// `spans` (cells) holds -1 everywhere. `open`: the eligible cells, which are used up; `bits`: a second set of that size.
 GPTFACE_HOST_DEVICE inline void image_spans(
-    const ImageProgram& image, const int32_t* regions, RandomStream& stream, uint64_t* eligible, uint64_t* bits,
+    const ImageProgram& image, const int32_t* regions, RandomStream& stream, uint64_t* open, uint64_t* bits,
     int32_t* spans) {
   const int32_t cells = image.height * image.width;
   if (image.kind == ImageKind::regions && image.kept != 0)
     for (int32_t cell = 0; cell < cells; ++cell)
       if (regions[cell] >= 0 && regions[cell] < 64 && image.kept >> regions[cell] & 1)
-        eligible[cell >> 6] &= ~(uint64_t{1} << (cell & 63));
+        remove_bit(open, cell);
   int32_t count = 0;
-  for (int32_t w = 0; w < bit_words(cells); ++w) count += count_bits(eligible[w]);
+  for (int32_t w = 0; w < bit_words(cells); ++w) count += count_bits(open[w]);
   if (image.kind == ImageKind::random) {
-    image_random(image, count, stream, eligible, bits, spans);
+    image_random(image, count, stream, open, bits, spans);
     return;
   }
-  clear_bits(bits, cells);
   int32_t budget = draw_count(image.ratio, count, stream);
   int32_t number = 0;
   const int32_t before = budget;
   if (image.kind == ImageKind::regions)
-    number = image_regions(image, regions, budget, stream, eligible, bits, spans);
-  image_blocks(image, count - (before - budget), budget, number, stream, eligible, bits, spans);
+    number = image_regions(image, regions, budget, stream, open, spans);
+  image_blocks(image, count - (before - budget), budget, number, stream, open, spans);
 }
 
 // A batch of samples in raw pointers, as both launchers take it. Null where an input is absent.
@@ -359,13 +377,17 @@ GPTFACE_HOST_DEVICE inline void sample_span_ids(
     const int32_t cells = program.cells();
     uint64_t* eligible = bits;
     uint64_t* second = bits + batch.workspace_words() / 2;
-    clear_bits(eligible, cells);
     const bool direct = !codes && positions == cells;  // cell = position
     int32_t cell = 0;
-    for (int32_t p = 0; p < positions && cell < cells; ++p) {
-      const uint8_t code = codes ? codes[p] : p < length ? inside : outside;
-      if (code == kImage) add_bit(eligible, cell);
-      cell += code == kImage || code == kKeptCell;
+    if (direct && image_only) {
+      first_bits(eligible, cells, length);
+    } else {
+      clear_bits(eligible, cells);
+      for (int32_t p = 0; p < positions && cell < cells; ++p) {
+        const uint8_t code = codes ? codes[p] : p < length ? inside : outside;
+        if (code == kImage) add_bit(eligible, cell);
+        cell += code == kImage || code == kKeptCell;
+      }
     }
     RandomStream stream(identity, Purpose::image);
     int32_t* spans = direct ? span_ids : units + positions;

@@ -1,13 +1,19 @@
 // Lookup of one block of rows: tiles of scores that never leave the registers, then a decision in float64.
 //
-// The pass over the tiles ranks codes in float32. Every element of a tile is summed in the same order wherever it
-// lies, so equal codes get equal scores. Where the best score leads by more than twice what rounding can do, it is the
-// best in truth; rows with a smaller lead (few in a thousand) take a second pass, in which every code within reach is
-// scored in float64. So the indices are those of float64, whatever the data.
+// The pass over the tiles ranks codes by words of float32 or bfloat16. Every element of a tile is summed in the same
+// order wherever it lies, so equal codes get equal scores. Let B bound what rounding can do to a score. The best code
+// in truth has a tile score of at least (largest tile score) − 2 B, so where all codes that reach this bar are at hand,
+// the best of them by float64 scores from the original values is the best of all. Rows that have more codes above the
+// bar than are at hand take a second pass, in which every code that reaches it is scored in float64, or are left open
+// for kernels with finer words. So the indices are those of float64, whatever the data and the words.
 //
-// Rounding, with u = 2^-24, a the row and c the code as they are packed (each element rounded once), M the largest
-// ‖c‖: the product is off by (D + 2) u ‖a‖ M and the bias with its addition by 2 u M². Products below 2^-126 may be
-// flushed: D · 2^-126 at most.
+// B, with a the row and c a code as they are moved (each element rounded once to float32), a' and c' their words,
+// M and R the largest ‖c‖ and ‖c − c'‖:
+//   a·c − a'·c' = (a − a')·c + a'·(c − c'), so words cost ‖a − a'‖ M + ‖a'‖ R (Cauchy–Schwarz), with the norms that
+//   rounding had in fact (zero for float32 words), a third of the worst that bfloat16 could do;
+//   the sum of D products is off by (D + 2) u ‖a'‖ ‖c'‖ and the bias with its addition by 2 u M², u = 2^-24, and the
+//   moves by two more; the order and rounding inside a bfloat16 dot product are the processor's own: u is doubled;
+//   what lies below 2^-126 may be flushed: D · 2^-126 (products), and that times ‖a'‖ + ‖c'‖ (bfloat16 factors).
 #pragma once
 
 #include <gptface/scratch_cursor.h>
@@ -24,8 +30,8 @@ struct VQBlock {
   using Row = typename Pack::Row;
   static constexpr int kVectors = Pack::kVectors, kPanel = Pack::kPanel;
   static constexpr int kRows = tile_rows<Isa>(kVectors);
-  static constexpr bool kRanksExactly = Pack::kGroup == 1;  // bfloat16 is for those who asked for a mere ranking
-  static constexpr int kSpare = kRanksExactly ? 2 : 0;      // candidates beyond those wanted: they show the lead
+  static constexpr bool kFine = Pack::kGroup == 1;  // float32 words
+  static constexpr int kSpare = kFine ? 2 : 8;      // candidates beyond those wanted: they show the lead
   static constexpr int kMostKept = kVQMostCandidates + kSpare;
   using Kept = VQCandidates<Isa, float, kMostKept>;
   using Decided = VQCandidates<Isa, double, kVQMostCandidates>;
@@ -47,7 +53,8 @@ struct VQBlock {
     float* again_given;    // (kRows, width)
   };
 
-  static GPTFACE_INLINE bool one_best(const VQProblem& problem) { return kRanksExactly && problem.topk == 1; }
+  static GPTFACE_INLINE bool one_best(const VQProblem& problem) { return problem.topk == 1; }
+  static GPTFACE_INLINE bool mere_ranking(const VQProblem& problem) { return !kFine && problem.ranking_suffices; }
 
   static int64_t block_rows(const VQProblem& problem) {
     // Words of a block stay in the second-level cache beside a panel; a panel is read once for all rows of a block.
@@ -76,14 +83,17 @@ struct VQBlock {
     return scratch;
   }
 
-  // Twice what rounding can do to a score of this row; infinite where a sum might overflow.
+  // 2 B for this row; infinite where a sum might overflow; zero where a mere ranking was asked for.
   static GPTFACE_INLINE double doubt(const VQProblem& problem, const VQPackedGroup& packed, const Row& row) {
-    if constexpr (!kRanksExactly) return 0.0;
-    const double largest = packed.largest_norm, product = row.norm * largest;
+    if (mere_ranking(problem)) return 0.0;
+    const double largest = packed.largest_norm, row_words = row.norm + row.residual;
+    const double code_words = largest + packed.largest_residual, product = row_words * code_words;
     const double bias = problem.metric == VQMetric::euclidean ? largest * largest : 0.0;
     if (!(product + bias < 1e38)) return std::numeric_limits<double>::infinity();
-    const double width = static_cast<double>(problem.width);
-    return 2.02 * (0x1p-24 * ((width + 6.0) * product + 2.0 * bias) + width * 0x1p-126);
+    const double width = static_cast<double>(problem.width), unit = kFine ? 0x1p-24 : 0x1p-23;
+    const double words = row.residual * largest + row_words * packed.largest_residual;
+    const double flushed = width * 0x1p-126 * (kFine ? 1.0 : 1.0 + row_words + code_words);
+    return 2.02 * (words + unit * ((width + 6.0) * product + 2.0 * bias) + flushed);
   }
 
   // Adds the bias, and shows the finished tile to the codes that want to know their nearest row.
@@ -205,18 +215,22 @@ struct VQBlock {
       const VQProblem& problem, const VQPackedGroup& packed, const ExactScore<Isa>& exact, int64_t group,
       const Lead& lead, double doubted, Decided& decided, float& least) {
     const Float best = V::load(lead.best);
-    const float top = V::largest(best);
-    const auto leads = V::not_less(best, V::set(top));
-    const uint32_t lanes = V::bits(leads);
-    const float rival = V::largest(V::select(leads, V::load(lead.rival), best));
-    least = bar(top, doubted);
-    if ((lanes & (lanes - 1)) != 0 || !(static_cast<double>(top) - rival > doubted)) return false;
-    const int lane = __builtin_ctz(lanes);
-    for (int n = 0; n < kVectors; ++n) {
-      const int64_t code = static_cast<int64_t>(lead.panel[lane]) * kPanel + n * V::width + lane;
-      if (code < problem.codes)
-        decided.offer(score_of(problem, packed, exact, group, code), static_cast<int32_t>(code), 1);
+    least = bar(V::largest(best), doubted);
+    if (!(V::largest(V::load(lead.rival)) < least)) return false;
+    int32_t close[kPanel];
+    int number = 0;
+    for (uint32_t lanes = V::bits(V::not_less(best, V::set(least))); lanes; lanes &= lanes - 1) {
+      const int lane = __builtin_ctz(lanes);
+      for (int n = 0; n < kVectors; ++n) {
+        const int64_t code = static_cast<int64_t>(lead.panel[lane]) * kPanel + n * V::width + lane;
+        if (code >= problem.codes) break;
+        int place = number++;  // in ascending order, as `offer` wants them
+        for (; place > 0 && close[place - 1] > code; --place) close[place] = close[place - 1];
+        close[place] = static_cast<int32_t>(code);
+      }
     }
+    for (int i = 0; i < number; ++i)
+      decided.offer(score_of(problem, packed, exact, group, close[i]), close[i], 1);
     return true;
   }
 
@@ -229,7 +243,7 @@ struct VQBlock {
     }
     const double wanted = kept.value[problem.topk - 1];
     least = bar(wanted, doubted);
-    if (kRanksExactly && kept.count < problem.codes &&
+    if (!mere_ranking(problem) && kept.count < problem.codes &&
         !(kept.count > problem.topk && wanted - kept.value[kept.count - 1] > doubted))
       return false;
     for (int i = 1; i < kept.count; ++i) {  // ascending indices, as `offer` wants them
@@ -274,9 +288,11 @@ struct VQBlock {
     for (int m = 0; m < number; ++m) write(problem, group, row[m], decided[m]);
   }
 
-  static void run(
-      const VQProblem& problem, const VQPackedGroup& packed, int64_t group, int64_t first, int64_t number,
-      VQNearest* nearest, std::byte* memory) {
+  static int64_t run(
+      const VQProblem& problem, const VQPackedGroup& packed, int64_t group, const VQRows& task, VQNearest* nearest,
+      int32_t* left_open, std::byte* memory) {
+    const int64_t first = task.first, number = task.number;
+    const auto row_at = [&](int64_t r) { return task.list ? task.list[r] : first + r; };
     ScratchCursor cursor{memory};
     const Scratch scratch = lay_out(problem, cursor);
     const int64_t stride = Pack::stride(problem), width = problem.width, padded_rows = Pack::multiple(number, kRows);
@@ -284,11 +300,11 @@ struct VQBlock {
     for (int64_t r = 0; r < padded_rows; ++r) {
       Word* words = scratch.words + r * stride;
       if (r < number) {
-        const float* given = Pack::given_row(problem, group, first + r, scratch.given);
+        const float* given = Pack::given_row(problem, group, row_at(r), scratch.given);
         scratch.rows[r] = Pack::pack_x(problem, packed, given, scratch.moved, stride, words);
       } else {
         std::memset(words, 0, stride * sizeof(Word));
-        scratch.rows[r] = {0.0, -std::numeric_limits<float>::infinity(), false};
+        scratch.rows[r] = {0.0, 0.0, -std::numeric_limits<float>::infinity(), false};
       }
       if (lead)
         for (int i = 0; i < V::width; ++i) {
@@ -298,7 +314,7 @@ struct VQBlock {
       else
         scratch.kept[r].clear();
     }
-    const int64_t wanted = problem.topk + kSpare;
+    const int64_t wanted = problem.topk + (mere_ranking(problem) ? 0 : kSpare);
     const int limit = static_cast<int>(wanted < problem.codes ? wanted : problem.codes);
     if (lead && nearest) stream_leads<true>(problem, packed, first, padded_rows, nearest, scratch);
     if (lead && !nearest) stream_leads<false>(problem, packed, first, padded_rows, nearest, scratch);
@@ -308,6 +324,7 @@ struct VQBlock {
     int64_t open_row[kRows];
     float open_least[kRows];
     int open = 0;
+    int64_t left = 0;
     for (int64_t r = 0; r < number; ++r) {
       Decided decided;
       decided.clear();
@@ -316,10 +333,10 @@ struct VQBlock {
           decided.index[i] = 0;
           decided.value[i] = std::numeric_limits<double>::quiet_NaN();
         }
-        write(problem, group, first + r, decided);
+        write(problem, group, row_at(r), decided);
         continue;
       }
-      const float* given = Pack::given_row(problem, group, first + r, scratch.given);
+      const float* given = Pack::given_row(problem, group, row_at(r), scratch.given);
       const ExactScore<Isa> exact(given, width, problem.metric);
       const double doubted = doubt(problem, packed, scratch.rows[r]);
       float least;
@@ -327,12 +344,16 @@ struct VQBlock {
           ? settle_lead(problem, packed, exact, group, scratch.leads[r], doubted, decided, least)
           : settle_kept(problem, packed, exact, group, scratch.kept[r], doubted, decided, least);
       if (settled) {
-        write(problem, group, first + r, decided);
+        write(problem, group, row_at(r), decided);
+        continue;
+      }
+      if (left_open) {
+        left_open[left++] = static_cast<int32_t>(row_at(r));
         continue;
       }
       std::memcpy(scratch.again_words + open * stride, scratch.words + r * stride, stride * sizeof(Word));
       std::memcpy(scratch.again_given + open * width, given, width * sizeof(float));
-      open_row[open] = first + r;
+      open_row[open] = row_at(r);
       open_least[open] = least;
       if (++open == kRows) {
         look_again(problem, packed, group, open_row, open_least, open, scratch);
@@ -343,16 +364,17 @@ struct VQBlock {
       std::memset(scratch.again_words + open * stride, 0, (kRows - open) * stride * sizeof(Word));
       look_again(problem, packed, group, open_row, open_least, open, scratch);
     }
+    return left;
   }
 };
 
-// Word is what multiplies: float32, or bfloat16 pairs for those who asked for bfloat16.
+// Word is what multiplies: float32, or bfloat16 pairs for a first pass or for those who asked for bfloat16.
 template <class Isa, class Word>
 constexpr VQKernels make_vq_kernels() {
   using Pack = VQPack<Isa, Word>;
   using Block = VQBlock<Isa, Word>;
-  return {Pack::kPanel,         Pack::panel_words, Block::block_rows, Pack::pack_scratch, Block::block_scratch,
-          Pack::pack_panel,     Block::run};
+  return {Pack::kPanel,       Pack::panel_words,    Block::block_rows, Pack::sum_codes,
+          Pack::pack_scratch, Block::block_scratch, Pack::pack_panel,  Block::run};
 }
 
 }  // namespace gptface

@@ -60,14 +60,42 @@ struct VQPack {
     return square > 0.0 ? 1.0 / std::sqrt(square) : 1.0;
   }
 
-  // Fills one panel of codes; returns the largest norm among them.
-  static double pack_panel(
+  static void sum_codes(const VQProblem& problem, int64_t group, int64_t begin, int64_t end, VQCodeSums& sums) {
+    const int64_t width = problem.width;
+    for (int64_t code = begin; code < end; ++code) {
+      const float* values = problem.codebook + (group * problem.codes + code) * width;
+      if (!finite(values, width)) continue;
+      const double square = Sums::product(values, values, width);
+      const double factor = problem.metric == VQMetric::cosine && square > 0.0 ? 1.0 / std::sqrt(square) : 1.0;
+      Sums::add_scaled(values, factor, width, sums.sum);
+      sums.squares += square * factor * factor;
+      ++sums.number;
+    }
+  }
+
+  // The norm of what rounding to words took from `moved`. Summed in float64: its squares may leave float32.
+  static GPTFACE_INLINE double residual(const float* moved, const Word* words, int64_t width) {
+    if constexpr (kGroup == 1) return 0.0;
+    constexpr int64_t kStretch = 64;
+    float rounded[kStretch];
+    const auto* source = reinterpret_cast<const BFloat16*>(words);
+    double square = 0.0;
+    for (int64_t k = 0; k < width; k += kStretch) {
+      const int64_t number = width - k < kStretch ? width - k : kStretch;
+      pack_row<Isa>(source + k, number, number, rounded);
+      square += Sums::squared_distance(moved + k, rounded, number);
+    }
+    return std::sqrt(square);
+  }
+
+  // Fills one panel of codes.
+  static VQNorms pack_panel(
       const VQProblem& problem, VQPackedGroup& packed, int64_t group, int64_t panel, std::byte* scratch) {
     const int64_t width = problem.width, padded = padded_depth(problem), first = panel * kPanel;
     float* moved = reinterpret_cast<float*>(scratch);
     Word* rows = reinterpret_cast<Word*>(scratch + moved_bytes(problem));
     float* bias = packed.bias + first;
-    double largest = 0.0;
+    VQNorms largest{0.0, 0.0};
     for (int64_t n = 0; n < kPanel; ++n) {
       const float* code = problem.codebook + (group * problem.codes + first + n) * width;
       const bool there = first + n < problem.codes, usable = there && finite(code, width);
@@ -79,8 +107,10 @@ struct VQPack {
       move(code, packed.centre, problem.metric == VQMetric::cosine ? unit_factor(code, width) : 1.0, width, moved);
       const double square = Sums::product(moved, moved, width), norm = std::sqrt(square);
       bias[n] = problem.metric == VQMetric::euclidean ? static_cast<float>(-0.5 * square) : 0.0f;
-      largest = norm > largest ? norm : largest;
       pack_row<Isa>(moved, width, padded, rows + n * padded);
+      const double lost = residual(moved, rows + n * padded, width);
+      largest.norm = norm > largest.norm ? norm : largest.norm;
+      largest.residual = lost <= largest.residual ? largest.residual : lost;
     }
     Word* words = reinterpret_cast<Word*>(packed.words) + panel * panel_words(problem);
     transpose_words(rows, padded, kPanel, padded, kPanel, words);
@@ -113,8 +143,9 @@ struct VQPack {
 
   // What is known of a row beside its words.
   struct Row {
-    double norm;    // of its words
-    float outside;  // what the tile's score lacks of the code's own: −infinity for a row with a NaN or an infinity
+    double norm;      // as it was moved, before it became words
+    double residual;  // the norm of what rounding to words took from it
+    float outside;    // what the tile's score lacks of the code's own: −infinity for a row with a NaN or an infinity
     bool usable;
   };
 
@@ -124,7 +155,7 @@ struct VQPack {
     const int64_t width = problem.width;
     if (!finite(given, width)) {
       std::memset(words, 0, stride * sizeof(Word));
-      return {0.0, -std::numeric_limits<float>::infinity(), false};
+      return {0.0, 0.0, -std::numeric_limits<float>::infinity(), false};
     }
     const float* source = given;
     double outside;
@@ -142,7 +173,7 @@ struct VQPack {
       outside = -0.5 * square;
     else
       outside = Sums::product(source, packed.centre, width);
-    return {std::sqrt(square), static_cast<float>(outside), true};
+    return {std::sqrt(square), residual(source, words, width), static_cast<float>(outside), true};
   }
 };
 

@@ -40,6 +40,20 @@ struct ExactSums {
     return sum(a, b, width, [](Double& total, const Double& x, const Double& y) { total += x * y; });
   }
 
+  // total += factor · values
+  static GPTFACE_INLINE void add_scaled(const float* values, double factor, int64_t width, double* total) {
+    Single some;
+    Double sum;
+    int64_t k = 0;
+    for (; k + lanes <= width; k += lanes) {
+      std::memcpy(&some, values + k, sizeof(some));
+      std::memcpy(&sum, total + k, sizeof(sum));
+      sum += __builtin_convertvector(some, Double) * factor;
+      std::memcpy(total + k, &sum, sizeof(sum));
+    }
+    for (; k < width; ++k) total[k] += values[k] * factor;
+  }
+
   static GPTFACE_INLINE double squared_distance(const float* a, const float* b, int64_t width) {
     return sum(a, b, width, [](Double& total, const Double& x, const Double& y) {
       const Double difference = x - y;

@@ -14,7 +14,7 @@ from gptface.errors import InputError
 from gptface.ops.attention import library as _library  # noqa: F401  defines the operators
 from gptface.ops.attention import triton_operator
 from gptface.ops.attention.mask import IntervalMask
-from gptface.ops.native import cpu_kernel_missing
+from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
 from gptface.ops.registry import available_or_raise, register_implementation
 
 __all__ = ["Choice", "explain", "masked_attention"]
@@ -37,6 +37,12 @@ def _cpu_missing() -> str | None:
 # What torch.compiler.assume_constant_result does, without its import of the whole compiler: a library that is there
 # when a function is traced stays there.
 _cpu_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+def _instruction_set() -> str:
+    return cpu_instruction_set()
+
+
+_instruction_set._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 register_implementation(
     "masked_attention",
@@ -218,7 +224,13 @@ def _choose(unsupported_by_sdpa: str | None, impl: str, query: Tensor, mask: Int
             raise RuntimeError(f"masked_attention: impl='triton' cannot run this call: {obstacle}")
         return impl, "asked for by name"
     if _cpu_unsupported(query) is None:
-        return "cpu", "the fastest implementation that supports these arguments"
+        if mask is not None and mask.kind == "general":
+            return "cpu", "the fastest implementation that supports these arguments: it skips what the mask hides"
+        # Measured against torch without a mask and is_causal, see docs/performance/attention.md.
+        hides = mask is not None and mask.kind == "causal"
+        if not hides and unsupported_by_sdpa is None and _instruction_set() == "portable":
+            return "sdpa", "the fastest where nothing is hidden and the CPU kernels are portable code"
+        return "cpu", "the fastest implementation that supports these arguments, with a full or causal mask too"
     if _triton_obstacle(query) is None:
         if mask is not None and mask.kind == "general":
             return "triton", "the only one here that skips what the mask hides"
@@ -328,8 +340,9 @@ def masked_attention(
     once in query, key and value, through the log-sum-exp too; a second differentiation raises. The same call gives the
     same bits, except for gradients by ``"sdpa"`` on CUDA without ``deterministic``. No host synchronisation.
 
-    Under ``torch.autocast`` the inputs take its dtype first. Values at keys nobody sees should be finite all the same:
-    whether a NaN there spreads depends on the implementation.
+    Under ``torch.autocast`` the inputs take its dtype first. A NaN or an infinity stays with the rows that see it where
+    ``"cpu"`` runs; the others multiply it by hidden weights of 0 and may spread it, so keys that nobody sees should
+    hold finite numbers all the same.
 
     Args:
         query: ``(B, Sq, H, D)`` float32, bfloat16 or float16; D a multiple of 8 from 16 to 256. Any strides; without a

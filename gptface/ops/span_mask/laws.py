@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -24,6 +26,7 @@ __all__ = [
     "Geometric",
     "Lengths",
     "MaskGITCosine",
+    "Normal",
     "Poisson",
     "RatioLike",
     "Uniform",
@@ -133,6 +136,30 @@ class Poisson:
 
 
 @dataclass(frozen=True)
+class Normal:
+    """A normal draw, rounded to a whole length from 1 to ``maximum``: ``P(length = l) ∝ Φ(l + ½) − Φ(l − ½)``, with
+    all that is below 1½ at l = 1."""
+
+    mean: float
+    deviation: float
+    maximum: int = 64
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        if not 1e-3 <= self.deviation <= 1e3:
+            raise InputError(f"Normal.deviation is {self.deviation!r}; allowed: 0.001 to 1000")
+        whole("Normal.maximum", self.maximum, 1, MAXIMUM_TABLE)
+        if not 0 < self.mean <= self.maximum:
+            raise InputError(f"Normal.mean is {self.mean!r}; allowed: above 0 and at most maximum={self.maximum}")
+
+    def law(self) -> LengthLaw:
+        scale = self.deviation * math.sqrt(2)
+        edges = [length + 0.5 for length in range(1, self.maximum + 1)]
+        below = [0.0, *((1 + math.erf((edge - self.mean) / scale)) / 2 for edge in edges)]
+        return _table(1, [high - low for low, high in itertools.pairwise(below)])
+
+
+@dataclass(frozen=True)
 class Uniform:
     """Every length from ``minimum`` to ``maximum`` is equally likely."""
 
@@ -162,4 +189,4 @@ class Fixed:
         return LengthLaw(LAW_UNIFORM, self.length, self.length, ())
 
 
-Lengths = Union[Geometric, Poisson, Uniform, Fixed]  # noqa: UP007
+Lengths = Union[Geometric, Poisson, Normal, Uniform, Fixed]  # noqa: UP007

@@ -8,6 +8,7 @@ backend.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,45 +70,25 @@ def _corrupt_reference(*arguments: object) -> Tensor:
     return corrupt_reference(*arguments)  # type: ignore[arg-type]
 
 
+def _sampling(token_ids: Tensor, arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """What sampling takes of the arguments of ``mask_tokens`` behind those of corruption: S is that of the tokens."""
+    *inputs, max_masked = arguments
+    return (*inputs, token_ids.shape[1], max_masked)
+
+
 def _both_fake(
-    token_ids: Tensor,
-    ranges: Sequence[int],
-    thresholds: Sequence[int],
-    per_span: bool,
-    program: Sequence[int],
-    layout: Tensor | None,
-    word_ids: Tensor | None,
-    region_map: Tensor | None,
-    sample_ids: Tensor,
-    seed: int,
-    step: int,
-    device_step: Tensor | None,
-    max_masked: int,
+    token_ids: Tensor, ranges: Sequence[int], thresholds: Sequence[int], per_span: bool, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    length = token_ids.shape[1]
-    sampling = (program, layout, word_ids, region_map, sample_ids, seed, step, device_step, length, max_masked)
-    return (*_sample_fake(*sampling), _corrupt_fake(token_ids))
+    return (*_sample_fake(*_sampling(token_ids, arguments)), _corrupt_fake(token_ids))
 
 
 def _both_reference(
-    token_ids: Tensor,
-    ranges: Sequence[int],
-    thresholds: Sequence[int],
-    per_span: bool,
-    program: Sequence[int],
-    layout: Tensor | None,
-    word_ids: Tensor | None,
-    region_map: Tensor | None,
-    sample_ids: Tensor,
-    seed: int,
-    step: int,
-    device_step: Tensor | None,
-    max_masked: int,
+    token_ids: Tensor, ranges: Sequence[int], thresholds: Sequence[int], per_span: bool, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One after the other: that is what the fused kernels have to equal."""
-    identity = (sample_ids, seed, step, device_step)
-    sampled = _sample_reference(program, layout, word_ids, region_map, *identity, token_ids.shape[1], max_masked)
+    sampled = _sample_reference(*_sampling(token_ids, arguments))
     mask, _, _, span_ids = sampled
+    identity = arguments[4:8]  # sample ids, seed, step, step tensor
     return (*sampled, _corrupt_reference(token_ids, mask, span_ids, ranges, thresholds, per_span, *identity))
 
 

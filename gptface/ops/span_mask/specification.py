@@ -18,6 +18,7 @@ from gptface.ops.span_mask.laws import (
     Geometric,
     Lengths,
     MaskGITCosine,
+    Normal,
     Poisson,
     RatioLike,
     Uniform,
@@ -45,6 +46,7 @@ __all__ = [
     "Lengths",
     "MaskGITCosine",
     "Multimodal",
+    "Normal",
     "Poisson",
     "RatioLike",
     "Specification",
@@ -94,7 +96,7 @@ class TextSpans(Specification):
 
     Attributes:
         ratio: a number, a range ``(low, high)`` (uniform for each sample) or ``MaskGITCosine()``.
-        lengths: ``Geometric``, ``Poisson``, ``Uniform`` or ``Fixed``.
+        lengths: ``Geometric``, ``Poisson``, ``Normal``, ``Uniform`` or ``Fixed``.
         min_gap: unmasked positions between two spans, at least.
         whole_words: mask whole words; needs ``word_ids``.
     """
@@ -107,8 +109,10 @@ class TextSpans(Specification):
     def __post_init__(self) -> None:
         make_plain(self)
         whole("TextSpans.min_gap", self.min_gap, 0, LARGEST_SIZE)
-        if not isinstance(self.lengths, (Geometric, Poisson, Uniform, Fixed)):
-            raise InputError(f"TextSpans.lengths is {self.lengths!r}; allowed: Geometric, Poisson, Uniform, Fixed")
+        if not isinstance(self.lengths, (Geometric, Poisson, Normal, Uniform, Fixed)):
+            raise InputError(
+                f"TextSpans.lengths is {self.lengths!r}; allowed: Geometric, Poisson, Normal, Uniform, Fixed"
+            )
         self._encode()
 
     def program(self) -> Program:

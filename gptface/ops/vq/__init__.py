@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from gptface.ops.vq.api import VQLookup, vq_lookup
 from gptface.ops.vq.quantizer import QuantizerOutput, VectorQuantizer
+from gptface.ops.vq.residual import ResidualQuantizerOutput, ResidualVectorQuantizer
 
-__all__ = ["QuantizerOutput", "VQLookup", "VectorQuantizer", "vq_lookup"]
+__all__ = [
+    "QuantizerOutput",
+    "ResidualQuantizerOutput",
+    "ResidualVectorQuantizer",
+    "VQLookup",
+    "VectorQuantizer",
+    "vq_lookup",
+]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.ops.registry import available_or_raise, register_implementation
-from gptface.ops.vq import cpu
+from gptface.ops.vq import cpu, cuda, triton_lookup
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
 
 __all__ = ["Metric", "Precision", "VQLookup", "vq_lookup"]
@@ -31,6 +31,18 @@ register_implementation(
     "cpu",
     cpu.cpu_missing,
     "C++ tiles with the selection in registers, near ties decided in float64, in the machine's best instruction set",
+)
+register_implementation(
+    "vq_lookup",
+    "triton",
+    triton_lookup.triton_missing,
+    "Triton tiles with a running selection, the nominated codes decided in float64; float32, TF32 and bfloat16",
+)
+register_implementation(
+    "vq_lookup",
+    "cuda",
+    cuda.cuda_missing,
+    "C++ for vectors of up to 32 elements, the codebook in shared memory; compiled, never run on a GPU",
 )
 
 
@@ -81,11 +93,12 @@ def vq_lookup(
             row is looked up in the ``g``-th codebook.
         metric: see above.
         topk: number of candidates, 1 to K.
-        precision: the least accuracy wanted; an implementation may give more. ``"exact"`` is float32 arithmetic
-            (float64 for float64 inputs) and never runs as TF32 or bfloat16, whatever the global settings say. With the
-            others the choice among near ties may differ; scores are always those of ``"exact"``. Share of rows whose
-            index differs from float64 truth at D = 64 to 256: ``"tf32x3"`` about as ``"exact"``; ``"tf32"`` up to
-            0.4 % on random data; ``"bf16"`` 4 to 8 %.
+        precision: the least accuracy wanted; an implementation may give more. ``"exact"`` is at least float32
+            arithmetic (float64 for float64 inputs), whatever the global settings say: nothing is decided by TF32 or
+            bfloat16 (the CPU kernel lets bfloat16 rule out codes, where a bound on its rounding proves that they
+            cannot win). With the others the choice among near ties may differ; scores are always those of
+            ``"exact"``. Share of rows whose index differs from float64 truth at D = 64 to 256: ``"tf32x3"`` about as
+            ``"exact"``; ``"tf32"`` up to 0.4 % on random data; ``"bf16"`` 4 to 8 %.
         return_scores: also return the scores; differentiable with respect to ``x`` and ``codebook``.
         nearest_rows: also return, from the same pass, the row closest to each code. Rows that are equally close up to
             float32 rounding may stand for one another.
@@ -101,11 +114,12 @@ def vq_lookup(
     """
     _check(x, codebook, metric, topk, precision)
     if impl == "auto":
-        impl = "torch" if cpu.unsupported(x, codebook, topk) else "cpu"
+        impl = _fastest(x, codebook, topk)
     else:
         available_or_raise("vq_lookup", impl)
-        if impl == "cpu" and (obstacle := cpu.unsupported(x, codebook, topk)) is not None:
-            raise RuntimeError(f"vq_lookup: impl='cpu' cannot run this call: {obstacle}")
+        obstacle = _obstacle(impl, x, codebook, topk, nearest_rows)
+        if obstacle is not None:
+            raise RuntimeError(f"vq_lookup: impl={impl!r} cannot run this call: {obstacle}")
 
     grouped = codebook.ndim == 3
     length = x.shape[-1]
@@ -137,6 +151,21 @@ def vq_lookup(
         scores=shaped(scores) if return_scores else None,
         nearest_rows=nearest if nearest_rows else None,
     )
+
+
+def _obstacle(impl: str, x: Tensor, codebook: Tensor, topk: int, nearest_rows: bool) -> str | None:
+    if impl == "cpu":
+        return cpu.unsupported(x, codebook, topk)
+    if impl == "triton":
+        return triton_lookup.unsupported(x, codebook, topk)
+    return cuda.unsupported(x, codebook, topk, nearest_rows) if impl == "cuda" else None
+
+
+# "cuda" is taken by name only: no record says yet that it has passed on a GPU.
+def _fastest(x: Tensor, codebook: Tensor, topk: int) -> str:
+    if x.device.type == "cuda":
+        return "torch" if triton_lookup.unsupported(x, codebook, topk) or triton_lookup.unproven() else "triton"
+    return "torch" if cpu.unsupported(x, codebook, topk) else "cpu"
 
 
 def _product(sizes: torch.Size) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gptface.ops.vq.centring import centre_of, normalised
 from gptface.ops.vq.library import score_dtype
 
 __all__ = ["block_rows", "lookup_chunked", "matmul_precision"]
@@ -46,8 +47,8 @@ def lookup_chunked(
     codes = codebook.to(dtype)
     usable_code = codes.isfinite().all(-1)
     codes = torch.where(usable_code.unsqueeze(-1), codes, 0.0)
-    ranked = _normalised(codes) if metric == "cosine" else codes
-    centre = _centre(ranked, usable_code)
+    ranked = normalised(codes) if metric == "cosine" else codes
+    centre, _ = centre_of(ranked, usable_code)
     ranked = ranked - centre
     bias = ranked.square().sum(-1).mul_(-0.5) if metric == "euclidean" else ranked.new_zeros(groups, size)
     # Unusable codes rank behind every other, but before what has been nominated already (−inf).
@@ -68,7 +69,7 @@ def lookup_chunked(
         rows = x[:, start : start + chunk].to(dtype)
         usable_row = rows.isfinite().all(-1)
         rows = torch.where(usable_row.unsqueeze(-1), rows, 0.0)
-        moved = _normalised(rows) if metric == "cosine" else rows
+        moved = normalised(rows) if metric == "cosine" else rows
         # A dot product with the row as it is; for distances the row moves along with the codes.
         left_out = (moved * centre).sum(-1)
         if metric == "euclidean":
@@ -93,25 +94,6 @@ def lookup_chunked(
     if nearest_rows:
         nearest.masked_fill_(~usable_code, -1)
     return scores, indices, counts, nearest
-
-
-def _normalised(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
-
-
-def _centre(codes: Tensor, usable: Tensor) -> Tensor:
-    """Mean of the usable codes ``(G, 1, D)``, rounded to a multiple of a power of two no smaller than their spread.
-
-    The rounding leaves data without an offset untouched, and keeps differences of whole numbers whole: what was an
-    exact tie before stays one.
-    """
-    weight = usable.unsqueeze(-1).to(codes.dtype)
-    number = weight.sum(1, keepdim=True).clamp_min(1.0)
-    mean = (codes * weight).sum(1, keepdim=True) / number
-    spread = (((codes - mean) * weight).square().sum((1, 2), keepdim=True) / (number * codes.shape[-1])).sqrt()
-    step = torch.exp2(spread.clamp_min(torch.finfo(codes.dtype).tiny).log2().ceil())
-    rounded = (mean / step).round() * step
-    return torch.where(rounded.isfinite(), rounded, mean)
 
 
 def _rounded(values: Tensor, precision: str) -> Tensor:
@@ -162,7 +144,7 @@ def _decide(
         scores = (row - chosen).square_().sum(-1).neg_()
     else:
         if metric == "cosine":
-            row, chosen = _normalised(row), _normalised(chosen)
+            row, chosen = normalised(row), normalised(chosen)
         scores = (row * chosen).sum(-1)
     usable = usable_code.gather(1, flat).reshape(groups, number, nominated)
     scores.masked_fill_(~usable, -torch.inf)

@@ -1,7 +1,13 @@
 """VQ lookup in the native CPU library: which calls it takes, and how they reach it.
 
-The kernel streams tiles of float32 scores through the registers and decides in float64 from the original values every
-choice that rounding could have turned, so its indices are those of float64 arithmetic.
+The kernel streams tiles of scores through the registers and decides in float64 from the original values every choice
+that rounding could have turned, so its indices are those of float64 arithmetic. Where the processor multiplies
+bfloat16, a first pass in it settles the rows whose winner stands clear of a proven bound on its rounding, and float32
+the rest; nearest rows are found in float32 throughout.
+
+The codebook is packed once a call and not kept between calls: training code writes to codebooks behind autograd's
+version counter (``weight.data.copy_``), so that an unchanged counter proves nothing, and a stale codebook would give
+wrong codes in silence.
 """
 
 from __future__ import annotations
@@ -52,7 +58,8 @@ def lookup_cpu(
     """As :func:`gptface.ops.vq.reference.lookup_reference`, for what :func:`unsupported` lets pass.
 
     Memory besides the results: one copy of the codebook, packed for the kernel (another where it is not contiguous
-    float32), and O(D) a thread; with ``nearest_rows`` 8 bytes a code and thread.
+    float32, half a copy and 4 bytes a row for a first pass), and O(D) a thread; with ``nearest_rows`` 8 bytes a code
+    and thread.
     """
     if x.shape[1] > _MOST_ROWS:
         raise RuntimeError(f"vq_lookup: impl='cpu' takes at most {_MOST_ROWS} rows, x has {x.shape[1]}")

@@ -26,6 +26,8 @@ _KERNELS = {
     "reference": ("gptface.ops.vq.reference", "lookup_reference"),
     "torch": ("gptface.ops.vq.chunked", "lookup_chunked"),
     "cpu": ("gptface.ops.vq.cpu", "lookup_cpu"),
+    "cuda": ("gptface.ops.vq.cuda", "lookup_cuda"),
+    "triton": ("gptface.ops.vq.triton_lookup", "lookup_triton"),
 }
 
 Found = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -1,0 +1,45 @@
+"""``gptface convert``: a VQGAN that somebody else trained, as a tokenizer of this package."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "convert",
+        help="make a tokenizer of a published VQGAN checkpoint",
+        description="Make a tokenizer of a VQGAN checkpoint in the layout of taming-transformers (.ckpt, .pt, "
+        ".safetensors) or diffusers (the folder of a VQModel). It gives the codes and reconstructions of the original, "
+        "and gptface train pretrain --tokenizer takes it.",
+        epilog="example: gptface convert vqgan/last.ckpt --output runs/vqgan/tokenizer",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="FILE|DIR", help="the checkpoint")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the tokenizer")
+    parser.add_argument(
+        "--image-size", type=int, default=256, metavar="N", help="side of its images in pixels (default: 256)"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from transformers.utils.logging import disable_progress_bar
+
+    from gptface.errors import InputError
+    from gptface.models import load_vqgan_checkpoint
+
+    if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):
+        raise InputError(f"--output {arguments.output}: is there already; allowed: a new or an empty folder")
+    disable_progress_bar()
+    model = load_vqgan_checkpoint(arguments.checkpoint, image_size=arguments.image_size)
+    model.save_pretrained(arguments.output)
+    config = model.config
+    height, width = config.grid
+    print(
+        f"{arguments.output}: {config.image_size}² images, {height}×{width} tokens, "
+        f"{config.codebook_size} codes of dimension {config.code_dim}"
+    )
+    return 0
