@@ -48,11 +48,18 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--match-guidance",
         choices=("none", "first_order", "exact", "hidden"),
-        default="exact",
-        help="guidance by the image-text matching head (default exact)",
+        default="first_order",
+        help="guidance by the image-text matching head (default first_order)",
     )
     group.add_argument(
-        "--match-weight", type=float, default=4.0, metavar="W", help="weight of that guidance, 0 = off (default 4)"
+        "--match-weight", type=float, default=12.0, metavar="W", help="weight of that guidance, 0 = off (default 12)"
+    )
+    group.add_argument(
+        "--match-bound",
+        type=float,
+        default=5.0,
+        metavar="NATS",
+        help="first_order: how far it may move a token's distribution (default 5)",
     )
     group.add_argument(
         "--match-candidates", type=int, default=4, metavar="N", help="exact: candidates scored a step (default 4)"
@@ -71,7 +78,12 @@ def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         classifier_free=ClassifierFreeGuidance(arguments.guidance_scale),
-        matching=ITMGuidance(arguments.match_guidance, arguments.match_weight, candidates=arguments.match_candidates),
+        matching=ITMGuidance(
+            arguments.match_guidance,
+            arguments.match_weight,
+            kl_bound=arguments.match_bound,
+            candidates=arguments.match_candidates,
+        ),
     )
 
 

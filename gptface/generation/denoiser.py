@@ -80,11 +80,6 @@ class Denoised:
         return Denoised(self.features[index], self.match_logits[index])
 
     @property
-    def log_match(self) -> Tensor:
-        """``(B,)`` ``log p(match)``."""
-        return self.match_logits.float().log_softmax(-1)[:, 1]
-
-    @property
     def match_log_odds(self) -> Tensor:
         """``(B,)`` ``log p(match) − log p(mismatch)``."""
         return (self.match_logits[:, 1] - self.match_logits[:, 0]).float()

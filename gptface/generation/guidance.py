@@ -1,18 +1,21 @@
 """Guidance: what pulls a step's distribution towards the wish.
 
 *Classifier-free guidance* extrapolates from the logits without the caption to those with it. *Matching guidance* asks
-the image–text matching (ITM) head, in one of three ways:
+the image–text matching (ITM) head. A head trained on equal shares of matched and mismatched pairs learns a density
+ratio: its odds ``o = p(match) / p(mismatch)`` tend to ``p(caption | image) / p(caption)``, so ``p(image) · o`` is
+Bayes' posterior given the caption. ``p(match)`` itself would stop distinguishing once a match is likely, which it is
+from the start where an edit changes one fact of many. Three ways to use the odds:
 
 ``first_order``
-    Bayes' rule ``p(x | match) ∝ p(x) · p(match | x)`` with ``log p(match | x)`` expanded to first order around the
-    expected embedding of every still-masked token: ``logits_k += weight · ∇ log p(match) · embedding_k``. A token-space
-    form of classifier guidance; compare discrete guidance (arXiv 2406.01572) and NOS (arXiv 2305.20009). A bound on the
-    Kullback–Leibler divergence to the unguided distribution scales it back, position by position.
+    ``log o`` expanded to first order around the expected embedding of every still-masked token:
+    ``logits_k += weight · ∇ log o · embedding_k``. A token-space form of classifier guidance; compare discrete guidance
+    (arXiv 2406.01572) and NOS (arXiv 2305.20009). A bound on the Kullback–Leibler divergence to the unguided
+    distribution scales it back, position by position.
 ``exact``
     Several candidates for the step are drawn, the head scores each resulting sequence, and one is drawn with weight
-    ``p(match) ** weight``: importance resampling towards the same posterior, without the expansion.
+    ``o ** weight``: importance resampling towards the same posterior, without the expansion.
 ``hidden``
-    Plug-and-play language models (PPLM, arXiv 1912.02164): gradient ascent on ``log p(match)`` over the hidden states,
+    Plug-and-play language models (PPLM, arXiv 1912.02164): gradient ascent on ``log o`` over the hidden states,
     with a divergence penalty, then the geometric mean of perturbed and unperturbed distributions.
 
 Every weight grows as decoding proceeds (:class:`~gptface.generation.schedule.Ramp`).
@@ -77,7 +80,7 @@ class ITMGuidance:
 
     Attributes:
         mode: ``"first_order"``, ``"exact"``, ``"hidden"`` or ``"none"``; the module's documentation has the formulas.
-        weight: exponent on ``p(match)``; 1 is Bayes' posterior, more is stronger. Hidden: it multiplies ``step``.
+        weight: exponent on the odds; 1 is Bayes' posterior, more is stronger. Hidden: it multiplies ``step``.
         ramp: growth of the weight over decoding.
         kl_bound: first order: most nats a position's distribution may move from the unguided one.
         candidates: exact: sequences drawn a step, each scored by one forward pass (in one batch).
@@ -153,7 +156,7 @@ def restrict_top_k(logits: Tensor, top_k: int | None) -> Tensor:
 
 
 def first_order_shift(denoiser: Denoiser, state: JointState, unknown: Tensor, logits: Tensor) -> Tensor:
-    """``∇ log p(match) · embedding_k`` at the expected embedding of every unknown token.
+    """``∇ log odds · embedding_k`` at the expected embedding of every unknown token.
 
     Args:
         state: tokens of the step, ``mask_token`` where unknown.
@@ -209,7 +212,7 @@ def perturbed_logits(
 
 
 def choose_candidate(denoised: Denoised, weight: Tensor, uniform: Tensor) -> Tensor:
-    """Draw one of n candidates of every sample with probability proportional to ``p(match) ** weight``.
+    """Draw one of n candidates of every sample with probability proportional to ``odds ** weight``.
 
     Args:
         denoised: of ``B * n`` rows, the candidates of a sample side by side.
@@ -221,7 +224,7 @@ def choose_candidate(denoised: Denoised, weight: Tensor, uniform: Tensor) -> Ten
     """
     batch, candidates = uniform.shape
     log_odds = denoised.match_log_odds.view(batch, candidates)
-    # Comparing with the best keeps weight · log p finite for a weight of infinity.
+    # Comparing with the best keeps weight · log odds finite for a weight of infinity.
     behind = log_odds - log_odds.amax(1, keepdim=True)
     tempered = torch.where(behind < 0, behind * weight.unsqueeze(1), torch.zeros_like(behind))
     best = (tempered + gumbel(uniform.to(tempered.dtype))).argmax(1)

@@ -72,11 +72,10 @@ class Alignment(nn.Module):
         return functional.gelu(self.caption(summed))
 
     def embed(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
-        """Both summaries as vectors of length one, float32 ``(B, C)``."""
-        return (
-            functional.normalize(self.project_picture(picture).float(), dim=-1),
-            functional.normalize(self.project_caption(caption).float(), dim=-1),
-        )
+        """Both summaries as vectors of length one ``(B, C)``, in float32 at least."""
+        seen, said = self.project_picture(picture), self.project_caption(caption)
+        precise = torch.promote_types(seen.dtype, torch.float32)
+        return functional.normalize(seen.to(precise), dim=-1), functional.normalize(said.to(precise), dim=-1)
 
     def agreement(self, picture: Tensor, caption: Tensor) -> Tensor:
         """``(B, C)``: C times the elementwise product, whose mean is the cosine."""

@@ -44,8 +44,8 @@ UNGUIDED = DecodingSettings(
     steps=8, temperature=0.7, classifier_free=ClassifierFreeGuidance(4.0), batch_invariant=False
 )
 GUIDED = (
-    ("first order", ITMGuidance("first_order", weight=4.0)),
-    ("exact, 4 candidates", ITMGuidance("exact", weight=4.0, candidates=4)),
+    ("exact, 4 candidates", ITMGuidance("exact", weight=8.0, candidates=4)),
+    ("first order", ITMGuidance("first_order", weight=12.0, kl_bound=5.0)),
 )
 CAPTIONS = (
     "a smiling young woman with long blond hair",

@@ -9,7 +9,7 @@ from gptface.generation.denoiser import Denoised, JointState
 
 
 class LinearDenoiser:
-    """``log p(match) = offset + Σ_l value_l · embedding_l``; logits do not depend on the tokens.
+    """``log odds of a match = offset + Σ_l value_l · embedding_l``; logits do not depend on the tokens.
 
     Args:
         logits: ``(L, V)``; token V is the mask token.
@@ -36,8 +36,8 @@ class LinearDenoiser:
     def __call__(self, state: JointState, embeddings: Tensor | None = None) -> Denoised:
         self.passes += len(state)
         embeddings = self.embed(state.image_codes) if embeddings is None else embeddings
-        log_match = self.offset + (embeddings * self.values).sum((1, 2))
-        return Denoised(embeddings, torch.stack([torch.log1p(-log_match.exp()), log_match], dim=1))
+        log_odds = self.offset + (embeddings * self.values).sum((1, 2))
+        return Denoised(embeddings, torch.stack([torch.zeros_like(log_odds), log_odds], dim=1))
 
     def logits(self, denoised: Denoised) -> Tensor:
         return self.fixed.expand(denoised.features.shape[0], -1, -1)

@@ -25,7 +25,7 @@ CAPTIONS = (
 )
 
 
-def tiny_system(seed: int = 0, *, parser: bool = False) -> FaceSystem:
+def tiny_system(seed: int = 0, *, parser: bool = False, alignment_size: int = 0) -> FaceSystem:
     """32² pictures, 4×4 tokens of 64 codes, two small layers; weights random and large enough to have opinions."""
     torch.manual_seed(seed)
     text_tokenizer = train_text_tokenizer(CAPTIONS * 4, 64)
@@ -45,6 +45,7 @@ def tiny_system(seed: int = 0, *, parser: bool = False) -> FaceSystem:
             num_attention_heads=2,
             intermediate_size=64,
             initializer_range=0.2,
+            alignment_size=alignment_size,
         )
     )
     regions = FaceParser(FaceParserConfig.tiny(region_names=REGION_NAMES)) if parser else None

@@ -65,8 +65,9 @@ def test_first_order_guidance_is_bayes_rule_where_the_head_is_linear() -> None:
         assert shift[row][~unknown[row]].abs().max() == 0
 
 
-def test_first_order_gradient_is_that_of_the_real_head() -> None:
-    model = tiny_system().model.double()
+@pytest.mark.parametrize("alignment_size", [0, 24])
+def test_first_order_gradient_is_that_of_the_real_head(alignment_size: int) -> None:
+    model = tiny_system(alignment_size=alignment_size).model.double()
     denoiser = JointDenoiser(model)
     codes = torch.full((1, 16), 64)
     state = JointState(torch.tensor([[7, 9, 0, 0]]), torch.tensor([2]), codes)
@@ -80,8 +81,10 @@ def test_first_order_gradient_is_that_of_the_real_head() -> None:
         change = torch.zeros_like(soft)
         change[0, position] = step * denoiser.embedding_table()[code].detach()
         with torch.no_grad():
-            ahead, behind = denoiser(state, soft + change).match_logits, denoiser(state, soft - change).match_logits
-        slope = (ahead.log_softmax(-1)[0, 1] - behind.log_softmax(-1)[0, 1]) / (2 * step)
+            ahead, behind = denoiser(state, soft + change), denoiser(state, soft - change)
+            # match_log_odds is float32 for whom only ranks candidates; a difference quotient needs the digits.
+            odds = [logits[0, 1] - logits[0, 0] for logits in (ahead.match_logits, behind.match_logits)]
+        slope = (odds[0] - odds[1]) / (2 * step)
         assert float(shift[0, position, code]) == pytest.approx(float(slope), rel=1e-3, abs=1e-6)
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -91,8 +94,8 @@ def test_exact_guidance_samples_the_posterior() -> None:
     probabilities = torch.tensor([[0.5, 0.3, 0.2]])
     denoiser = LinearDenoiser(probabilities.log(), torch.tensor([[-3.0, 1.0]]), offset=-12.0, seed=3)
     weight = 2.0
-    log_match = (denoiser.table[:3] * denoiser.values).sum(-1)
-    posterior = (probabilities[0].log() + weight * log_match).softmax(-1)
+    log_odds = (denoiser.table[:3] * denoiser.values).sum(-1)
+    posterior = (probabilities[0].log() + weight * log_odds).softmax(-1)
     count = 3000
     settings = DecodingSettings(steps=1, matching=ITMGuidance("exact", weight, candidates=32), batch_invariant=False)
     decoded = decode_masked(
@@ -134,7 +137,7 @@ def test_hidden_perturbation_climbs_the_matching_score() -> None:
 
         def __call__(self, state: JointState, embeddings: Tensor | None = None) -> Denoised:
             denoised = super().__call__(state, embeddings)
-            self.scores.append(denoised.log_match.detach())
+            self.scores.append(denoised.match_log_odds.detach())
             return denoised
 
     denoiser = Recording(tiny_system().model)
