@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -19,31 +21,36 @@ def pixel_features(images: np.ndarray, size: int = 32) -> np.ndarray:
 
 @torch.no_grad()
 def transformer_features(
-    tokenizer: FaceTokenizer, model: FaceLanguageModel, images: np.ndarray, *, layer: int = -1, batch_size: int = 64
-) -> np.ndarray:
-    """Mean of the hidden states at the image tokens, seen without a caption: ``(N, width)`` float32.
+    tokenizer: FaceTokenizer,
+    model: FaceLanguageModel,
+    images: np.ndarray,
+    *,
+    layers: Sequence[int] = (-1,),
+    batch_size: int = 64,
+) -> dict[str, np.ndarray]:
+    """What a model makes of faces, seen without a caption: name -> ``(N, width)`` float32.
+
+    ``"layer n"`` is the mean of that layer's hidden states at the image tokens; a model with alignment towers also has
+    ``"alignment"``, the picture's summary as it is compared with captions.
 
     Args:
         images: uint8 ``(N, H, W, 3)`` at the tokenizer's size.
-        layer: index into the hidden states (0 is the embedding, -1 the last layer).
+        layers: indices into the hidden states (0 is the embedding, -1 the last layer).
     """
     tokenizer.eval()
     model.eval()
     device = next(model.parameters()).device
-    found = []
+    found: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(images), batch_size):
         codes = tokenizer.encode(images_to_tensor(images[start : start + batch_size]).to(device))
         empty = torch.zeros(len(codes), 0, dtype=torch.int64, device=device)
-        sequence = build_sequence(model.vocabulary, empty, [0] * len(codes), codes, Regime.MASKED)
-        _, states = model(
-            sequence.token_ids,
-            sequence.position_ids,
-            sequence.segment_ids,
-            sequence.regimes,
-            sequence.attention_mask,
-            output_hidden_states=True,
-        )
-        hidden = states[layer]
+        nothing = torch.zeros(len(codes), dtype=torch.int64, device=device)
+        sequence = build_sequence(model.vocabulary, empty, nothing, codes, Regime.MASKED)
+        states = model.layer_states(sequence)
         rows = torch.arange(len(codes), device=device).unsqueeze(1)
-        found.append(hidden[rows, sequence.image_slots].float().mean(1).cpu().numpy())
-    return np.concatenate(found)
+        features = {f"layer {layer}": states[layer][rows, sequence.image_slots].mean(1) for layer in layers}
+        if model.config.alignment_size:
+            features["alignment"], _ = model.alignment.embed(*model.align(empty, nothing, codes))
+        for name, values in features.items():
+            found.setdefault(name, []).append(values.float().cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}

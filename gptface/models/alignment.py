@@ -66,7 +66,7 @@ class Alignment(nn.Module):
     def summarise_caption(self, embeddings: Tensor, words: Tensor) -> Tensor:
         """``(B, S, r)`` and which slots are words, ``(B, S, 1)`` bool and consecutive, to ``(B, H)``."""
         embeddings = embeddings / INITIAL_DEVIATION
-        before = functional.pad((self.word_before(embeddings) * words)[:, :-1], (0, 0, 1, 0))
+        before = functional.pad(self.word_before(embeddings) * words, (0, 0, 1, 0))[:, :-1]
         pairs = functional.gelu(self.word(embeddings) + before) * words
         summed = pairs.sum(1) * words.sum(1).clamp_min(1).to(pairs.dtype).rsqrt()
         return functional.gelu(self.caption(summed))

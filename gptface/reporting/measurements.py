@@ -107,8 +107,8 @@ def probe_representations(
 ) -> dict[str, ProbeResult]:
     """The same linear probe on pre-trained features, on those of a randomly initialised model, and on raw pixels.
 
-    Both models read the same image tokens, and for both the layer is chosen on the selection split of the training
-    faces, so what differs is the weights alone.
+    Both models read the same image tokens, and for both the layer (or the alignment towers' summary) is chosen on the
+    selection split of the training faces, so what differs is the weights alone.
 
     Args:
         field: metadata field that holds the label, such as ``"expression"``.
@@ -140,13 +140,11 @@ def probe_representations(
     depth = system.model.config.num_hidden_layers
     results = {}
     for name, model in (("pre-trained", system.model), ("random initialisation", random_model)):
-        candidates = [
-            probe(
-                transformer_features(system.tokenizer, model, train.images, layer=layer),
-                transformer_features(system.tokenizer, model, test.images, layer=layer),
-            )
-            for layer in (layers if layers is not None else (0, depth // 2, depth))
-        ]
+        chosen = layers if layers is not None else (0, depth // 2, depth)
+        ours, theirs = (
+            transformer_features(system.tokenizer, model, faces.images, layers=chosen) for faces in (train, test)
+        )
+        candidates = [probe(ours[feature], theirs[feature]) for feature in ours]
         results[name] = max(candidates, key=lambda result: result.selection)
     results["raw pixels"] = probe(pixel_features(train.images), pixel_features(test.images))
     return results
