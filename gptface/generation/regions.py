@@ -126,8 +126,9 @@ ATTRIBUTE_AREAS: dict[str, Area] = {
 # Where taking something away concerns another area than adding it.
 _ABSENCE_AREAS: dict[str, Area] = {"Bald": _NEW_HAIR}
 
-# What the face does is seen at brows, eyes and mouth, and in the skin they pull along.
-_FEATURES = Area(("brows", "eyes", "mouth", "nose"), ("eye_band", "lower_face"), grow=0.05)
+# What the face does is seen at brows, eyes and mouth. Renewing the cheeks and the chin between them as well gives an
+# edit more room, and the judge more of what it looks for, but leaves little of the person.
+_FEATURES = Area(("brows", "eyes", "mouth"), grow=0.08)
 EXPRESSION_AREAS: dict[str, Area] = dict.fromkeys(
     ("neutral", "happiness", "sadness", "anger", "surprise", "fear", "disgust", "contempt"), _FEATURES
 )

@@ -63,9 +63,14 @@ def test_the_area_of_an_attribute_is_where_it_shows(name: str) -> None:
     assert np.mean(coverage(ATTRIBUTE_AREAS[name], change)) > (0.75 if name == "Smiling" else 0.85)
 
 
+# Brows, eyes and mouth hold most of what an expression changes, not all: the skin around them follows a little, and
+# the jaw of a surprised face drops. An area with all of it is half the picture and leaves little of the person.
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_the_area_of_an_expression_is_where_it_shows(name: str) -> None:
-    assert np.mean(coverage(EXPRESSION_AREAS[name], lambda face: replace(face, expression=name))) > 0.95
+    assert np.mean(coverage(EXPRESSION_AREAS[name], lambda face: replace(face, expression=name))) > 0.8
+    assert (
+        np.mean([area_mask(render_face(face, SIZE).region_map, EXPRESSION_AREAS[name]).mean() for face in FACES]) < 0.25
+    )
 
 
 def test_areas_leave_most_of_the_face_alone() -> None:
