@@ -87,9 +87,10 @@ def contrastive_loss(similarities: Tensor, same: Tensor, valid: Tensor) -> tuple
             f"{tuple(similarities.shape)}, {tuple(same.shape)} and {tuple(valid.shape)}"
         )
     own = torch.eye(count, dtype=torch.bool, device=same.device)
-    scores = similarities.float().masked_fill((same | ~valid) & ~own, -torch.inf)
-    # By column, an invalid caption's own entries stay finite; its weight is 0.
-    backwards = similarities.float().T.masked_fill((same | ~valid) & ~own, -torch.inf)
+    # A pair's own entry always stays, so that no row is empty; where the pair has no caption its weight is 0.
+    left_out = (same | ~valid) & ~own
+    scores = similarities.float().masked_fill(left_out, -torch.inf)
+    backwards = similarities.float().T.masked_fill(left_out, -torch.inf)
     rows = torch.arange(count, device=same.device)
     weights = valid.float() / valid.sum().clamp_min(1)
     losses = functional.cross_entropy(scores, rows, reduction="none")

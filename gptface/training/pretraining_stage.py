@@ -163,6 +163,7 @@ class PretrainingStage(Stage):
         if has_validation(data):
             self.held_out = encoded(cached_faces(data, "validation", output, accelerator, verbose), False)
         self.flops_per_sample = self._flops(text_length)
+        self.flops_per_comparison = self._tower_flops(text_length)
 
     def _flops(self, text_length: int) -> float:
         """Per pair, mismatched rows and the two heads included; forward and backward."""
@@ -177,19 +178,31 @@ class PretrainingStage(Stage):
         heads = image_rows * (width + config.codebook_size) + text_rows * (width + config.text_vocab_size)
         return ((batch + mismatched) * sequence + 6 * width * heads) / batch
 
+    def _tower_flops(self, text_length: int) -> float:
+        """Per pair that is compared, forward and backward."""
+        if not self.model.config.alignment_size:
+            return 0.0
+        towers = self.model.alignment
+        once = (towers.picture, towers.caption, towers.project_picture, towers.project_caption)
+        words = (towers.word, towers.word_before)
+        weights = sum(layer.weight.numel() for layer in once)
+        return 6.0 * (weights + text_length * sum(layer.weight.numel() for layer in words))
+
     def rate(self, step: int, share: float) -> float:
-        # The transformer's first step needs small rates as much as the towers' did: without, the text was not learned.
+        # The transformer's first steps are made at small rates, as the towers' were; its gain alone was not measured.
         alone = self.section.contrastive.alone
         again = min(1.0, (share - alone) / SECOND_WARMUP) if share >= alone > 0 else 1.0
         return super().rate(step, share) * again
 
     def work(self, share: float) -> tuple[int, float]:
-        contrastive = self.section.contrastive
-        if share >= contrastive.alone:
+        contrastive, samples = self.section.contrastive, self.section.batch_size
+        if self.section.losses.contrastive == 0:
             return super().work(share)
-        pairs = max(self.section.batch_size, contrastive.pairs)
-        towers = sum(p.numel() for p in self.model.alignment.parameters() if p.ndim == 2)
-        return pairs, 6.0 * pairs * (towers - self.model.alignment.token_embeddings.weight.numel())
+        pairs = max(samples, contrastive.pairs)
+        compared = pairs * self.flops_per_comparison
+        if share < contrastive.alone:
+            return pairs, compared
+        return samples, samples * self.flops_per_sample + compared
 
     def compilable(self) -> list[nn.Module]:
         return list(self.model.layers)

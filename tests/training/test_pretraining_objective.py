@@ -417,19 +417,25 @@ def test_the_towers_learn_which_caption_is_whose() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:gptface runs without a native kernel")
+@pytest.mark.parametrize("share", [0.0, 0.9])  # of the run: with hard negatives and pair weights towards its end
 @pytest.mark.parametrize("hard_start", [0.0, 1.0])
 @pytest.mark.parametrize("aligned", [False, True])
-def test_a_training_step_asks_nothing_of_the_device(hard_start: float, aligned: bool) -> None:
+def test_a_training_step_asks_nothing_of_the_device(share: float, hard_start: float, aligned: bool) -> None:
     """On the meta device there are no values: ``.item()``, ``nonzero`` and whatever else looks at one raise."""
     with torch.device("meta"):
         objective = make_objective(
-            100, matching={"hard_share": 0.5, "hard_start": hard_start}, **(ALIGNED if aligned else {})
+            100,
+            matching={"hard_share": 0.5, "hard_start": hard_start},
+            pair_weighting={"enabled": True},
+            **(ALIGNED if aligned else {}),
         )
-    real = make_pairs(16)
+    real = make_pairs(32)
     pairs = Pairs(**{name: getattr(real, name).to("meta") for name in vars(real)})
-    loss, parts = objective(pairs, Moment(3, 3, 0.5))
+    loss, parts = objective(pairs, Moment(3, 3, share))
     loss.backward()
     assert loss.device.type == "meta" and all(part.device.type == "meta" for part in parts.values())
+    assert "caption_kept" in parts
     assert all(parameter.grad is not None for parameter in objective.parameters())
-    with pytest.raises(RuntimeError, match="meta"):
-        loss.item()
+    for ask in (loss.item, pairs.codes.nonzero):  # the check itself
+        with pytest.raises(RuntimeError, match="meta"):
+            ask()
