@@ -47,16 +47,22 @@ def make_language(settings: Mapping[str, Any], device: torch.device) -> Language
     return LanguageProblem(settings, device, FaceLanguageModel(config).to(device))
 
 
-def random_pairs(model: FaceLanguageModel, batch: int, device: torch.device) -> Pairs:
-    """Captions of uneven length, the longest of full length, and codes; uniform draws."""
+def random_pairs(model: FaceLanguageModel, batch: int, device: torch.device, shortest: float = 0.125) -> Pairs:
+    """Captions of uneven length, from ``shortest`` of the longest to the longest, and codes; uniform draws."""
     config, generator = model.config, torch.Generator().manual_seed(0)
     longest = config.max_text_length
-    lengths = torch.randint(max(1, longest // 8), longest + 1, (batch,), generator=generator)
+    lengths = torch.randint(max(1, int(shortest * longest)), longest + 1, (batch,), generator=generator)
     lengths[0] = longest
     special = max(config.pad_token_id, config.cls_token_id, config.sep_token_id, config.mask_token_id)
     text = torch.randint(special + 1, config.text_vocab_size, (batch, longest), generator=generator)
     codes = torch.randint(config.codebook_size, (batch, config.num_image_tokens), generator=generator)
-    return Pairs(codes.to(device), text.to(device), lengths.to(device), torch.arange(batch, device=device))
+    return Pairs(
+        codes.to(device),
+        text.to(device),
+        lengths.to(device),
+        torch.arange(batch, device=device),
+        host_lengths=lengths,
+    )
 
 
 def twin(problem: LanguageProblem, kind: type[Model]) -> Model:

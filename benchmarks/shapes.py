@@ -199,21 +199,45 @@ def span_shapes(scale: Scale) -> list[SpanShape]:
 
 @dataclass(frozen=True)
 class PretrainShape:
-    """A pre-training step: ``preset`` of the transformer, pairs in the batch, dtype of autocast."""
+    """A pre-training step.
+
+    Attributes:
+        preset, overrides: of the transformer.
+        batch: pairs.
+        dtype: of autocast.
+        shortest: length of the shortest captions as a share of the longest.
+        label: what the case is called, the preset where empty.
+    """
 
     preset: str
     batch: int
     dtype: str = "float32"
     overrides: dict[str, Any] = field(default_factory=dict)
+    shortest: float = 0.125
+    label: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.preset}, B {self.batch}, {self.dtype}"
+        return f"{self.label or self.preset}, B {self.batch}, {self.dtype}"
 
 
 _MINIATURE_MODEL = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_grid": (4, 4),
     "text_vocab_size": 64, "codebook_size": 32, "max_text_length": 8,
+}  # fmt: skip
+
+
+# `make demo`: its transformer without the alignment towers, which plain PyTorch would not have, and captions as long as
+# its captions are (15 to 32 word pieces).
+_DEMO: dict[str, Any] = {
+    "preset": "tiny",
+    "batch": 24,
+    "label": "demo",
+    "shortest": 0.47,
+    "overrides": {
+        "num_hidden_layers": 4, "num_attention_heads": 4, "image_grid": (10, 10), "text_vocab_size": 1024,
+        "codebook_size": 1024, "max_text_length": 32,
+    },
 }  # fmt: skip
 
 
@@ -226,10 +250,13 @@ def pretrain_shapes(scale: Scale, device: str) -> list[PretrainShape]:
     if scale == "quick":
         return [PretrainShape("tiny", 16)]
     return [
+        PretrainShape(**_DEMO, dtype="bfloat16"),
+        PretrainShape("base", 4, "bfloat16"),
+        PretrainShape(**_DEMO),
         PretrainShape("tiny", 32),
         PretrainShape("tiny", 32, "bfloat16"),
         PretrainShape("small", 8, "bfloat16"),
-        PretrainShape("base", 4, "bfloat16"),
+        PretrainShape("base", 4),
     ]
 
 

@@ -26,8 +26,10 @@ from gptface.training.stage import Moment
 
 __all__ = ["PretrainStep"]
 
-# ‖gradient − float32 reference's‖ / ‖…‖ over all parameters. A mask that is wrong in one regime changes it by far more.
+# ‖gradient − float32 reference's‖ / ‖…‖ over all parameters, and the same of the loss. A mask that is wrong in one
+# regime changes the gradient by far more.
 GRADIENT_LIMIT = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+LOSS_LIMIT = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
 
 @dataclass
@@ -37,17 +39,21 @@ class _Problem(LanguageProblem):
 
     @functools.cached_property
     def oracle(self) -> list[Tensor]:
-        """Gradients of every parameter by the reference implementation in float32."""
+        """The loss and the gradients of every parameter, padded, by the reference implementation in float32."""
         model = twin(self, FaceLanguageModel)
         model.set_attention_impl("reference")
-        return _gradients(model, PretrainingObjective(model, self.section), self.pairs)
+        return _gradients(model, PretrainingObjective(model, _padded(self.section)), self.pairs)
+
+
+def _padded(section: PretrainSection) -> PretrainSection:
+    return section.model_copy(update={"packing": False})
 
 
 def _gradients(model: nn.Module, objective: PretrainingObjective, pairs: Pairs) -> list[Tensor]:
     torch.manual_seed(0)
     loss, _ = objective(pairs, Moment(0, 0, 0.0))
     found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
-    return [gradient.float() for gradient in found]
+    return [loss.detach(), *(gradient.float() for gradient in found)]
 
 
 class PretrainStep(Subject):
@@ -63,12 +69,13 @@ class PretrainStep(Subject):
         made = make_language(case.settings, device)
         # Procedural data have region maps and a benchmark has not: blocks and single tokens only.
         section = PretrainSection(image_masks={"random": 0.6, "blocks": 0.4, "regions": 0.0})
-        pairs = random_pairs(made.model, case.settings["batch"], device)
+        pairs = random_pairs(made.model, case.settings["batch"], device, case.settings["shortest"])
         return _Problem(case.settings, device, made.model.train(), pairs, section)
 
     def contenders(self, case: Case) -> Sequence[Contender]:
         own = [Contender(BASELINE, "gptface", functools.partial(_prepare, impl="auto"))]
         own.append(Contender("gptface, compiled", "gptface", functools.partial(_prepare, impl="auto", compiled=True)))
+        own.append(Contender("gptface, padded", "gptface", functools.partial(_prepare, impl="auto", packing=False)))
         for entry in implementations("masked_attention"):
             prepare = functools.partial(_prepare, impl=entry.name, reason=entry.reason)
             own.append(Contender(f"gptface, {entry.name}", "gptface", prepare))
@@ -78,13 +85,21 @@ class PretrainStep(Subject):
         return own
 
     def gate(self, problem: _Problem, outputs: Sequence[Tensor]) -> Verdict:
+        (loss, *gradients), (true_loss, *truths) = outputs, problem.oracle
         distance = math.sqrt(
-            sum(float((found - truth).square().sum()) for found, truth in zip(outputs, problem.oracle, strict=True))
+            sum(float((found - truth).square().sum()) for found, truth in zip(gradients, truths, strict=True))
         )
-        error = distance / math.sqrt(sum(float(truth.square().sum()) for truth in problem.oracle))
-        limit = GRADIENT_LIMIT[problem.dtype]
-        failure = "" if error <= limit else f"the gradient is off by {error:.1e}, allowed {limit:.0e}"
-        return Verdict({"gradient_error": error}, failure)
+        errors = {
+            "loss_error": abs(float(loss) / float(true_loss) - 1),
+            "gradient_error": distance / math.sqrt(sum(float(truth.square().sum()) for truth in truths)),
+        }
+        limits = {"loss_error": LOSS_LIMIT[problem.dtype], "gradient_error": GRADIENT_LIMIT[problem.dtype]}
+        failures = [
+            f"{name.replace('_', ' ')} {error:.1e}, allowed {limits[name]:.0e}"
+            for name, error in errors.items()
+            if not error <= limits[name]
+        ]
+        return Verdict(errors, "; ".join(failures))
 
     def work(self, problem: _Problem) -> dict[str, float]:
         objective = PretrainingObjective(problem.model, problem.section)
@@ -119,37 +134,40 @@ class PretrainStep(Subject):
         }
 
 
-def _prepare(problem: _Problem, impl: str, reason: str = "", compiled: bool = False) -> Prepared:
+def _prepare(
+    problem: _Problem, impl: str, reason: str = "", compiled: bool = False, packing: bool = True
+) -> Prepared:
     if reason:
         raise CannotRun(reason)
     model = twin(problem, FaceLanguageModel)
     model.set_attention_impl(impl)
-    return _prepare_step(problem, model, compiled)
+    return _prepare_step(problem, model, compiled, packing)
 
 
 def _prepare_plain(problem: _Problem, compiled: bool) -> Prepared:
-    return _prepare_step(problem, twin(problem, PlainFaceLanguage), compiled)
+    return _prepare_step(problem, twin(problem, PlainFaceLanguage), compiled, packing=False)
 
 
-def _prepare_step(problem: _Problem, model: Any, compiled: bool) -> Prepared:
+def _prepare_step(problem: _Problem, model: Any, compiled: bool, packing: bool) -> Prepared:
     """The step over ``model``. Batches are composed by this package for all contenders, so what differs is the model;
     a plain PyTorch user would draw masks more slowly."""
     if compiled:
         for layer in model.layers:
             layer.compile(dynamic=False)
     parameters = list(model.parameters())
-    objective = PretrainingObjective(model, problem.section)
+    objective = PretrainingObjective(model, problem.section if packing else _padded(problem.section))
     optimizer = torch.optim.AdamW(parameters, lr=0.0, fused=True)
 
-    def run(_: None) -> None:
+    def run(_: None) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(0)
         with problem.autocast():
             loss, _parts = objective(problem.pairs, Moment(0, 0, 0.0))
         loss.backward()
         optimizer.step()
+        return loss.detach()
 
-    def outputs(_: None) -> list[Tensor]:
-        return [torch.zeros_like(p) if p.grad is None else p.grad.float() for p in parameters]
+    def outputs(loss: Tensor) -> list[Tensor]:
+        return [loss.float(), *(torch.zeros_like(p) if p.grad is None else p.grad.float() for p in parameters)]
 
     return Prepared(run, None, outputs)

@@ -182,6 +182,7 @@ def _first_slots(sequence: JointSequence, slots: int) -> JointSequence:
         segment_ids=sequence.segment_ids[:, :slots],
         position_ids=sequence.position_ids[:, :slots],
         attention_mask=IntervalMask(mask.intervals[:, :slots].clamp(max=slots), slots),
+        packing=None,
     )
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.models.packing import Packing, pack_layout
 from gptface.ops import IntervalMask
 
 __all__ = [
@@ -124,6 +125,7 @@ class JointSequence:
         text_slots: ``(B, T)`` int64, slot of text token t (slot 0 where t is past the caption's end).
         text_valid: ``(B, T)`` bool.
         image_slots: ``(B, N)`` int64.
+        packing: how to compute the valid slots alone, where ``build_sequence`` was told how many there are.
     """
 
     token_ids: Tensor
@@ -135,6 +137,7 @@ class JointSequence:
     text_slots: Tensor
     text_valid: Tensor
     image_slots: Tensor
+    packing: Packing | None = None
 
     def packed_text_positions(self, selected: Tensor) -> Tensor:
         """Packed positions ``b * S + slot`` of the text tokens that ``selected (B, T)`` bool names, −1 elsewhere.
@@ -184,6 +187,8 @@ def build_sequence(
     text_lengths: Tensor | Sequence[int],
     image_codes: Tensor,
     regimes: Tensor | Sequence[int] | Regime,
+    *,
+    num_tokens: int | None = None,
 ) -> JointSequence:
     """Lay captions and image codes out as joint sequences.
 
@@ -193,6 +198,9 @@ def build_sequence(
         text_lengths: ``(B,)`` number of text tokens of each sample, from 0 (no caption) to T.
         image_codes: ``(B, N)`` int64 in ``[0, K]``, where ``K`` is a masked token.
         regimes: ``(B,)`` of :class:`Regime`, or one for the whole batch.
+        num_tokens: how many of the ``B * S`` slots are valid, or a bound from above where the lengths are known to the
+            device only. The transformer's layers then run on so many rows instead of all slots (see
+            :mod:`gptface.models.packing`). By default they run on all of them.
 
     Raises:
         InputError: for tensors whose shapes do not fit together. Values are not looked at (that would synchronise).
@@ -251,6 +259,8 @@ def build_sequence(
     last_key = torch.where(position < total, last_key, 0)  # a padding row sees nothing: its interval is empty
     intervals = torch.stack([torch.zeros_like(last_key), last_key], dim=-1).to(torch.int32).unsqueeze(2)  # (B, S, 1, 2)
 
+    attention_mask = IntervalMask(intervals, slots)
+
     text_offsets = torch.arange(text_capacity, device=device)
     text_valid = text_offsets < length
     return JointSequence(
@@ -259,8 +269,9 @@ def build_sequence(
         position_ids=position_ids,
         regimes=regime_ids,
         lengths=total.squeeze(1),
-        attention_mask=IntervalMask(intervals, slots),
+        attention_mask=attention_mask,
         text_slots=torch.where(text_valid, text_start + text_offsets, 0),
         text_valid=text_valid,
         image_slots=image_start + torch.arange(num_image, device=device),
+        packing=None if num_tokens is None else pack_layout(attention_mask, total.squeeze(1), num_tokens),
     )

@@ -17,10 +17,15 @@ from gptface.models.configuration_language import FaceLanguageConfig
 from gptface.models.flops import language_flops
 from gptface.models.heads import MatchHead, TokenHead
 from gptface.models.loading import GPTFaceModel
+from gptface.models.packing import Packing
 from gptface.models.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
 from gptface.ops import IntervalMask, masked_attention
+from gptface.ops.attention import explain
 
 __all__ = ["FaceLanguageModel"]
+
+# Implementations of masked attention whose work is what the mask shows; the others compute every score.
+SKIPPING = ("cpu", "triton")
 
 
 class ResidualProjection(nn.Linear):
@@ -167,6 +172,15 @@ class FaceLanguageModel(GPTFaceModel):
         for layer in self.layers:
             layer.attention.impl = impl  # type: ignore[union-attr]
 
+    def packing_pays(self) -> bool:
+        """Whether its attention leaves out what a mask hides. If not, packed samples would meet one another in full."""
+        attention = self.layers[0].attention
+        assert isinstance(attention, SelfAttention)
+        weight = attention.query_key_value.weight
+        some = weight.new_empty(1, 1, attention.heads, self.config.hidden_size // attention.heads)
+        mask = IntervalMask(torch.zeros(1, 1, 1, 2, dtype=torch.int32, device=weight.device), 1)
+        return explain(some, some, some, mask, impl=attention.impl).implementation in SKIPPING
+
     @torch.no_grad()
     def initialise_image_embeddings(self, codebook: Tensor) -> None:
         """Start the codes' embeddings as a random projection of the codes' own vectors.
@@ -255,6 +269,7 @@ class FaceLanguageModel(GPTFaceModel):
         attention_mask: IntervalMask,
         inputs_embeds: Tensor | None = None,
         output_hidden_states: Literal[False] = False,
+        packing: Packing | None = None,
     ) -> Tensor: ...
 
     @overload
@@ -268,6 +283,7 @@ class FaceLanguageModel(GPTFaceModel):
         inputs_embeds: Tensor | None = None,
         *,
         output_hidden_states: Literal[True],
+        packing: Packing | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
 
     def forward(
@@ -279,6 +295,7 @@ class FaceLanguageModel(GPTFaceModel):
         attention_mask: IntervalMask,
         inputs_embeds: Tensor | None = None,
         output_hidden_states: bool = False,
+        packing: Packing | None = None,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
         """Hidden states of joint sequences.
 
@@ -289,10 +306,11 @@ class FaceLanguageModel(GPTFaceModel):
             attention_mask: intervals ``(B or 1, S, K, 2)``.
             inputs_embeds: in place of what :meth:`embed_tokens` gives, for gradients with respect to soft tokens.
             output_hidden_states: also return the residual stream before the first layer and after each layer.
+            packing: of ``attention_mask``; the layers then compute the valid slots alone.
 
         Returns:
             ``(B, S, C)`` after the final normalisation, or the pair of it and a tuple of ``num_hidden_layers + 1``
-            tensors. Rows of padding carry no meaning.
+            tensors. Rows of padding carry no meaning (with ``packing`` they are zero).
         """
         if inputs_embeds is None:
             if token_ids is None:
@@ -320,13 +338,19 @@ class FaceLanguageModel(GPTFaceModel):
         if self.config.alignment_size:
             told, agreement = self._aligned(for_towers, position_ids, segment_ids, regimes)
             states = states + told
+        mask = attention_mask
+        if packing is not None:
+            states, mask = packing.pack(states), packing.attention_mask
         states = self.dropout(states)
         collected = [states]
         for layer in self.layers:
-            states = layer(states, attention_mask)
+            states = layer(states, mask)
             if output_hidden_states:
                 collected.append(states)
         hidden = self.final_norm(states)
+        if packing is not None:
+            hidden = packing.unpack(hidden)
+            collected = [packing.unpack(depth) for depth in collected] if output_hidden_states else []
         if self.config.alignment_size:
             added = agreement.to(hidden.dtype).unsqueeze(1)
             hidden = hidden + functional.pad(added, (0, 0, 0, hidden.shape[1] - 1))
@@ -341,6 +365,7 @@ class FaceLanguageModel(GPTFaceModel):
             sequence.regimes,
             sequence.attention_mask,
             inputs_embeds=inputs_embeds,
+            packing=sequence.packing,
         )
 
     def layer_states(self, sequence: JointSequence) -> tuple[Tensor, ...]:
@@ -352,6 +377,7 @@ class FaceLanguageModel(GPTFaceModel):
             sequence.regimes,
             sequence.attention_mask,
             output_hidden_states=True,
+            packing=sequence.packing,
         )
         return states
 

@@ -335,6 +335,8 @@ class PretrainSection(LoopSection):
     """Start the embeddings of image codes from the tokenizer's codebook, so that similar codes start out similar."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
+    packing: bool = True
+    """Let the transformer's layers compute no padding: a batch's tokens side by side in one row."""
     caption_dropout: Share = 0.1
     """Share of the masked and text→image rows that lose their caption, for classifier-free guidance."""
     regimes: RegimeShares = RegimeShares()

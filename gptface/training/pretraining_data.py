@@ -55,6 +55,8 @@ class Pairs:
         sample_ids: int64 (B,), identities that key every random choice.
         rows: int64 (B,), place of each pair in the data set; ``None`` where data are not cached.
         regions: int64 (B, N), facial region of every image token; ``None`` where the data have no region maps.
+        host_lengths: ``text_lengths`` on the host, for sizes that must be known there; ``None`` where only the device
+            knows them.
     """
 
     codes: Tensor
@@ -63,6 +65,7 @@ class Pairs:
     sample_ids: Tensor
     rows: Tensor | None = None
     regions: Tensor | None = None
+    host_lengths: Tensor | None = None
 
     def first(self, count: int) -> Pairs:
         """The first ``count`` pairs."""
@@ -81,6 +84,7 @@ class EncodedPairs:
         text_ids: int32 (n, K, T); text_lengths: int32 (n, K).
         sample_ids: int64 (n,).
         flippable: bool (n, K): the caption does not speak of left and right.
+        host_lengths: ``text_lengths``, which stays on the host wherever the others go.
     """
 
     codes: Tensor
@@ -89,6 +93,7 @@ class EncodedPairs:
     text_lengths: Tensor
     sample_ids: Tensor
     flippable: Tensor
+    host_lengths: Tensor
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -96,7 +101,7 @@ class EncodedPairs:
     def to(self, device: torch.device) -> EncodedPairs:
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         moved = {name: value.to(device) for name, value in values.items() if value is not None}
-        return dataclasses.replace(self, **moved)
+        return dataclasses.replace(self, **{**moved, "host_lengths": self.host_lengths})
 
     def select(self, selection: Selection) -> Pairs:
         """The batch that ``selection`` names, on the device where the data lie."""
@@ -111,6 +116,7 @@ class EncodedPairs:
             self.sample_ids[rows],
             rows,
             None if self.regions is None else self.regions[flips, rows].long(),
+            self.host_lengths[selection.indices, (selection.indices + selection.epochs) % self.text_ids.shape[1]],
         )
 
 
@@ -186,13 +192,15 @@ def encode_pairs(
         if flips:
             grids.append(_grids(cache.region_maps[:, :, ::-1], tokenizer.config.grid))
         regions = torch.stack(grids)
+    lengths = lengths.int().view(shape)
     return EncodedPairs(
         codes,
         regions,
         text_ids.int().view(*shape, -1),
-        lengths.int().view(shape),
+        lengths,
         torch.from_numpy(cache.sample_ids),
         torch.tensor([SIDES.search(caption) is None for caption in captions]).view(shape),
+        lengths,
     )
 
 
@@ -222,10 +230,11 @@ def encoded_on_the_fly(batch: PairBatch, tokenizer: FaceTokenizer, needs_regions
         raise InputError(
             "pretrain.image_masks.regions: must be 0 for this data, which has samples without a region map"
         )
+    host_lengths = batch.text_lengths
     batch = batch.to(tokenizer.device, non_blocking=True)
     assert batch.images is not None
     codes = tokenizer.encode(batch.images)
-    return Pairs(codes, batch.text_ids, batch.text_lengths, batch.sample_ids, None, batch.region_grid)
+    return Pairs(codes, batch.text_ids, batch.text_lengths, batch.sample_ids, None, batch.region_grid, host_lengths)
 
 
 def tokenizer_identity(folder: Path) -> str:

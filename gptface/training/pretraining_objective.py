@@ -46,6 +46,9 @@ from gptface.training.stage import Losses, Moment
 
 __all__ = ["MixedBatch", "PretrainingObjective", "Targets", "joint_positions"]
 
+# Share of slots that hold a token, above which padding is computed rather than packed away.
+PACKED_BELOW = 0.98
+
 # Purposes of the seeds that masks and negatives are drawn from, so that no two draws share random numbers.
 TEXT, IMAGE, RANDOM_NEGATIVES, HARD_NEGATIVES = range(4)
 
@@ -229,10 +232,11 @@ class PretrainingObjective(nn.Module):
         doubled = self._walk(masked, moment.micro_step * 7, device)[:mismatched].sort().values
         other, mismatch = self._mismatch(pairs, lengths[:masked], walk, doubled, moment)
 
+        all_lengths = torch.cat([lengths, lengths[:masked][other]])
         sequence = build_sequence(
             vocabulary,
             torch.cat([hidden_text, pairs.text_ids[masked:], hidden_text[other]]),
-            torch.cat([lengths, lengths[:masked][other]]),
+            all_lengths,
             torch.cat([hidden_codes, pairs.codes[masked:], hidden_codes[doubled]]),
             torch.cat(
                 [
@@ -245,6 +249,7 @@ class PretrainingObjective(nn.Module):
                     )
                 ]
             ),
+            num_tokens=self._num_tokens(pairs, all_lengths, masked),
         )
         slots = sequence.token_ids.shape[1]
         masked_text = [
@@ -271,6 +276,26 @@ class PretrainingObjective(nn.Module):
             match_weights=weights,
             keep=keep,
         )
+
+    def _num_tokens(self, pairs: Pairs, lengths: Tensor, masked: int) -> int | None:
+        """How many slots of the joint batch hold a token, or a bound of it; ``None`` where it would not pay to know.
+
+        Which captions are dropped and which are doubled by mismatched rows is decided on the device. Where that is
+        not the host, the bound takes every caption to stay and the longest one to be doubled.
+        """
+        if not (self.section.packing and self.model.packing_pays()):
+            return None
+        rows = len(lengths)
+        if lengths.device.type == "cpu":
+            text = int(lengths.sum())
+        elif pairs.host_lengths is not None:
+            doubled = int(pairs.host_lengths[:masked].max()) if masked else 0
+            text = int(pairs.host_lengths.sum()) + (rows - len(pairs.host_lengths)) * doubled
+        else:
+            return None
+        frame = self.model.config.num_image_tokens + 3
+        tokens = text + rows * frame
+        return tokens if tokens <= PACKED_BELOW * rows * (frame + pairs.text_ids.shape[1]) else None
 
     def _hide_text(
         self, pairs: Pairs, lengths: Tensor, walk: Tensor, moment: Moment

@@ -1,0 +1,113 @@
+"""The valid slots of a padded batch side by side, so that the layers of a transformer compute nothing for padding.
+
+    padded (B, S, C)                     packed (1, T, C)
+    a a a a .        pack                a a a a b b c c c
+    b b . . .      -------->
+    c c c . .      <--------
+                    unpack
+
+Samples stay apart by the attention mask, whose intervals move along with their samples. Both directions, forward and
+backward, are gathers: no slot is written twice, so results are the same bits every time on every device. Shapes follow
+from ``num_tokens``, a number of the host's, and nothing here synchronises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gptface.errors import InputError
+from gptface.ops import IntervalMask
+
+__all__ = ["Packing", "pack_layout"]
+
+
+class _Rearrange(torch.autograd.Function):
+    """``out[i] = rows[source[i]]``, zeros where the source is −1; ``target`` is the inverse map, for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(source, target)
+        if rows.shape[0] == 0:  # no row to stand in for those of −1
+            return rows.new_zeros((source.shape[0], rows.shape[1]))
+        return rows.index_select(0, source.clamp_min(0)).masked_fill_((source < 0).unsqueeze(1), 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        source, target = ctx.saved_tensors
+        return _Rearrange.apply(gradients[0], target, source), None, None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the slots of a padded batch of ``B`` samples of ``S`` slots lie once they are packed into ``T`` rows.
+
+    Attributes:
+        shape: ``(B, S)``.
+        sources: ``(T,)`` int64, packed position ``b * S + s`` of each row; −1 for rows behind the last sample's, of
+            which there are some where T is a bound and not the exact number.
+        places: ``(B * S,)`` int64, the row of each slot; −1 for padding.
+        attention_mask: ``(1, T, T)``, what each row sees: the keys its slot sees, in their new places.
+    """
+
+    shape: tuple[int, int]
+    sources: Tensor
+    places: Tensor
+    attention_mask: IntervalMask
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """``(B, S, C)`` to ``(1, T, C)``; rows behind the last sample's are zero."""
+        if padded.shape[:2] != self.shape:
+            raise InputError(f"padded must be {self.shape} in its first two dimensions, got {tuple(padded.shape)}")
+        return _Rearrange.apply(padded.flatten(0, 1), self.sources, self.places).unsqueeze(0)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """``(1, T, C)`` to ``(B, S, C)``; padding is zero."""
+        if packed.shape[:2] != (1, len(self.sources)):
+            raise InputError(
+                f"packed must be (1, {len(self.sources)}) in its first two dimensions, got {tuple(packed.shape)}"
+            )
+        return _Rearrange.apply(packed.squeeze(0), self.places, self.sources).unflatten(0, self.shape)
+
+
+def pack_layout(attention_mask: IntervalMask, lengths: Tensor, num_tokens: int) -> Packing:
+    """How to pack a batch of left-aligned samples.
+
+    Args:
+        attention_mask: ``(B, S, S)``; valid slots see keys of their own sample's valid slots only.
+        lengths: ``(B,)`` integer, valid slots of each sample, on the mask's device.
+        num_tokens: T, the sum of ``lengths`` or more. It is the host's to know; a sum larger than it would lose slots:
+            an error where the lengths lie on the CPU, elsewhere and in compiled code an assertion on the device.
+
+    Raises:
+        InputError: shapes that do not fit together, or ``num_tokens`` less than the sum.
+    """
+    samples, slots = attention_mask.batch_size, attention_mask.num_queries
+    if lengths.shape != (samples,) or attention_mask.num_keys != slots:
+        raise InputError(
+            f"attention_mask must be (B, S, S) and lengths (B,), got {attention_mask.shape} and {tuple(lengths.shape)}"
+        )
+    lengths = lengths.long()
+    ends = lengths.cumsum(0)
+    if lengths.device.type != "cpu" or torch.compiler.is_compiling():
+        torch._assert_async((ends[-1:] <= num_tokens).all(), "pack_layout: num_tokens is less than the sum of lengths")
+    elif samples and int(ends[-1]) > num_tokens:
+        raise InputError(f"num_tokens must be at least the sum of lengths, {int(ends[-1])}, got {num_tokens}")
+    starts = ends - lengths
+    slot = torch.arange(slots, device=lengths.device)
+    places = torch.where(slot < lengths.unsqueeze(1), starts.unsqueeze(1) + slot, -1)
+
+    row = torch.arange(num_tokens, device=lengths.device)
+    sample = torch.searchsorted(ends, row, right=True)
+    beyond = sample >= samples
+    sample = sample.clamp_max(max(samples - 1, 0))
+    sources = torch.where(beyond, -1, sample * slots + row - starts[sample])
+
+    # An empty interval stays empty wherever it is moved; rows beyond the samples see nothing.
+    moved = attention_mask.intervals + starts.to(torch.int32).view(-1, 1, 1, 1)
+    intervals = moved.flatten(0, 1).index_select(0, sources.clamp_min(0))
+    intervals = intervals.masked_fill(beyond.view(-1, 1, 1), 0).unsqueeze(0)
+    return Packing((samples, slots), sources, places.flatten(), IntervalMask(intervals, num_tokens))
