@@ -42,7 +42,7 @@ def transformer_features(
     device = next(model.parameters()).device
     found: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(images), batch_size):
-        codes = tokenizer.encode(images_to_tensor(images[start : start + batch_size]).to(device))
+        codes = tokenizer.encode(images_to_tensor(images[start : start + batch_size], device))
         empty = torch.zeros(len(codes), 0, dtype=torch.int64, device=device)
         nothing = torch.zeros(len(codes), dtype=torch.int64, device=device)
         sequence = build_sequence(model.vocabulary, empty, nothing, codes, Regime.MASKED)

@@ -49,7 +49,7 @@ def measure_reconstruction(
     codes, pictures, ratios = [], [], []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        found = tokenizer.encode(images_to_tensor(batch).to(device))
+        found = tokenizer.encode(images_to_tensor(batch, device))
         decoded = tensor_to_images(tokenizer.decode(found))
         codes.append(found.cpu())
         pictures.append(decoded)

@@ -5,23 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gptface.models.pixels import images_to_tensor
 from gptface.training.cached_batches import Selection
 from gptface.training.face_cache import FaceCache
 
-__all__ = ["cached_images", "cached_regions", "to_pixels"]
-
-
-def to_pixels(images: Tensor, device: torch.device) -> Tensor:
-    """float32 (B, 3, H, W) in [−1, 1], channels last in memory, of uint8 (B, H, W, 3)."""
-    return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+__all__ = ["cached_images", "cached_regions"]
 
 
 def cached_images(cache: FaceCache, selection: Selection, device: torch.device) -> Tensor:
-    """The images that ``selection`` names, mirrored as it says, as :func:`to_pixels` gives them."""
+    """The images that ``selection`` names, mirrored as it says, as :func:`~gptface.models.pixels.images_to_tensor` gives them."""
     images = cache.image_tensor[selection.indices]
     if bool(selection.flips.any()):
         images = torch.where(selection.flips[:, None, None, None], images.flip(2), images)
-    return to_pixels(images, device)
+    return images_to_tensor(images, device)
 
 
 def cached_regions(cache: FaceCache, selection: Selection, device: torch.device) -> Tensor:

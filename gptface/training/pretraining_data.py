@@ -24,8 +24,8 @@ from gptface.data.text import encode_captions, load_text_tokenizer, train_text_t
 from gptface.errors import InputError
 from gptface.files import atomic_directory, atomic_write
 from gptface.models import FaceTokenizer
+from gptface.models.pixels import images_to_tensor
 from gptface.training.cached_batches import Selection
-from gptface.training.cached_images import to_pixels
 from gptface.training.configuration import Configuration
 from gptface.training.face_cache import FaceCache
 from gptface.training.metrics import Display, format_duration
@@ -217,7 +217,7 @@ def _encode_images(cache: FaceCache, tokenizer: FaceTokenizer, flips: bool, verb
         for side, mirrored in enumerate(sides):
             for start in range(0, count, ENCODING_BATCH):
                 images = cache.image_tensor[start : start + ENCODING_BATCH]
-                pixels = to_pixels(images.flip(2) if mirrored else images, device)
+                pixels = images_to_tensor(images.flip(2) if mirrored else images, device)
                 result[side, start : start + len(images)] = tokenizer.encode(pixels).int().cpu()
                 share = (side * count + start + len(images)) / (len(sides) * count)
                 display.advance(share, f"{format_duration((time.monotonic() - begun) * (1 - share) / share)} left")

@@ -17,6 +17,7 @@ from gptface.data.region_names import REGIONS
 from gptface.errors import InputError
 from gptface.models import FaceTokenizer
 from gptface.models.discriminator import PatchDiscriminator
+from gptface.models.pixels import images_to_tensor
 from gptface.objectives import (
     adversarial_weight,
     discriminator_hinge_loss,
@@ -25,7 +26,7 @@ from gptface.objectives import (
     reconstruction_losses,
 )
 from gptface.training.cached_batches import CachedBatches, Selection
-from gptface.training.cached_images import cached_images, cached_regions, to_pixels
+from gptface.training.cached_images import cached_images, cached_regions
 from gptface.training.configuration import Configuration, TokenizerLossWeights
 from gptface.training.face_cache import cached_faces
 from gptface.training.face_sources import has_validation, open_faces
@@ -201,7 +202,7 @@ class TokenizerStage(Stage):
         quality, errors = [], []
         counts = torch.zeros(self.tokenizer.config.codebook_size, dtype=torch.int64, device=self.device)
         for part in self.held_out.split(self.section.batch_size):
-            images = to_pixels(part, self.device)
+            images = images_to_tensor(part, self.device)
             out = self.tokenizer(images)
             reconstruction = out.reconstruction.clamp(-1, 1)
             quality.append(psnr(reconstruction, images))
