@@ -13,7 +13,7 @@ __all__ = ["cached_images", "cached_regions"]
 
 
 def cached_images(cache: FaceCache, selection: Selection, device: torch.device) -> Tensor:
-    """The images that ``selection`` names, mirrored as it says, as :func:`~gptface.models.pixels.images_to_tensor` gives them."""
+    """The images that ``selection`` names, mirrored as it says, as network inputs."""
     images = cache.image_tensor[selection.indices]
     if bool(selection.flips.any()):
         images = torch.where(selection.flips[:, None, None, None], images.flip(2), images)
