@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptface.ops import IntervalMask, implementations, masked_attention
-from gptface.ops.attention import api as attention_api
+from gptface.ops.attention import choice as attention_choice
 from gptface.ops.attention import explain
 from gptface.ops.attention import library as attention_library
 from gptface.ops.native import cpu_kernel_missing
@@ -293,7 +293,7 @@ WITHOUT_KERNELS = [
 def test_explain_without_kernels(
     options: dict[str, object], dtype: torch.dtype, chosen: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention_api, "_cpu_missing", lambda: "it was not built")
+    monkeypatch.setattr(attention_choice, "_cpu_missing", lambda: "it was not built")
     query, key, value, _ = draw(1, 5, 5, 2, 2, 16, dtype)
     choice = explain(query, key, value, IntervalMask.causal(5), **options)
     assert choice.implementation == chosen
@@ -319,6 +319,17 @@ def test_explain(options: dict[str, object], dtype: torch.dtype, chosen: str, wh
     assert choice.implementation == chosen
     assert why in " ".join([choice.reason, *(reason for _, reason in choice.unsupported)])
     masked_attention(query, key, value, IntervalMask.causal(5), **options)
+
+
+@needs_cpu_kernel
+def test_explain_prints_what_and_why() -> None:
+    query, key, value, _ = draw(1, 5, 5, 2, 2, 16)
+    mask = IntervalMask.sliding_window(5, 2)
+    lines = str(explain(query, key, value, mask, return_lse=True)).split("\n")
+    assert lines[0] == "cpu, the fastest implementation that supports these arguments: it skips what the mask hides"
+    assert lines[1].startswith("    not sdpa (it does not return the log-sum-exp (return_lse=True))")
+    assert len(lines) == 2
+    assert str(attention_choice.Choice("sdpa", "asked for by name", ())) == "sdpa, asked for by name"
 
 
 def test_explain_raises_what_the_call_raises() -> None:

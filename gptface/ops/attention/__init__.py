@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gptface.ops.attention.api import Choice, explain, masked_attention
+from gptface.ops.attention.api import masked_attention
+from gptface.ops.attention.choice import Choice, explain
 from gptface.ops.attention.mask import IntervalMask
 
 __all__ = ["Choice", "IntervalMask", "explain", "masked_attention"]

@@ -1,0 +1,153 @@
+"""What :func:`~gptface.ops.attention.masked_attention` may be given: every check, and the dtype under autocast."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gptface.errors import InputError
+from gptface.ops.attention.mask import IntervalMask
+
+__all__ = ["checked_arguments"]
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_SMALLEST_HEAD, _LARGEST_HEAD, _HEAD_MULTIPLE = 16, 256, 8
+
+
+def checked_arguments(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: IntervalMask | None,
+    scale: float | None,
+    dropout_p: float,
+    seed: int | Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value as the implementations take them, every argument checked.
+
+    Raises:
+        InputError: naming the argument, what was given and what is allowed. The values of a mask or of a seed on a
+            device are not looked at.
+    """
+    query, key, value = _cast_under_autocast(query, key, value)
+    _check_tensors(query, key, value)
+    _check_mask(query, key, mask)
+    _check_numbers(query, scale, dropout_p, seed)
+    return query, key, value
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
+
+
+def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if tensor.ndim != 4:
+            layout = "(B, Sq, H, D)" if name == "query" else "(B, Skv, Hkv, D)"
+            raise InputError(f"{name} must have four dimensions {layout}, got {_shape(tensor)}")
+        if tensor.dtype not in _DTYPES:
+            raise InputError(
+                f"{name} must be float32, bfloat16 or float16 (float64 for the reference), "
+                f"got {tensor.dtype} of shape {_shape(tensor)}"
+            )
+    for name, tensor in (("key", key), ("value", value)):
+        if tensor.dtype != query.dtype:
+            raise InputError(
+                f"{name} must have the dtype of query: {name} is {tensor.dtype} {_shape(tensor)}, "
+                f"query {query.dtype} {_shape(query)}"
+            )
+        if tensor.device != query.device:
+            raise InputError(
+                f"{name} must be on the device of query: {name} {_shape(tensor)} is on {tensor.device}, "
+                f"query {_shape(query)} on {query.device}"
+            )
+        if tensor.shape[0] != query.shape[0]:
+            raise InputError(
+                f"{name} must have the batch size of query: {name} {_shape(tensor)}, query {_shape(query)}"
+            )
+        if tensor.shape[3] != query.shape[3]:
+            raise InputError(
+                f"{name} must have the head dimension of query: {name} {_shape(tensor)}, query {_shape(query)}"
+            )
+    if value.shape != key.shape:
+        raise InputError(f"value must have the shape of key: value {_shape(value)}, key {_shape(key)}")
+    heads, key_heads, width = query.shape[2], key.shape[2], query.shape[3]
+    if key_heads == 0 or heads % key_heads != 0:
+        raise InputError(
+            f"query must have a multiple of key's heads: query {_shape(query)} has {heads}, "
+            f"key {_shape(key)} {key_heads}"
+        )
+    if not _SMALLEST_HEAD <= width <= _LARGEST_HEAD or width % _HEAD_MULTIPLE != 0:
+        raise InputError(
+            f"the head dimension must be a multiple of {_HEAD_MULTIPLE} from {_SMALLEST_HEAD} to {_LARGEST_HEAD}: "
+            f"query {_shape(query)}, key {_shape(key)}"
+        )
+
+
+def _check_mask(query: Tensor, key: Tensor, mask: IntervalMask | None) -> None:
+    if mask is None:
+        return
+    if not isinstance(mask, IntervalMask):
+        raise InputError(
+            f"mask must be an IntervalMask or None, got {type(mask).__name__}; "
+            "IntervalMask.from_dense takes a dense mask"
+        )
+    shape = f"mask {mask.shape} (B or 1, Sq, Skv)"
+    if mask.num_queries != query.shape[1]:
+        raise InputError(f"mask must have as many rows as query: {shape}, query {_shape(query)}")
+    if mask.num_keys != key.shape[1]:
+        raise InputError(f"mask must have as many columns as key has rows: {shape}, key {_shape(key)}")
+    if mask.batch_size != query.shape[0] and mask.batch_size != 1:
+        raise InputError(f"mask must have the batch size of query, or 1: {shape}, query {_shape(query)}")
+    if mask.device != query.device:
+        raise InputError(
+            f"mask must be on the device of query: {shape} is on {mask.device}, query {_shape(query)} on {query.device}"
+        )
+
+
+def _check_numbers(query: Tensor, scale: float | None, dropout_p: float, seed: int | Tensor | None) -> None:
+    if scale is not None and not math.isfinite(scale):
+        raise InputError(f"scale must be finite, got {scale} for query {_shape(query)}")
+    if not 0.0 <= dropout_p < 1.0:
+        raise InputError(f"dropout_p must be at least 0 and below 1, got {dropout_p} for query {_shape(query)}")
+    if dropout_p > 0.0 and seed is None:
+        raise InputError(
+            f"dropout_p = {dropout_p} needs a seed (an integer, or an int64 tensor with one element), "
+            f"for query {_shape(query)}"
+        )
+    if isinstance(seed, Tensor):
+        if seed.dtype != torch.int64 or seed.numel() != 1:
+            raise InputError(
+                f"seed must be an integer or an int64 tensor with one element, got {seed.dtype} {_shape(seed)} "
+                f"for query {_shape(query)}"
+            )
+        if seed.device != query.device:
+            raise InputError(
+                f"seed must be on the device of query: seed {_shape(seed)} is on {seed.device}, "
+                f"query {_shape(query)} on {query.device}"
+            )
+    elif seed is not None:
+        if not isinstance(seed, int):
+            raise InputError(f"seed must be an integer or an int64 tensor, got {type(seed).__name__}")
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed must lie in [0, 2**63), got {seed}")
+
+
+def _cast_under_autocast(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Under ``torch.autocast`` inputs take its dtype, as for ``scaled_dot_product_attention``; float64 stays."""
+    tensors = (query, key, value)
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        return tensors  # the checks will say so
+    kind = query.device.type
+    if kind not in ("cpu", "cuda") or not torch.is_autocast_enabled(kind):
+        return tensors
+    dtype = torch.get_autocast_dtype(kind)
+    lowered = [
+        tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+        for tensor in tensors
+    ]
+    return lowered[0], lowered[1], lowered[2]
