@@ -11,8 +11,8 @@ import torch
 from gptface.kernels.attention_configurations import KERNELS, Configuration, forced
 from gptface.ops import IntervalMask, masked_attention
 from gptface.ops.attention.reference import dropout_keep
-from tests.helpers.numerics import RMSE_LIMIT, assert_matches_oracle, rmse_ratio
-from tests.ops.attention_cases import GRADIENTS, dense_with_gradients, draw, random_mask, with_gradients
+from tests.helpers.numerics import RMSE_LIMIT, rmse_ratio
+from tests.ops.attention_cases import assert_kernel_matches_oracle, draw, random_mask, with_gradients
 
 pytestmark = pytest.mark.gpu
 
@@ -39,10 +39,7 @@ def check(inputs: tuple[torch.Tensor, ...], mask: IntervalMask | None, p: float 
         factor = dropout_keep(torch.tensor(seed, device="cuda"), p, *shape).double() / (1 - p)
         options = {"dropout_p": p, "seed": seed}
     result = with_gradients(*inputs, mask, impl="triton", **options)
-    oracle = dense_with_gradients(*inputs, mask, torch.float64, factor=factor)
-    same_dtype = dense_with_gradients(*inputs, mask, query.dtype, factor=factor)
-    for name in ("out", *GRADIENTS):
-        assert_matches_oracle(f"triton {name}", result[name], same_dtype[name], oracle[name])
+    assert_kernel_matches_oracle("triton", result, inputs, mask, factor=factor, weights_from="softmax")
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,9 @@ from gptface.ops import IntervalMask, masked_attention
 from gptface.ops.attention import explain
 from gptface.ops.attention.reference import dropout_keep
 from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
-from tests.helpers.numerics import assert_matches_oracle
 from tests.ops.attention_cases import (
     GRADIENTS,
-    assert_close_to_oracle,
-    dense_with_gradients,
+    assert_kernel_matches_oracle,
     draw,
     random_mask,
     with_gradients,
@@ -42,11 +40,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def check(inputs: tuple[torch.Tensor, ...], mask: IntervalMask | None) -> None:
-    result = with_gradients(*inputs, mask, impl="cpu")
-    oracle = dense_with_gradients(*inputs, mask, torch.float64)
-    same_dtype = dense_with_gradients(*inputs, mask, inputs[0].dtype)
-    for name in ("out", *GRADIENTS):
-        assert_matches_oracle(name, result[name], same_dtype[name], oracle[name])
+    assert_kernel_matches_oracle("cpu", with_gradients(*inputs, mask, impl="cpu"), inputs, mask)
 
 
 @pytest.mark.usefixtures("poisoned_empty")
@@ -60,12 +54,7 @@ def test_every_instruction_set(instruction_set: str, dtype: torch.dtype, k: int)
 @pytest.mark.parametrize("width", [16, 24, 48, 72, 80, 104, 136, 192, 248, 256])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_kind_of_width(width: int, dtype: torch.dtype) -> None:
-    inputs, mask = draw(1, 19, 23, 2, 1, width, dtype), random_mask(1, 19, 23, 1, seed=width)
-    result = with_gradients(*inputs, mask, impl="cpu")
-    oracle = dense_with_gradients(*inputs, mask, torch.float64)
-    same_dtype = dense_with_gradients(*inputs, mask, dtype)
-    for name in ("out", *GRADIENTS):
-        assert_close_to_oracle(name, result[name], same_dtype[name], oracle[name])
+    check(draw(1, 19, 23, 2, 1, width, dtype), random_mask(1, 19, 23, 1, seed=width))
 
 
 @pytest.mark.parametrize("queries", [1, 15, 16, 17, 49, 64, 65, 129, 257, 300])
@@ -134,10 +123,7 @@ def test_dropout_against_the_oracle(instruction_set: str, dtype: torch.dtype) ->
     p, seed = 0.25, 77
     factor = dropout_keep(torch.tensor(seed), p, 2, 4, 37, 53).double() / (1 - p)
     result = with_gradients(*inputs, mask, dropout_p=p, seed=seed, impl="cpu")
-    oracle = dense_with_gradients(*inputs, mask, torch.float64, factor=factor)
-    same_dtype = dense_with_gradients(*inputs, mask, dtype, factor=factor)
-    for name in ("out", *GRADIENTS):
-        assert_close_to_oracle(name, result[name], same_dtype[name], oracle[name])
+    assert_kernel_matches_oracle("cpu", result, inputs, mask, factor=factor)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -191,9 +177,7 @@ def test_a_bad_query_stays_in_its_row(instruction_set: str, bad: float, dtype: t
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["random", "documents", "window and sinks"])
-def test_a_bad_number_stays_with_what_sees_it(
-    instruction_set: str, bad: float, dtype: torch.dtype, kind: str
-) -> None:
+def test_a_bad_number_stays_with_what_sees_it(instruction_set: str, bad: float, dtype: torch.dtype, kind: str) -> None:
     """Rows of one tile share a product, in which a hidden weight is 0: 0 · NaN must not come out of it."""
     masks = {
         "random": random_mask(1, 83, 211, 1, seed=2),
@@ -229,12 +213,7 @@ def test_scores_far_apart_and_large() -> None:
     """Maxima that grow from tile to tile, and weights far under the smallest float."""
     query, key, value, grad = draw(1, 20, 400, 1, 1, 16)
     key = key * torch.linspace(0.1, 40, 400).view(1, -1, 1, 1)
-    oracle = dense_with_gradients(query, key, value, grad, None, torch.float64)
-    result = with_gradients(query, key, value, grad, None, impl="cpu")
-    same_dtype = dense_with_gradients(query, key, value, grad, None, torch.float32)
-    for name in ("out", *GRADIENTS):
-        error, allowed = (float((tensor[name].double() - oracle[name]).abs().max()) for tensor in (result, same_dtype))
-        assert error <= 4 * allowed + 1e-5, name
+    check((query, key, value, grad), None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
