@@ -6,6 +6,7 @@ from typing import Literal, overload
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from gptface.ops.attention import library as _library  # noqa: F401  defines the operators
 from gptface.ops.attention import sdpa
@@ -14,6 +15,17 @@ from gptface.ops.attention.choice import choose
 from gptface.ops.attention.mask import IntervalMask
 
 __all__ = ["masked_attention"]
+
+
+def _refuse_forward_mode(*tensors: Tensor) -> None:
+    """A custom operator drops the tangents of dual numbers in silence, which would make every derivative zero."""
+    if torch.compiler.is_compiling():
+        return
+    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise RuntimeError(
+            "masked_attention has no forward-mode derivative (torch.func.jvp, jacfwd, hessian, forward_ad.dual_level): "
+            "use reverse mode"
+        )
 
 
 @overload
@@ -65,8 +77,9 @@ def masked_attention(
 
     ``out[b, i, h] = sum_j softmax_j(scale · query[b, i, h] · key[b, j, g]) value[b, j, g]`` over the visible j, with
     ``g = h // (H // Hkv)``. A row that may see nothing has output 0, log-sum-exp −inf and gradients 0. Differentiable
-    once in query, key and value, through the log-sum-exp too; a second differentiation raises. The same call gives the
-    same bits, except for gradients by ``"sdpa"`` on CUDA without ``deterministic``. No host synchronisation.
+    once in query, key and value, through the log-sum-exp too; a second differentiation raises, and so does forward mode.
+    The same call gives the same bits, except for gradients by ``"sdpa"`` on CUDA without ``deterministic``. No host
+    synchronisation.
 
     Under ``torch.autocast`` the inputs take its dtype first. A NaN or an infinity stays with the rows that see it where
     ``"cpu"`` runs; the others multiply it by hidden weights of 0 and may spread it, so keys that nobody sees should
@@ -99,7 +112,8 @@ def masked_attention(
         InputError: (a ValueError) naming the argument and the shapes, for a wrong rank, dtype, device, head count,
             head dimension or mask shape, or ``dropout_p`` without ``seed``.
         ValueError: for an unknown ``impl``.
-        RuntimeError: for an ``impl`` that cannot run this call here, saying why; never a silent fallback.
+        RuntimeError: for an ``impl`` that cannot run this call here, saying why; never a silent fallback. For a
+            derivative that there is none of.
     """
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
     chosen, *_ = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
@@ -107,6 +121,7 @@ def masked_attention(
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":
         return sdpa.attention(query, key, value, mask, factor)
+    _refuse_forward_mode(query, key, value)
     seed_tensor = None
     if dropout_p > 0.0:
         if isinstance(seed, Tensor):
