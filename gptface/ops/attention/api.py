@@ -77,7 +77,7 @@ def masked_attention(
 
     ``out[b, i, h] = sum_j softmax_j(scale · query[b, i, h] · key[b, j, g]) value[b, j, g]`` over the visible j, with
     ``g = h // (H // Hkv)``. A row that may see nothing has output 0, log-sum-exp −inf and gradients 0. Differentiable
-    once in query, key and value, through the log-sum-exp too; a second differentiation raises, and so does forward mode.
+    once in query, key and value, through the log-sum-exp too; a second differentiation raises, so does forward mode.
     The same call gives the same bits, except for gradients by ``"sdpa"`` on CUDA without ``deterministic``. No host
     synchronisation.
 

@@ -186,16 +186,26 @@ def test_any_strides() -> None:
     check((query, key, value, grad), random_mask(2, 37, 37, 2, seed=2))
 
 
-def test_addresses_beyond_32_bits() -> None:
-    """Strides of the batch and of the rows whose products pass 2³¹; memory is only touched where the numbers lie."""
-    query, key, value, _ = draw(2, 17, 17, 1, 1, 16, torch.float16)
-    expected = masked_attention(query, key, value, IntervalMask.causal(17), impl="triton")
-    far = 2**31 + 64
-    storage = torch.empty(far + 20000, dtype=torch.float16)
-    by_batch = storage.as_strided(key.shape, (far, 16, 16, 1)).copy_(key)
-    assert torch.equal(masked_attention(query, by_batch, value, IntervalMask.causal(17), impl="triton"), expected)
-    by_row = storage.as_strided(key.shape, (272, 2**27, 16, 1)).copy_(key)
-    assert torch.equal(masked_attention(query, by_row, value, IntervalMask.causal(17), impl="triton"), expected)
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [
+        ((2, 3, 1), (2**31 + 64, 16, 16, 1)),
+        ((1, 17, 1), (16, 2**27 + 64, 16, 1)),
+        ((1, 3, 2), (16, 16, 2**31 + 64, 1)),
+    ],
+    ids=["batch", "row", "head"],
+)
+@pytest.mark.parametrize("place", range(4), ids=["query", "key", "value", "grad"])
+def test_addresses_beyond_32_bits(shape: tuple[int, int, int], strides: tuple[int, ...], place: int) -> None:
+    """Strides whose products pass 2³¹, forward and backward; memory is only touched where the numbers lie."""
+    batch, rows, heads = shape
+    inputs, mask = draw(batch, rows, rows, heads, heads, 16, torch.float16), IntervalMask.causal(rows)
+    expected = with_gradients(*inputs, mask, impl="triton")
+    storage = torch.empty(2**31 + 20000, dtype=torch.float16)
+    tensors = list(inputs)
+    tensors[place] = storage.as_strided(inputs[place].shape, strides).copy_(inputs[place])
+    found = with_gradients(*tensors, mask, impl="triton")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 5), (2, 0, 5), (2, 5, 0)])
