@@ -40,6 +40,9 @@ class Picture:
         assert isinstance(mask, IntervalMask)
         return mask
 
+    def draw(self, path: Path) -> None:
+        self.mask().plot(path, tile_queries=TILE, tile_keys=TILE, samples=_SAMPLES)
+
 
 PICTURES = (
     Picture("full", "Nothing is hidden: a bidirectional encoder.", "IntervalMask.full(48)"),
@@ -112,7 +115,7 @@ def write() -> None:
     """Write the page and its pictures."""
     for picture in PICTURES:
         picture.file.parent.mkdir(parents=True, exist_ok=True)
-        picture.mask().plot(picture.file, tile_queries=TILE, tile_keys=TILE, samples=_SAMPLES)
+        picture.draw(picture.file)
     PAGE.write_text(page(), encoding="utf-8")
 
 
