@@ -145,3 +145,9 @@ def test_it_is_listed() -> None:
     assert [found.name for found in implementations("gather_rows")] == ["reference"]
     with pytest.raises(ValueError, match="'reference'"):
         gather_rows(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), impl="cuda")
+
+
+def test_forward_mode_is_refused_and_never_zero() -> None:
+    hidden = torch.randn(5, 8)
+    with pytest.raises(RuntimeError, match="gather_rows has no forward-mode derivative"):
+        torch.func.jvp(lambda hidden: gather_rows(hidden, torch.tensor([1, 3])), (hidden,), (hidden,))

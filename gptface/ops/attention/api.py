@@ -6,26 +6,15 @@ from typing import Literal, overload
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from gptface.ops.attention import library as _library  # noqa: F401  defines the operators
 from gptface.ops.attention import sdpa
 from gptface.ops.attention.arguments import checked_arguments
 from gptface.ops.attention.choice import choose
 from gptface.ops.attention.mask import IntervalMask
+from gptface.ops.derivatives import refuse_forward_mode
 
 __all__ = ["masked_attention"]
-
-
-def _refuse_forward_mode(*tensors: Tensor) -> None:
-    """A custom operator drops the tangents of dual numbers in silence, which would make every derivative zero."""
-    if torch.compiler.is_compiling():
-        return
-    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
-        raise RuntimeError(
-            "masked_attention has no forward-mode derivative (torch.func.jvp, jacfwd, hessian, forward_ad.dual_level): "
-            "use reverse mode"
-        )
 
 
 @overload
@@ -121,7 +110,7 @@ def masked_attention(
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":
         return sdpa.attention(query, key, value, mask, factor)
-    _refuse_forward_mode(query, key, value)
+    refuse_forward_mode("masked_attention", query, key, value)
     seed_tensor = None
     if dropout_p > 0.0:
         if isinstance(seed, Tensor):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.ops.derivatives import refuse_forward_mode
 from gptface.ops.gather import library
 from gptface.ops.registry import available_or_raise, register_implementation
 
@@ -21,8 +22,8 @@ def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tenso
 
     ``out[m] = hidden.flatten(0, -2)[indices[m]]``, and a row of zeros where ``indices[m]`` is −1. Backward is one
     scatter: a row that is named twice gets the sum of both gradients, a row that nobody names gets zeros, and −1 adds
-    nothing, whatever gradient arrives there (also an infinite one). Differentiable any number of times. The shape of
-    the result depends on no value, so nothing synchronises.
+    nothing, whatever gradient arrives there (also an infinite one). Differentiable any number of times, in
+    reverse mode. The shape of the result depends on no value, so nothing synchronises.
 
     Args:
         hidden: ``(B, S, C)``, or ``(N, C)``; any floating dtype.
@@ -34,6 +35,7 @@ def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tenso
 
     Raises:
         InputError: an argument has the wrong rank, dtype or device.
+        RuntimeError: forward-mode differentiation, which there is none of.
         IndexError: on the CPU, an index outside [−1, N); on a CUDA device that is a device-side assertion.
     """
     if not isinstance(hidden, Tensor) or hidden.dim() < 2 or not (hidden.is_floating_point() or hidden.is_complex()):
@@ -46,4 +48,5 @@ def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tenso
         raise InputError(f"gather_rows: hidden is on {hidden.device}, indices on {indices.device}; allowed: one device")
     if impl != "auto":
         available_or_raise("gather_rows", impl)
+    refuse_forward_mode("gather_rows", hidden)
     return torch.ops.gptface.gather_rows(hidden.flatten(0, -2), indices)
