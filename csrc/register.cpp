@@ -26,6 +26,8 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
   library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
   library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));
   library.impl("vq_lookup_kernel", TORCH_BOX(&gptface::operators::vq_lookup_kernel));
+  library.impl("vq_lookup_packed_kernel", TORCH_BOX(&gptface::operators::vq_lookup_packed_kernel));
+  library.impl("vq_pack_kernel", TORCH_BOX(&gptface::operators::vq_pack_kernel));
 #endif
 }
 

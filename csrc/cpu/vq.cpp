@@ -1,6 +1,10 @@
 // VQ lookup on the CPU: torch's threads and the machine's instruction set under gptface/vq_lookup.h.
 #include "vq_tables.h"
 
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
 #include <torch/csrc/stable/ops.h>
 
 #include <gptface/cpu_features.h>
@@ -37,17 +41,67 @@ const VQKernels* bfloat16_kernels([[maybe_unused]] const VQProblem& problem) {
   return nullptr;
 }
 
+// What runs for a codebook's shape and the precision asked for; it does not depend on the rows.
+struct Choice {
+  const VQKernels& kernels;
+  const VQKernels* first;
+};
+
+Choice choose(const VQProblem& problem) {
+  const VQKernels* coarse = bfloat16_kernels(problem);
+  if (problem.ranking_suffices && coarse) return {*coarse, nullptr};
+  return {float32_kernels(), problem.codes >= kLeastPrefilterCodes ? coarse : nullptr};
+}
+
+// Before the packed codes; a cache line, so that what follows stays aligned.
+struct alignas(64) PackedHeader {
+  int64_t instruction_set, groups, codes, width, metric, ranking_suffices;
+};
+constexpr std::size_t kHeaderBytes = 6 * sizeof(int64_t);  // without what aligns it
+
+PackedHeader header_of(const VQProblem& problem) {
+  return {static_cast<int64_t>(instruction_set()), problem.groups, problem.codes, problem.width,
+          static_cast<int64_t>(problem.metric),    problem.ranking_suffices};
+}
+
 }  // namespace
 
-void vq_lookup_cpu(const VQProblem& problem) {
-  const int workers = static_cast<int>(torch::stable::get_num_threads());
-  const VQKernels* coarse = bfloat16_kernels(problem);
-  if (problem.ranking_suffices && coarse)
-    vq_lookup(*coarse, problem, workers, run_on_torch_threads);
-  else
-    vq_lookup(
-        float32_kernels(), problem, workers, run_on_torch_threads,
-        problem.codes >= kLeastPrefilterCodes ? coarse : nullptr);
+int64_t vq_packed_bytes_cpu(const VQProblem& problem) {
+  const Choice choice = choose(problem);
+  return static_cast<int64_t>(sizeof(PackedHeader)) + vq_packed_bytes(choice.kernels, problem, choice.first);
+}
+
+void vq_pack_cpu(const VQProblem& problem, std::byte* memory) {
+  const Choice choice = choose(problem);
+  const PackedHeader header = header_of(problem);
+  std::memcpy(memory, &header, sizeof(header));
+  vq_pack(
+      choice.kernels, problem, memory + sizeof(header), static_cast<int>(torch::stable::get_num_threads()),
+      run_on_torch_threads, choice.first);
+}
+
+bool vq_lookup_cpu(const VQProblem& problem, const std::byte* packed, int64_t packed_bytes) {
+  const Choice choice = choose(problem);
+  if (packed) {
+    PackedHeader found, wanted = header_of(problem);
+    const bool readable = packed_bytes >= static_cast<int64_t>(sizeof(found)) &&
+        reinterpret_cast<std::uintptr_t>(packed) % alignof(PackedHeader) == 0;
+    if (!readable) return false;
+    std::memcpy(&found, packed, sizeof(found));
+    const bool same_layout = found.instruction_set == wanted.instruction_set;
+    wanted.instruction_set = found.instruction_set;
+    if (std::memcmp(&found, &wanted, kHeaderBytes) != 0) return false;
+    if (!same_layout)
+      packed = nullptr;
+    else if (packed_bytes != vq_packed_bytes_cpu(problem))
+      return false;
+    else
+      packed += sizeof(PackedHeader);
+  }
+  vq_lookup(
+      choice.kernels, problem, static_cast<int>(torch::stable::get_num_threads()), run_on_torch_threads, choice.first,
+      packed);
+  return true;
 }
 
 }  // namespace gptface

@@ -24,11 +24,13 @@ from gptface.ops.span_mask import (
     sample_span_mask,
 )
 from gptface.ops.vq import (
+    PackedCodebook,
     QuantizerOutput,
     ResidualQuantizerOutput,
     ResidualVectorQuantizer,
     VectorQuantizer,
     VQLookup,
+    pack_codebook,
     vq_lookup,
 )
 
@@ -44,6 +46,7 @@ __all__ = [
     "MaskedTokens",
     "Multimodal",
     "Normal",
+    "PackedCodebook",
     "Poisson",
     "QuantizerOutput",
     "ResidualQuantizerOutput",
@@ -58,6 +61,7 @@ __all__ = [
     "implementations",
     "mask_tokens",
     "masked_attention",
+    "pack_codebook",
     "sample_span_mask",
     "vq_lookup",
 ]

@@ -54,9 +54,10 @@ double score(const Case& c, const float* x, const float* code) {
   return square_x * square_code > 0.0 ? product / (std::sqrt(square_x) * std::sqrt(square_code)) : 0.0;
 }
 
-// With `first`, kernels of another word settle what they can; nearest rows are then left alone.
+// With `first`, kernels of another word settle what they can; nearest rows are then left alone. With `packed`, the
+// codebook is packed first, by another number of workers.
 template <class Word>
-Found look(const Case& c, const Data& data, int workers, const VQKernels* first = nullptr) {
+Found look(const Case& c, const Data& data, int workers, const VQKernels* first = nullptr, bool packed = false) {
   const int64_t found = c.groups * c.rows * c.topk, by_code = c.groups * c.codes;
   Found result{std::vector<float>(found, kNaN), std::vector<int64_t>(found, -7), std::vector<int64_t>(by_code, -7),
                std::vector<int64_t>(by_code, -7)};
@@ -74,7 +75,18 @@ Found look(const Case& c, const Data& data, int workers, const VQKernels* first 
   problem.indices = result.indices.data();
   problem.counts = result.counts.data();
   problem.nearest_rows = first ? nullptr : result.nearest.data();
-  vq_lookup(make_vq_kernels<CHECKED_ISA, Word>(), problem, workers, run_on_threads, first);
+  const VQKernels kernels = make_vq_kernels<CHECKED_ISA, Word>();
+  if (!packed) {
+    vq_lookup(kernels, problem, workers, run_on_threads, first);
+    return result;
+  }
+  const int64_t bytes = vq_packed_bytes(kernels, problem, first);
+  const auto memory = detail::aligned_bytes(bytes + 64);
+  std::memset(memory.get(), 0xa5, bytes + 64);
+  vq_pack(kernels, problem, memory.get(), 4 - workers, run_on_threads, first);
+  for (int64_t i = bytes; i < bytes + 64; ++i)
+    if (memory.get()[i] != std::byte{0xa5}) ++failures, std::printf("vq_pack writes past its bytes\n");
+  vq_lookup(kernels, problem, workers, run_on_threads, first, memory.get());
   return result;
 }
 
@@ -86,15 +98,19 @@ void fail(const char* name, const Case& c, const char* what, int64_t row) {
               static_cast<long long>(row));
 }
 
+bool same_bits(const Found& a, const Found& b) {
+  return a.indices == b.indices && a.counts == b.counts &&
+         std::memcmp(a.scores.data(), b.scores.data(), 4 * b.scores.size()) == 0;
+}
+
 // A first pass with bfloat16 words changes no bit.
 template <class Isa>
 void check_first_pass(const char* name, const Case& c, const Data& data, const Found& found) {
   if constexpr (__is_same(Isa, Avx512Bf16)) {
     const VQKernels coarse = make_vq_kernels<Isa, BFloat16Pair>();
     for (int workers : {1, 3}) {
-      const Found same = look<float>(c, data, workers, &coarse);
-      const bool scores = std::memcmp(same.scores.data(), found.scores.data(), 4 * found.scores.size()) == 0;
-      if (same.indices != found.indices || same.counts != found.counts || !scores) fail(name, c, "first pass shows", -1);
+      if (!same_bits(look<float>(c, data, workers, &coarse), found)) fail(name, c, "first pass shows", -1);
+      if (!same_bits(look<float>(c, data, workers, &coarse, true), found)) fail(name, c, "packing first shows", -1);
     }
   }
 }
@@ -105,6 +121,8 @@ void check(const char* name, const Case& c, const Data& data, bool squares_fit =
   const Found found = look<float>(c, data, 1), other = look<float>(c, data, 3);
   if (found.indices != other.indices || found.counts != other.counts || found.nearest != other.nearest)
     fail(name, c, "threads show", -1);
+  const Found packed = look<float>(c, data, 2, nullptr, true);
+  if (!same_bits(packed, found) || packed.nearest != found.nearest) fail(name, c, "packing shows", -1);
   check_first_pass<CHECKED_ISA>(name, c, data, found);
   std::vector<std::pair<double, int64_t>> ranked(c.codes);
   for (int64_t g = 0; g < c.groups; ++g) {

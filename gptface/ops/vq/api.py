@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,14 +11,9 @@ from gptface.errors import InputError
 from gptface.ops.registry import available_or_raise, register_implementation
 from gptface.ops.vq import cpu, cuda, triton_lookup
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
+from gptface.ops.vq.packed import Metric, PackedCodebook, Precision, check_codebook
 
-__all__ = ["Metric", "Precision", "VQLookup", "vq_lookup"]
-
-Metric = Literal["euclidean", "cosine", "dot"]
-Precision = Literal["exact", "tf32x3", "tf32", "bf16"]
-
-METRICS = ("euclidean", "cosine", "dot")
-PRECISIONS = ("exact", "tf32x3", "tf32", "bf16")
+__all__ = ["VQLookup", "vq_lookup"]
 
 register_implementation(
     "vq_lookup", "reference", lambda: None, "the definition in plain PyTorch; memory grows with N·K·D"
@@ -67,7 +62,7 @@ class VQLookup(NamedTuple):
 
 def vq_lookup(
     x: Tensor,
-    codebook: Tensor,
+    codebook: Tensor | PackedCodebook,
     *,
     metric: Metric = "euclidean",
     topk: int = 1,
@@ -90,7 +85,8 @@ def vq_lookup(
     Args:
         x: ``(..., D)`` floating point, any strides; grouped form ``(..., G, D)``.
         codebook: ``(K, D)`` floating point on the device of ``x``; grouped form ``(G, K, D)``, where group ``g`` of a
-            row is looked up in the ``g``-th codebook.
+            row is looked up in the ``g``-th codebook. Or what ``pack_codebook`` made of one, for calls with few rows;
+            results are the same, and no gradient goes to the codebook.
         metric: see above.
         topk: number of candidates, 1 to K.
         precision: the least accuracy wanted; an implementation may give more. ``"exact"`` is at least float32
@@ -109,9 +105,14 @@ def vq_lookup(
 
     Raises:
         InputError: wrong rank, dtype, device, group count or vector length, an empty codebook, ``topk`` outside
-            1 to K, an unknown metric or precision.
+            1 to K, an unknown metric or precision, or not those for which the codebook was packed.
         ValueError, RuntimeError: an ``impl`` that is unknown, or that cannot run here.
     """
+    packed = None
+    if isinstance(codebook, PackedCodebook):
+        packed = codebook
+        _check_packed(packed, metric, precision)
+        codebook = packed._codes
     _check(x, codebook, metric, topk, precision)
     if impl == "auto":
         impl = _fastest(x, codebook, topk)
@@ -121,6 +122,9 @@ def vq_lookup(
         if obstacle is not None:
             raise RuntimeError(f"vq_lookup: impl={impl!r} cannot run this call: {obstacle}")
 
+    words = None
+    if packed is not None and impl == "cpu":
+        codebook, words = packed._float32, packed._words
     grouped = codebook.ndim == 3
     length = x.shape[-1]
     if not return_scores:
@@ -136,7 +140,7 @@ def vq_lookup(
         codes = codebook.unsqueeze(0)
 
     scores, indices, counts, nearest = torch.ops.gptface.vq_lookup(
-        rows, codes, metric, topk, precision, nearest_rows, impl
+        rows, codes, metric, topk, precision, nearest_rows, impl, words
     )
 
     def shaped(found: Tensor) -> Tensor:
@@ -175,24 +179,24 @@ def _product(sizes: torch.Size) -> int:
     return total
 
 
+def _check_packed(packed: PackedCodebook, metric: str, precision: str) -> None:
+    for name, wanted, made in (("metric", metric, packed.metric), ("precision", precision, packed.precision)):
+        if wanted != made:
+            raise InputError(
+                f"vq_lookup: {name}={wanted!r}, but the codebook was packed for {name}={made!r}; "
+                f"pass that, or pack it anew"
+            )
+
+
 def _check(x: Tensor, codebook: Tensor, metric: str, topk: int, precision: str) -> None:
-    if metric not in METRICS:
-        raise InputError(f"vq_lookup: metric={metric!r} is not known; allowed: {', '.join(METRICS)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"vq_lookup: precision={precision!r} is not known; allowed: {', '.join(PRECISIONS)}")
-    if codebook.ndim not in (2, 3):
-        raise InputError(f"vq_lookup: codebook has shape {tuple(codebook.shape)}; allowed: (K, D) or (G, K, D)")
-    if not (x.is_floating_point() and codebook.is_floating_point()):
+    check_codebook("vq_lookup", codebook, metric, precision)
+    if not x.is_floating_point():
         raise InputError(f"vq_lookup: x is {x.dtype} and codebook {codebook.dtype}; both must be floating point")
     if x.device != codebook.device:
         raise InputError(f"vq_lookup: x is on {x.device} and codebook on {codebook.device}; they must be on one device")
     if x.ndim < codebook.ndim - 1:
         form = "(..., G, D)" if codebook.ndim == 3 else "(..., D)"
         raise InputError(f"vq_lookup: x has shape {tuple(x.shape)}; with this codebook it must be {form}")
-    if codebook.shape[-1] == 0 or codebook.shape[-2] == 0:
-        raise InputError(
-            f"vq_lookup: codebook has shape {tuple(codebook.shape)}; it needs at least one code and D >= 1"
-        )
     if x.shape[-1] != codebook.shape[-1]:
         raise InputError(
             f"vq_lookup: x has shape {tuple(x.shape)} and codebook {tuple(codebook.shape)}; "

@@ -17,8 +17,8 @@ __all__ = ["score_dtype"]
 
 _library = torch.library.Library("gptface", "FRAGMENT")
 _library.define(
-    "vq_lookup(Tensor x, Tensor codebook, str metric, int topk, str precision, bool nearest_rows, str impl)"
-    " -> (Tensor scores, Tensor indices, Tensor counts, Tensor nearest_rows)"
+    "vq_lookup(Tensor x, Tensor codebook, str metric, int topk, str precision, bool nearest_rows, str impl,"
+    " Tensor? packed=None) -> (Tensor scores, Tensor indices, Tensor counts, Tensor nearest_rows)"
 )
 
 # impl= -> (module, function); the module is imported when the implementation first runs.
@@ -39,17 +39,34 @@ def score_dtype(x: Tensor, codebook: Tensor) -> torch.dtype:
 
 
 def _lookup(
-    x: Tensor, codebook: Tensor, metric: str, topk: int, precision: str, nearest_rows: bool, impl: str
+    x: Tensor,
+    codebook: Tensor,
+    metric: str,
+    topk: int,
+    precision: str,
+    nearest_rows: bool,
+    impl: str,
+    packed: Tensor | None = None,
 ) -> Found:
+    """``packed``, for ``impl="cpu"`` alone, is what :func:`gptface.ops.vq.cpu.pack` made of the codebook."""
     module, function = _KERNELS[impl]
     kernel: Callable[..., Found] = getattr(import_module(module), function)
     # The caller's autocast reaches into the kernel of an operator; it must not lower the precision asked for.
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        if packed is not None:
+            return kernel(x, codebook, metric, topk, precision, nearest_rows, packed)
         return kernel(x, codebook, metric, topk, precision, nearest_rows)
 
 
 def _lookup_fake(
-    x: Tensor, codebook: Tensor, metric: str, topk: int, precision: str, nearest_rows: bool, impl: str
+    x: Tensor,
+    codebook: Tensor,
+    metric: str,
+    topk: int,
+    precision: str,
+    nearest_rows: bool,
+    impl: str,
+    packed: Tensor | None = None,
 ) -> Found:
     groups, rows, _ = x.shape
     codes = codebook.shape[1]
@@ -99,7 +116,7 @@ def _lookup_backward(ctx: Any, grad_scores: Tensor, _indices: None, _counts: Non
             groups, rows * topk, length
         )
         grad_codebook = torch.zeros_like(codebook, dtype=dtype).scatter_add(1, flat, contribution).to(codebook.dtype)
-    return grad_x, grad_codebook, None, None, None, None, None
+    return grad_x, grad_codebook, None, None, None, None, None, None
 
 
 _library.impl("vq_lookup", _lookup, "CompositeExplicitAutograd")

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.errors import InputError
-from gptface.ops.vq.api import Precision, vq_lookup
+from gptface.ops.vq.api import vq_lookup
 from gptface.ops.vq.codebook import all_reduce_packed, cluster_counts, cluster_sums, pick_rows, smoothed_sizes
 from gptface.ops.vq.entropy import entropy_regularizer
 from gptface.ops.vq.gradient import rotation_trick, straight_through
 from gptface.ops.vq.kmeans import kmeans
+from gptface.ops.vq.packed import LastCodebook, PackedCodebook, Precision
 
 __all__ = ["QuantizerOutput", "VectorQuantizer"]
 
@@ -59,6 +60,10 @@ class VectorQuantizer(nn.Module):
 
     Everything is computed in float32 (float64 for float64 inputs), also under autocast, and the codebook stays float32
     under ``.half()`` and ``.bfloat16()``, where a moving average would stand still.
+
+    Calls that do not update the codebook keep it packed for the lookup on a processor (two and a half copies more;
+    three and a half with the cosine metric) and compare it with a snapshot each time, bit for bit: any change is
+    seen, however it was written. ``train()`` lets go of it.
 
     Args:
         dim: D, the length of the vectors.
@@ -179,6 +184,7 @@ class VectorQuantizer(nn.Module):
             self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
         # Known on the host, so that later steps do not even look: k-means may have to run in the next training step.
         self._kmeans_pending = kmeans_init
+        self._last_codebook = LastCodebook()
         self.reset_parameters()
 
     @property
@@ -244,15 +250,10 @@ class VectorQuantizer(nn.Module):
             self._kmeans_pending = False
             self._initialize(rows, usable)
 
-        weight = self.weight
-        if update and (self.topk > 1 or self.entropy_weight != 0.0 or self.metric == "cosine"):
-            weight = weight.clone()  # what autograd keeps must not change when the codebook is updated in place below
-        if self.metric == "cosine":
-            weight = functional.normalize(weight, dim=-1)
-        weight = weight.reshape(self.groups, self.codebook_size, -1)
+        weight, codebook = self._codes(rows, update)
         found = vq_lookup(
             rows,
-            weight,
+            codebook,
             topk=self.topk,
             precision=self.precision,
             return_scores=self.topk > 1,
@@ -280,6 +281,23 @@ class VectorQuantizer(nn.Module):
             candidates=shaped(found.indices) if several else None,
             weights=shaped((found.scores / self.temperature).softmax(-1)) if found.scores is not None else None,
         )
+
+    def _codes(self, rows: Tensor, update: bool) -> tuple[Tensor, Tensor | PackedCodebook]:
+        """The codes ``(G, K, d)`` for autograd, and the same for the lookup: packed once while they do not change."""
+        learns = torch.is_grad_enabled() and self.weight.requires_grad
+        packed = None
+        # Candidates' weights have a gradient with respect to the codes, which ends at a packed codebook.
+        if not update and not (learns and self.topk > 1) and LastCodebook.serves(self.weight, rows, self.impl):
+            packed = self._last_codebook.packed(self.weight, self._looked_up, self.precision)
+        weight = self.weight
+        if update and (self.topk > 1 or self.entropy_weight != 0.0 or self.metric == "cosine"):
+            weight = weight.clone()  # what autograd keeps must not change when the codebook is updated in place
+        weight = self._looked_up(weight) if packed is None or learns else packed._codes
+        return weight, weight if packed is None else packed
+
+    def _looked_up(self, weight: Tensor) -> Tensor:
+        weight = functional.normalize(weight, dim=-1) if self.metric == "cosine" else weight
+        return weight.reshape(self.groups, self.codebook_size, -1)
 
     def _check_input(self, x: Tensor, mask: Tensor | None) -> None:
         if x.ndim < 1 or x.shape[-1] != self.dim:
@@ -387,12 +405,19 @@ class VectorQuantizer(nn.Module):
             summed = code * fresh_size.unsqueeze(-1)
             self.cluster_sum.copy_(torch.where(revived.unsqueeze(-1), summed, self.cluster_sum))
 
+    def train(self, mode: bool = True) -> VectorQuantizer:
+        """As in every module; training also lets go of the codebook that evaluation had packed."""
+        if mode:
+            self._last_codebook.clear()
+        return super().train(mode)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VectorQuantizer:
         def keep_precision(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             lowered = moved.is_floating_point() and torch.finfo(moved.dtype).bits < 32
             return tensor.to(moved.device) if lowered else moved
 
+        self._last_codebook.clear()
         super()._apply(keep_precision, recurse)
         return self
 
