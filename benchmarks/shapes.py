@@ -146,6 +146,7 @@ def lookup_shapes(scale: Scale, device: str) -> list[LookupShape]:
         return [
             LookupShape(8192, 1024, 32),
             LookupShape(4096, 8192, 8),
+            LookupShape(256, 16384, 256),
             LookupShape(1024, 8192, 256),
             LookupShape(4096, 1024, 32, step=True),
         ]
@@ -153,6 +154,7 @@ def lookup_shapes(scale: Scale, device: str) -> list[LookupShape]:
     return [
         LookupShape(8192 * more, 1024, 32),
         LookupShape(8192, 1024, 32, offset=10.0),
+        LookupShape(256, 16384, 256),  # one image, a large codebook: packing that is most of the work
         LookupShape(65536, 1024, 256),  # a batch of 256 images of the paper's tokenizer
         LookupShape(65536, 16384, 8),  # the short codes of ViT-VQGAN and LlamaGen
         LookupShape(16384, 8192, 256),

@@ -4,6 +4,8 @@ Writes ``<output>.md`` and ``<output>/numbers.json``. Measured here: the share o
 oracle, and by how much their codes are worse, for every precision on random, offset and unit-length data; usage and
 perplexity of the codebook when the demo's tokenizer trains with and without revival of dead codes. Speed and memory are
 taken from the JSON that ``python -m benchmarks vq`` wrote into ``benchmarks/results/``.
+
+With the defaults it is about ten minutes' work for one core that has nothing else to do; it shows what is left.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import argparse
 import datetime
 import functools
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from torch.nn import functional
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.machine import RESULTS, commit, describe_machine
+from benchmarks.progress import Progress
 from benchmarks.results import load_results
 from benchmarks.vq_page import write_page
 from gptface.ops import vq_lookup
@@ -46,6 +48,9 @@ OFFSET = 10.0
 SHAPES = ((8192, 256), (1024, 64), (16384, 8))  # (codes, length)
 PRECISIONS = ("exact", "tf32x3", "tf32", "bf16")
 BLOCK = 1 << 24  # elements of one float64 block of distances
+# What one core of an AMD EPYC takes for a comparison, a pair of row and code and an element of such a pair, and for a
+# step of the demo's tokenizer: the first estimate of the time left comes from these.
+PAIR_SECONDS, ELEMENT_SECONDS, STEP_SECONDS = 1.5e-8, 1.5e-10, 0.25
 
 Lookup = Callable[[Tensor, Tensor], Tensor]
 
@@ -84,24 +89,6 @@ TRAININGS: dict[str, list[str]] = {
     "random start, revival": ["tokenizer.model.kmeans_init=false"],
     "random start, no revival": ["tokenizer.model.kmeans_init=false", "tokenizer.model.revive_below=0"],
 }
-
-
-class Progress:
-    """One line on stderr before each piece of work: which of how many, time gone, time left by the work done so far."""
-
-    def __init__(self, work: dict[str, float]) -> None:
-        self.work, self.done, self.began, self.number = work, 0.0, time.monotonic(), 0
-        self.pending = 0.0
-
-    def start(self, name: str) -> None:
-        """The piece ``name`` begins; the one before is done."""
-        self.done += self.pending
-        self.pending = self.work[name]
-        self.number += 1
-        gone = time.monotonic() - self.began
-        left = gone / self.done * (sum(self.work.values()) - self.done) if self.done else None
-        rest = "" if left is None else f", about {left:.0f} s left"
-        print(f"[{self.number}/{len(self.work)}] {name} ({gone:.0f} s gone{rest})", file=sys.stderr, flush=True)
 
 
 def nearest_codes(rows: Tensor, codes: Tensor, metric: str) -> Tensor:
@@ -176,7 +163,7 @@ def measure_training(name: str, steps: int, faces: int, folder: Path) -> dict[st
     settings += [f"data.count={faces}", f"data.cache_directory={folder / 'cache'}", "tokenizer.tensorboard=false"]
     configuration = load_configuration("demo", [*settings, *TRAININGS[name]])
     model, began = configuration.tokenizer_config(), time.monotonic()
-    train_tokenizer(configuration, output, verbose=False)
+    train_tokenizer(configuration, output)  # it shows how far it is
     validation = [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()][-1]
     metrics = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return {
@@ -195,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("docs/performance/vq"))
     parser.add_argument("--rows", type=int, default=65_536, help="rows of each comparison (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=800, help="steps of each training; 0: none (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=400, help="steps of each training; 0: none (default: %(default)s)")
     parser.add_argument("--faces", type=int, default=2048, help="faces to train on (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     options = parser.parse_args(arguments)
@@ -204,18 +191,23 @@ def main(arguments: list[str] | None = None) -> None:
 
     comparisons = {f"indices: {name}, K {shape[0]}, D {shape[1]}": (name, shape) for name in DATA for shape in SHAPES}
     trainings = {f"training: {name}": name for name in TRAININGS} if options.steps else {}
-    # In steps of the demo's tokenizer, roughly: only the estimate of the time left depends on it.
-    work = {label: options.rows * shape[0] * shape[1] / 4e9 for label, (_, shape) in comparisons.items()}
-    progress = Progress(work | dict.fromkeys(trainings, float(options.steps)))
+    work = {
+        label: options.rows * shape[0] * (PAIR_SECONDS + ELEMENT_SECONDS * shape[1])
+        for label, (_, shape) in comparisons.items()
+    }
+    progress = Progress(work | dict.fromkeys(trainings, options.steps * STEP_SECONDS))
 
     indices, training = [], []
     for label, (name, shape) in comparisons.items():
-        progress.start(label)
+        advance = progress.stage(label, 1)
         indices += measure_indices(name, options.rows, shape, device)
+        advance(1)
     with tempfile.TemporaryDirectory() as folder:
         for label, name in trainings.items():
-            progress.start(label)
+            advance = progress.stage(label, 1)
             training.append(measure_training(name, options.steps, options.faces, Path(folder)))
+            advance(1)
+    progress.finish()
 
     numbers = {
         "options": f"--rows {options.rows} --steps {options.steps} --faces {options.faces} --device {options.device}",

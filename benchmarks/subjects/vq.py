@@ -13,12 +13,13 @@ from benchmarks.contender import BASELINE, CannotRun, Case, Contender, Prepared,
 from benchmarks.peers import vq_lookup as peers
 from benchmarks.shapes import LookupShape, lookup_shapes
 from benchmarks.vq_problem import LookupProblem, make_lookup, prepare_step
-from gptface.ops import VectorQuantizer, implementations, vq_lookup
+from gptface.ops import VectorQuantizer, implementations, pack_codebook, vq_lookup
 
 __all__ = ["CodebookLookup"]
 
 # A chosen code may be farther than the nearest by float32 rounding of the squares it was computed from, and no more.
 TIE = 1e-5
+FEW_ROWS = 1024  # up to which a codebook kept packed shows
 REFERENCE_LIMIT = 1 << 28  # bytes of the reference's N × K × D tensor; beyond it takes seconds
 
 
@@ -40,6 +41,10 @@ class CodebookLookup(Subject):
         for entry in implementations("vq_lookup"):
             named = functools.partial(prepare, impl=entry.name, reason=entry.reason)
             own.append(Contender(f"gptface, {entry.name}", "gptface", named))
+        if not case.settings["step"]:
+            own.append(Contender("gptface, codebook packed before", "gptface", _prepare_packed))
+            if case.settings["rows"] <= FEW_ROWS:
+                own.append(Contender("gptface, VectorQuantizer in evaluation", "gptface", _prepare_evaluation))
         return [*own, *peers.contenders(case)]
 
     def gate(self, problem: LookupProblem, outputs: Tensor) -> Verdict:
@@ -74,6 +79,25 @@ def _check_reference(problem: LookupProblem, impl: str, reason: str) -> None:
 def _prepare_lookup(problem: LookupProblem, impl: str, reason: str = "") -> Prepared:
     _check_reference(problem, impl, reason)
     return Prepared(lambda _: vq_lookup(problem.x, problem.codebook, impl=impl).indices)
+
+
+def _prepare_packed(problem: LookupProblem) -> Prepared:
+    packed = pack_codebook(problem.codebook)
+    return Prepared(lambda _: vq_lookup(problem.x, packed).indices)
+
+
+def _prepare_evaluation(problem: LookupProblem) -> Prepared:
+    """What a tokenizer runs: the lookup in a codebook that it compares with the one it has packed, the codes, the loss
+    and the usage."""
+    shape = problem.shape
+    module = VectorQuantizer(shape.length, shape.codes, kmeans_init=False).to(problem.x.device).eval()
+    module.weight.copy_(problem.codebook)
+
+    def run(_: None) -> Tensor:
+        with torch.no_grad():
+            return module(problem.x).indices
+
+    return Prepared(run)
 
 
 def _prepare_quantizer(problem: LookupProblem, impl: str, reason: str = "") -> Prepared:

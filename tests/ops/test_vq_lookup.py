@@ -254,6 +254,31 @@ def test_scores_are_differentiable(metric: Any, grouped: bool) -> None:
     assert torch.autograd.gradgradcheck(scores, (x, codebook))
 
 
+class FloatingScatters(TorchDispatchMode):
+    """Names the operations that add floating-point numbers in an order of the device's own choice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(word in func.name() for word in ("scatter", "index_add", "index_put", "embedding_dense_backward")):
+            self.seen.update(func.name() for value in args if isinstance(value, Tensor) and value.is_floating_point())
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_gradient_of_the_codebook_leaves_no_order_of_additions_to_the_device() -> None:
+    x, codebook = draw(3, 200, 8, seed=90).requires_grad_(), draw(3, 7, 8, seed=91).requires_grad_()
+    found = vq_lookup(x.transpose(0, 1), codebook, topk=3, return_scores=True)
+    assert found.scores is not None
+    with FloatingScatters() as scatters:
+        found.scores.sin().sum().backward()
+    assert codebook.grad is not None and codebook.grad.abs().sum() > 0 and not scatters.seen
+    with FloatingScatters() as scatters:
+        torch.zeros(3).index_add_(0, torch.tensor([0, 0]), torch.ones(2))
+    assert scatters.seen
+
+
 def test_bad_rows_get_no_gradient() -> None:
     x, codebook = draw(4, 5, seed=34), draw(6, 5, seed=35).requires_grad_()
     x[2, 1] = torch.nan

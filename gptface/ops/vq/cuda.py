@@ -57,6 +57,9 @@ def lookup_cuda(
 
     Always ``"exact"``: float32 products nominate two codes or more, which float64 decides. Rows so far from the codes
     that float32 cannot hold their products with (centred) codes have no defined winner.
+    What that guarantees is what :func:`gptface.ops.vq.triton_lookup.lookup_triton` says for ``topk = 1``: the index of
+    float64 in rows where at most two codes reach the best score less twice the rounding of a float32 score, elsewhere
+    a code that is as good up to that.
     """
     groups, rows, _ = x.shape
     if max(groups * rows, groups * codebook.shape[1]) > _MOST_ROWS:

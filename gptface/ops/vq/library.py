@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gptface.ops.vq.codebook import cluster_sums
+
 __all__ = ["score_dtype"]
 
 _library = torch.library.Library("gptface", "FRAGMENT")
@@ -87,7 +89,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Found) -> None:
 
 
 def _lookup_backward(ctx: Any, grad_scores: Tensor, _indices: None, _counts: None, _rows: None) -> tuple[Any, ...]:
-    """Gradient of the scores for fixed indices: a gather of the chosen codes, no matrix of rows × codes."""
+    """Gradient of the scores for fixed indices: a gather of the chosen codes, no matrix of rows × codes, and the same
+    bits every time."""
     x, codebook, indices, scores = ctx.saved_tensors
     dtype = scores.dtype
     groups, rows, topk = indices.shape
@@ -112,10 +115,11 @@ def _lookup_backward(ctx: Any, grad_scores: Tensor, _indices: None, _counts: Non
     if ctx.needs_input_grad[0]:
         grad_x = torch.where(scores[..., :1].isfinite(), grad_row.sum(2), 0.0).to(x.dtype)
     if ctx.needs_input_grad[1]:
-        contribution = torch.where(scores.unsqueeze(-1).isfinite(), grad_chosen, 0.0).reshape(
-            groups, rows * topk, length
-        )
-        grad_codebook = torch.zeros_like(codebook, dtype=dtype).scatter_add(1, flat, contribution).to(codebook.dtype)
+        # Segment sums instead of a scatter, whose order of additions a GPU leaves to chance.
+        contribution = grad_chosen.reshape(groups, rows * topk, length)
+        usable = scores.isfinite().reshape(groups, rows * topk)
+        _, sums = cluster_sums(contribution, indices.reshape(groups, rows * topk), usable, codebook.shape[1])
+        grad_codebook = sums.to(codebook.dtype)
     return grad_x, grad_codebook, None, None, None, None, None, None
 
 

@@ -47,6 +47,14 @@ def lookup_triton(
     ``"exact"`` nominates ``topk + 1`` codes by float32 products without tensor cores and decides among them in float64;
     the other precisions nominate ``topk`` by theirs. Rows so far from the codes that float32 cannot hold their products
     with (centred) codes have no defined winner.
+
+    What ``"exact"`` guarantees, and what not: let B bound the rounding of a score (``csrc/include/gptface/vq_block.h``
+    derives one for float32 words; it holds for any order of additions). A code is passed over only where ``topk + 1``
+    others of its share of the codebook had float32 scores no worse, whose true scores then reach its own less 2 B. So
+    the indices are those of float64 for every row in which at most ``topk + 1`` codes reach the ``topk``-th best score
+    less 2 B; in other rows a chosen score may be up to 2 B worse than the right one. The CPU kernels check a condition
+    like this for every row and look again where it fails; these do not. Equal codes have equal float32 scores, so
+    among them the lowest indices are found all the same.
     """
     from gptface.kernels import vq
 
