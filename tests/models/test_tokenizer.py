@@ -11,6 +11,7 @@ from gptface.models import FaceTokenizer, FaceTokenizerConfig
 from gptface.models.convolution import ChannelNorm, ResidualBlock, ShuffleConvolution
 from gptface.models.discriminator import PatchDiscriminator
 from gptface.objectives import reconstruction_losses
+from gptface.ops.vq import cpu
 
 TOPOLOGIES = {
     "patch stem": {},
@@ -100,6 +101,18 @@ def test_encoding_in_training_mode_does_not_train_the_codebook() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(cpu.cpu_missing() is not None, reason="no native kernel")
+def test_encoding_packs_the_codebook_once_and_sees_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model, images = FaceTokenizer(FaceTokenizerConfig.tiny()).eval(), pictures(2)
+    packings, pack = [], cpu.pack
+    monkeypatch.setattr(cpu, "pack", lambda *arguments: packings.append(1) or pack(*arguments))
+    first = model.encode(images)
+    assert torch.equal(model.encode(images), first) and len(packings) == 1
+    model.quantizer.weight.data[first.unique()] += 100.0
+    assert not torch.isin(model.encode(images), first).any() and len(packings) == 2
+
+
 def test_it_learns_a_handful_of_pictures() -> None:
     """Convergence: the error of eight pictures falls well below that of predicting their mean colour."""
     torch.manual_seed(0)
