@@ -96,6 +96,34 @@ def test_no_index_differs_from_float64(instruction_set: str, offset: float, metr
     assert torch.equal(found.reshape(500, topk), scores.topk(topk).indices)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.integers(100, 1500),
+    length=st.integers(1, 16),
+    closeness=st.integers(0, 7),
+    offset=st.sampled_from([0.0, 3.0, 1000.0]),
+    metric=st.sampled_from(METRICS),
+    seed=st.integers(0, 2**31),
+)
+def test_short_vectors_among_many_codes(
+    size: int, length: int, closeness: int, offset: float, metric: Any, seed: int
+) -> None:
+    """Several spans of panels, and codes that differ by 1 down to 1e-7 of their size or not at all."""
+    x = draw(20, length, seed=seed, offset=offset)
+    family = draw(5, length, seed=seed + 1, offset=offset).repeat(size // 5 + 1, 1)[:size]
+    codebook = family + 10.0**-closeness * draw(size, length, seed=seed + 2)
+    codebook = codebook[: size // 2].repeat(2, 1)  # each of them again, later
+    found = vq_lookup(x, codebook, metric=metric, impl="cpu")
+    exact = vq_lookup(x.double(), codebook.double(), metric=metric, impl="reference", return_scores=True)
+    if metric == "euclidean" or (length > 1 and metric == "dot"):
+        assert torch.equal(found.indices, exact.indices)
+    assert exact.scores is not None and found.indices.lt(size // 2).all()
+    chosen = codebook.double()[found.indices]
+    if metric == "cosine":  # in few dimensions cosines come closer to each other than float64 tells
+        cosine = torch.nn.functional.cosine_similarity(x.double(), chosen, dim=-1)
+        torch.testing.assert_close(cosine, exact.scores, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("length", [8, 256])
 def test_near_ties_are_decided_in_float64(instruction_set: str, length: int) -> None:
     """Pairs of codes closer to each other than float32 sums can tell; the better of a pair mostly comes second."""

@@ -17,7 +17,7 @@
 #pragma once
 
 #include <gptface/scratch_cursor.h>
-#include <gptface/vq_pack.h>
+#include <gptface/vq_narrow.h>
 
 namespace gptface {
 
@@ -37,11 +37,12 @@ struct VQBlock {
   using Decided = VQCandidates<Isa, double, kVQMostCandidates>;
 
   // Of one row while codes stream by. A lane sees the codes of one column of every panel; the best group of kVectors
-  // codes (one panel) is kept, and the best score of all other groups.
+  // codes (one panel, or the first panel of a span of them) is kept, and the best score of all other groups.
   struct Lead {
     float best[V::width], rival[V::width];
     int32_t panel[V::width];
   };
+  using Narrow = VQNarrow<Isa, Word, Lead>;
 
   struct Scratch {
     Word* words;           // (block, stride)
@@ -213,15 +214,15 @@ struct VQBlock {
   // Whether the first pass settles the row; otherwise `least` is the bar for the second.
   static GPTFACE_INLINE bool settle_lead(
       const VQProblem& problem, const VQPackedGroup& packed, const ExactScore<Isa>& exact, int64_t group,
-      const Lead& lead, double doubted, Decided& decided, float& least) {
+      const Lead& lead, int span, double doubted, Decided& decided, float& least) {
     const Float best = V::load(lead.best);
     least = bar(V::largest(best), doubted);
     if (!(V::largest(V::load(lead.rival)) < least)) return false;
-    int32_t close[kPanel];
+    int32_t close[kPanel * Narrow::kSpan];
     int number = 0;
     for (uint32_t lanes = V::bits(V::not_less(best, V::set(least))); lanes; lanes &= lanes - 1) {
       const int lane = __builtin_ctz(lanes);
-      for (int n = 0; n < kVectors; ++n) {
+      for (int n = 0; n < kVectors * span; ++n) {
         const int64_t code = static_cast<int64_t>(lead.panel[lane]) * kPanel + n * V::width + lane;
         if (code >= problem.codes) break;
         int place = number++;  // in ascending order, as `offer` wants them
@@ -317,7 +318,11 @@ struct VQBlock {
     const int64_t wanted = problem.topk + (mere_ranking(problem) ? 0 : kSpare);
     const int limit = static_cast<int>(wanted < problem.codes ? wanted : problem.codes);
     if (lead && nearest) stream_leads<true>(problem, packed, first, padded_rows, nearest, scratch);
-    if (lead && !nearest) stream_leads<false>(problem, packed, first, padded_rows, nearest, scratch);
+    const bool narrow = lead && !nearest && Narrow::serves(problem);
+    if (narrow)
+      Narrow::stream(problem, packed, padded_rows, scratch.words, scratch.leads);
+    else if (lead && !nearest)
+      stream_leads<false>(problem, packed, first, padded_rows, nearest, scratch);
     if (!lead && nearest) stream_kept<true>(problem, packed, first, padded_rows, limit, nearest, scratch);
     if (!lead && !nearest) stream_kept<false>(problem, packed, first, padded_rows, limit, nearest, scratch);
 
@@ -341,7 +346,8 @@ struct VQBlock {
       const double doubted = doubt(problem, packed, scratch.rows[r]);
       float least;
       const bool settled = lead
-          ? settle_lead(problem, packed, exact, group, scratch.leads[r], doubted, decided, least)
+          ? settle_lead(
+                problem, packed, exact, group, scratch.leads[r], narrow ? Narrow::kSpan : 1, doubted, decided, least)
           : settle_kept(problem, packed, exact, group, scratch.kept[r], doubted, decided, least);
       if (settled) {
         write(problem, group, row_at(r), decided);
