@@ -80,3 +80,11 @@ def test_the_matrix_of_probabilities_is_never_stored() -> None:
         entropy, probabilities = _forward(x, codes, bias, weight)
         _backward(torch.ones_like(entropy), torch.ones_like(probabilities), x, codes, bias, weight)
     assert largest.elements <= 1 << 19
+
+
+def test_forward_mode_raises_where_it_would_give_a_derivative_of_zero() -> None:
+    x, codes, weight = torch.randn(1, 5, 3), torch.randn(1, 4, 3), torch.full((1, 5), 0.2)
+    with pytest.raises(RuntimeError, match="no forward-mode derivative"):
+        torch.func.jvp(
+            lambda rows: assignment_entropy(rows, codes, torch.zeros(1, 4), weight)[0], (x,), (torch.ones_like(x),)
+        )

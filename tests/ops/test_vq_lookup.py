@@ -347,3 +347,12 @@ def test_bad_dtype_and_implementation_are_named() -> None:
     with pytest.raises(ValueError, match="impl='fastest' is not known"):
         vq_lookup(torch.zeros(3, 4), torch.zeros(5, 4), impl="fastest")
     assert {"reference", "torch"} <= {found.name for found in implementations("vq_lookup") if found.available}
+
+
+def test_forward_mode_raises_where_it_would_give_a_derivative_of_zero() -> None:
+    x, codes = torch.randn(5, 4), torch.randn(7, 4)
+    with pytest.raises(RuntimeError, match="no forward-mode derivative"):
+        torch.func.jvp(lambda rows: vq_lookup(rows, codes, return_scores=True).scores, (x,), (torch.ones_like(x),))
+    # Indices have no derivative to lose: whoever needs them alone may use any transform.
+    found, tangent = torch.func.jvp(lambda rows: rows * vq_lookup(rows, codes).indices[:, None], (x,), (x,))
+    assert torch.equal(found, x * vq_lookup(x, codes).indices[:, None]) and torch.equal(tangent, found)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.ops.derivatives import refuse_forward_mode
 from gptface.ops.registry import available_or_raise, register_implementation
 from gptface.ops.vq import cpu, cuda, triton_lookup
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
@@ -127,7 +128,9 @@ def vq_lookup(
         codebook, words = packed._float32, packed._words
     grouped = codebook.ndim == 3
     length = x.shape[-1]
-    if not return_scores:
+    if return_scores:
+        refuse_forward_mode("vq_lookup(return_scores=True)", x, codebook)
+    else:
         x, codebook = x.detach(), codebook.detach()
     if grouped:
         groups = codebook.shape[0]
