@@ -26,15 +26,6 @@ struct AttentionBackward {
   static constexpr int64_t kQueryBlock = 256;  // lanes; deep enough for dK and dV to stay in registers mostly
   static constexpr int64_t kBlockPanels = kQueryBlock / V::width;
   static constexpr int64_t kKeyTile = 64;
-  static constexpr int64_t kEnoughTasks = 32, kMostChunks = 8;
-
-  static int64_t chunks(const AttentionProblem& p) {
-    const int64_t heads = p.batch * p.key_heads, most = (p.keys + kKeyTile - 1) / kKeyTile;
-    int64_t wanted = heads > 0 ? (kEnoughTasks + heads - 1) / heads : 1;
-    wanted = wanted < kMostChunks ? wanted : kMostChunks;
-    wanted = wanted < most ? wanted : most;
-    return wanted > 1 ? wanted : 1;
-  }
 
   // Rows of weights and of dS along the queries: words of `kGroup` neighbouring queries.
   struct Scratch {
@@ -50,7 +41,7 @@ struct AttentionBackward {
 
     Scratch(const AttentionProblem& p, ScratchCursor& cursor) {
       const int64_t depth = p.width / kGroup, columns = round_up<V::width>(p.width);
-      const int64_t chunk = round_up<kKeyBlock>((p.keys + p.chunks - 1) / p.chunks) + kKeyBlock;
+      const int64_t chunk = p.part_keys;
       keys = cursor.take<Word>(chunk * depth);
       keys_by_depth = cursor.take<Word>(chunk / kGroup * columns);
       values = cursor.take<Word>(chunk * depth);
@@ -84,6 +75,7 @@ struct AttentionBackward {
   // What a task works on.
   struct Context {
     const AttentionProblem& p;
+    const AttentionPart& part;
     Scratch s;
     int64_t batch, key_head, chunk, first_key, keys;  // of the chunk; `keys` a multiple of kKeyBlock, padding included
     int64_t depth, columns;
@@ -93,14 +85,18 @@ struct AttentionBackward {
 
   static void task(const AttentionProblem& p, int64_t task, std::byte* memory) {
     ScratchCursor cursor{memory};
-    Context c{p, Scratch(p, cursor), 0, 0, 0, 0, 0, p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0,
+    const AttentionPart& part =
+        part_of_task(p, task, [&](const AttentionPart& other) { return other.chunks_before * p.key_heads; });
+    Context c{p, part, Scratch(p, cursor), part.batch, 0, 0, 0, 0, p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0,
               false, false, false};
-    c.chunk = task % p.chunks;
-    c.key_head = task / p.chunks % p.key_heads;
-    c.batch = task / p.chunks / p.key_heads;
-    const int64_t blocks = (p.keys + kKeyBlock - 1) / kKeyBlock;
-    c.first_key = c.chunk * blocks / p.chunks * kKeyBlock;
-    c.keys = (c.chunk + 1) * blocks / p.chunks * kKeyBlock - c.first_key;
+    task -= part.chunks_before * p.key_heads;
+    c.chunk = task % part.chunks;
+    c.key_head = task / part.chunks;
+    if (c.chunk == 0) write_nothing(c);
+    const int64_t first_block = part.key_begin / kKeyBlock, blocks = (part.key_end + kKeyBlock - 1) / kKeyBlock - first_block;
+    c.first_key = (first_block + c.chunk * blocks / part.chunks) * kKeyBlock;
+    c.keys = (first_block + (c.chunk + 1) * blocks / part.chunks) * kKeyBlock - c.first_key;
+    if (c.keys == 0) return;
     const int64_t real = p.keys - c.first_key < c.keys ? p.keys - c.first_key : c.keys;
     Scratch& s = c.s;
     const char* key = row_of(p, p.key, c.batch, c.first_key, c.key_head);
@@ -112,22 +108,43 @@ struct AttentionBackward {
     std::memset(s.grad_keys, 0, c.keys * c.columns * sizeof(float));
     std::memset(s.grad_values, 0, c.keys * c.columns * sizeof(float));
 
-    const int64_t vectors = (p.queries + V::width - 1) / V::width;
+    const int64_t vectors = (part.query_end - part.query_begin + V::width - 1) / V::width;
     const int64_t query_blocks = (vectors * V::width + kQueryBlock - 1) / kQueryBlock;
     for (int64_t h = 0; h < p.group(); ++h)
       for (int64_t b = 0; b < query_blocks; ++b) {
         c.head = c.key_head * p.group() + h;
-        c.first_query = b * vectors / query_blocks * V::width;
-        c.lanes = (b + 1) * vectors / query_blocks * V::width - c.first_query;
-        c.queries = p.queries - c.first_query < c.lanes ? p.queries - c.first_query : c.lanes;
+        const int64_t first = b * vectors / query_blocks * V::width;
+        c.first_query = part.query_begin + first;
+        c.lanes = (b + 1) * vectors / query_blocks * V::width - first;
+        c.queries = part.query_end - c.first_query < c.lanes ? part.query_end - c.first_query : c.lanes;
         query_block(c);
       }
 
-    for (int64_t j = 0; j < real; ++j) {
-      Pack::write(p.type, s.grad_keys + j * c.columns, p.scale, p.width,
-                  row_of(p, p.grad_key, c.batch, c.first_key + j, c.key_head));
-      Pack::write(p.type, s.grad_values + j * c.columns, p.dropout ? p.keep_scale : 1.0f, p.width,
-                  row_of(p, p.grad_value, c.batch, c.first_key + j, c.key_head));
+    // The first and the last block may hold keys of the neighbours.
+    const int64_t begin = c.first_key > part.key_begin ? c.first_key : part.key_begin,
+                  end = c.first_key + c.keys < part.key_end ? c.first_key + c.keys : part.key_end;
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t row = (j - c.first_key) * c.columns;
+      Pack::write(p.type, s.grad_keys + row, p.scale, p.width, row_of(p, p.grad_key, c.batch, j, c.key_head));
+      Pack::write(p.type, s.grad_values + row, p.dropout ? p.keep_scale : 1.0f, p.width,
+                  row_of(p, p.grad_value, c.batch, j, c.key_head));
+    }
+  }
+
+  // Gradients of queries that see nothing and of keys that nobody sees.
+  static void write_nothing(const Context& c) {
+    const AttentionProblem& p = c.p;
+    const auto clear = [&](const AttentionTensor& tensor, int64_t head, int64_t from, int64_t to) {
+      for (int64_t row = from; row < to; ++row)
+        std::memset(row_of(p, tensor, c.batch, row, head), 0, p.width * bytes_of(p.type));
+    };
+    for (int64_t head = c.key_head * p.group(); head < (c.key_head + 1) * p.group(); ++head) {
+      clear(p.grad_query, head, c.part.owned_query_begin, c.part.query_begin);
+      clear(p.grad_query, head, c.part.query_end, c.part.owned_query_end);
+    }
+    for (const AttentionTensor* tensor : {&p.grad_key, &p.grad_value}) {
+      clear(*tensor, c.key_head, c.part.owned_key_begin, c.part.key_begin);
+      clear(*tensor, c.key_head, c.part.key_end, c.part.owned_key_end);
     }
   }
 
@@ -139,40 +156,83 @@ struct AttentionBackward {
     const int64_t tiles = (c.keys + kKeyTile - 1) / kKeyTile, blocks = c.keys / kKeyBlock;
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t from = t * blocks / tiles * kKeyBlock, to = (t + 1) * blocks / tiles * kKeyBlock;
-      // The lanes from the first panel that sees any of the tile to the last.
-      int64_t left = c.lanes, right = 0, panel = 0;
-      for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) {
-        if (s.masks[panel++].classify(c.first_key + from, c.first_key + to) == TileClass::skip) return;
-        left = left < vector * V::width ? left : vector * V::width;
-        right = (vector + NV) * V::width;
-      });
-      if (left >= right) continue;
-      panel = 0;
-      for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) {
-        const PanelMask<Isa>& mask = s.masks[panel++];
-        if (vector * V::width < left || vector * V::width >= right) return;
-        grad_scores_of_panel<NV>(c, mask, vector * V::width, from, to);
-      });
-      const int64_t stride = c.lanes / kGroup, skipped = left / kGroup, deep = (right - left) / kGroup;
-      multiply_into<Isa, Word, Rows::by_rows>(
-          to - from, deep, s.weights + skipped, stride, s.grad_outs_by_depth + skipped * c.columns, c.columns,
-          s.grad_values + from * c.columns, false);
-      multiply_into<Isa, Word, Rows::by_rows>(
-          to - from, deep, s.grad_scores + skipped, stride, s.queries_by_depth + skipped * c.columns, c.columns,
-          s.grad_keys + from * c.columns, false);
-      multiply_into<Isa, Word, Rows::by_depth>(
-          round_up<4>((right < c.queries ? right : c.queries) - left), (to - from) / kGroup, s.grad_scores_by_depth + left, c.lanes,
-          s.keys_by_depth + from / kGroup * c.columns, c.columns, s.grad_queries + left * c.columns, false);
+      grad_tile(c, from, to);
       if (c.any_key || c.any_query || c.any_grad_out) add_left_out(c, from, to);
     }
     for (int64_t i = 0; i < c.queries; ++i) {
       const float* row = s.grad_queries + i * c.columns;
       const int64_t query = c.first_query + i;
-      if (p.chunks == 1)
+      if (c.part.chunks == 1)
         Pack::write(p.type, row, p.scale, p.width, row_of(p, p.grad_query, c.batch, query, c.head));
       else
         std::memcpy(share(p, c.chunk, c.batch, c.head, query), row, p.width * sizeof(float));
     }
+  }
+
+  // What a tile of keys [from, to) of the chunk and the block of queries add to all three gradients. Keys go by blocks and
+  // queries by vectors, and a block and a vector that have nothing to do with each other take no part.
+  static void grad_tile(Context& c, int64_t from, int64_t to) {
+    Scratch& s = c.s;
+    // Of each block of keys the first and the last lane, plus one, that have to do with it.
+    int64_t left[kKeyTile / kKeyBlock], right[kKeyTile / kKeyBlock];
+    for (int64_t b = 0; b < (to - from) / kKeyBlock; ++b) left[b] = c.lanes, right[b] = 0;
+    for_each_mask(c, [&](const PanelMask<Isa>& mask, int64_t at, int vectors) {
+      for (int64_t b = 0; b < (to - from) / kKeyBlock; ++b) {
+        int first, after;
+        mask.reaching(c.first_key + from + b * kKeyBlock, vectors, first, after);
+        if (first >= after) continue;
+        const int64_t begin = at + first * V::width, end = at + after * V::width;
+        left[b] = begin < left[b] ? begin : left[b];
+        right[b] = end > right[b] ? end : right[b];
+      }
+    });
+    for_each_mask(c, [&](const PanelMask<Isa>& mask, int64_t at, int vectors) {
+      for (int64_t b = 0; b < (to - from) / kKeyBlock; ++b) {
+        int first, after;
+        const int64_t key = from + b * kKeyBlock, row = b * kKeyBlock;
+        mask.reaching(c.first_key + key, vectors, first, after);
+        if (after - first == 1) grad_scores<1>(c, mask, at, vectors * V::width, first, key, row);
+        if (after - first == 2) grad_scores<2>(c, mask, at, vectors * V::width, first, key, row);
+        if (after - first == 3) grad_scores<3>(c, mask, at, vectors * V::width, first, key, row);
+        if constexpr (kVectors >= 4)
+          if (after - first == 4) grad_scores<4>(c, mask, at, vectors * V::width, first, key, row);
+        for (int n = 0; n < vectors; ++n) {
+          const int64_t lane = at + n * V::width;
+          if ((n < first || n >= after) && left[b] <= lane && lane < right[b]) store_nothing(c, lane, row);
+        }
+      }
+      // Vector by vector over the keys that it has to do with: dQ.
+      for (int n = 0; n < vectors; ++n) {
+        const int64_t lane = at + n * V::width, rows = c.queries - lane < V::width ? round_up<4>(c.queries - lane) : V::width;
+        mask.for_each_range(n, c.first_key + from, c.first_key + to, [&](int64_t low, int64_t high) {
+          const int64_t key = low - c.first_key;
+          multiply_into<Isa, Word, Rows::by_depth>(
+              rows, (high - low) / kGroup, s.grad_scores_by_depth + (key - from) / kGroup * c.lanes + lane, c.lanes,
+              s.keys_by_depth + key / kGroup * c.columns, c.columns, s.grad_queries + lane * c.columns, false);
+        });
+      }
+    });
+    // Blocks of keys over the queries that have to do with them, those with the same ones together: dV and dK.
+    const int64_t stride = c.lanes / kGroup;
+    for (int64_t b = 0, next; b < (to - from) / kKeyBlock; b = next) {
+      for (next = b + 1; next < (to - from) / kKeyBlock && left[next] == left[b] && right[next] == right[b];) ++next;
+      if (left[b] >= right[b]) continue;
+      const int64_t rows = (next - b) * kKeyBlock, skipped = left[b] / kGroup, deep = (right[b] - left[b]) / kGroup,
+                    word = b * kKeyBlock * stride + skipped, sum = (from + b * kKeyBlock) * c.columns;
+      multiply_into<Isa, Word, Rows::by_rows>(
+          rows, deep, s.weights + word, stride, s.grad_outs_by_depth + skipped * c.columns, c.columns,
+          s.grad_values + sum, false);
+      multiply_into<Isa, Word, Rows::by_rows>(
+          rows, deep, s.grad_scores + word, stride, s.queries_by_depth + skipped * c.columns, c.columns,
+          s.grad_keys + sum, false);
+    }
+  }
+
+  // body(mask, first lane, vectors) for every panel of the block of queries.
+  template <class Body>
+  static GPTFACE_INLINE void for_each_mask(Context& c, Body&& body) {
+    int64_t panel = 0;
+    for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) { body(c.s.masks[panel++], vector * V::width, NV); });
   }
 
   // What keys, queries and gradients that are not finite add to the gradients of a tile, where they are seen.
@@ -209,16 +269,18 @@ struct AttentionBackward {
     return p.grad_shares + (((chunk * p.batch + batch) * p.heads + head) * p.queries + query) * p.width;
   }
 
-  // A head of a sample: its gradient of the queries from the chunks' shares, in their order.
+  // A head of a part: its gradient of the queries from the chunks' shares, in their order.
   static void add_shares(const AttentionProblem& p, int64_t task) {
-    const int64_t batch = task / p.heads, head = task % p.heads;
-    for (int64_t query = 0; query < p.queries; ++query) {
-      float* sum = share(p, 0, batch, head, query);
-      for (int64_t chunk = 1; chunk < p.chunks; ++chunk) {
-        const float* other = share(p, chunk, batch, head, query);
+    const AttentionPart& part = p.parts[task / p.heads];
+    const int64_t head = task % p.heads;
+    if (part.chunks == 1) return;
+    for (int64_t query = part.query_begin; query < part.query_end; ++query) {
+      float* sum = share(p, 0, part.batch, head, query);
+      for (int64_t chunk = 1; chunk < part.chunks; ++chunk) {
+        const float* other = share(p, chunk, part.batch, head, query);
         for (int64_t d = 0; d < p.width; ++d) sum[d] += other[d];
       }
-      Pack::write(p.type, sum, p.scale, p.width, row_of(p, p.grad_query, batch, query, head));
+      Pack::write(p.type, sum, p.scale, p.width, row_of(p, p.grad_query, part.batch, query, head));
     }
   }
 
@@ -280,33 +342,31 @@ struct AttentionBackward {
     }
   }
 
-  // Weights and dS of NV vectors of queries, from lane `at` of the block, and keys [from, to) of the chunk.
+  // Weights and dS of NV vectors, from `first` of the panel of `panel` lanes from `at`, and of the block of keys from `key`
+  // of the chunk, the tile's row `row`.
   template <int NV>
-  static void grad_scores_of_panel(Context& c, const PanelMask<Isa>& mask, int64_t at, int64_t from, int64_t to) {
+  static __attribute__((noinline)) void grad_scores(
+      Context& c, const PanelMask<Isa>& mask, int64_t at, int64_t panel, int first, int64_t key, int64_t row) {
     Scratch& s = c.s;
     constexpr int64_t lanes = NV * V::width;
     constexpr int MR = kLeastRows<Isa, NV>;
-    const Word *queries = s.queries + at * c.depth, *grad_outs = s.grad_outs + at * c.depth;
-    for (int64_t row = 0; row < to - from; row += MR) {
-      const int64_t key = c.first_key + from + row;
-      const TileClass kind = mask.classify(key, key + MR);
-      if (kind == TileClass::skip) {
-        store_nothing<MR>(c, at, row, lanes);
-        continue;
-      }
+    const int64_t begin = first * V::width;
+    const Word *queries = s.queries + at * c.depth + begin, *grad_outs = s.grad_outs + at * c.depth + begin;
+    const bool partial = mask.classify(c.first_key + key, c.first_key + key + kKeyBlock) != TileClass::full;
+    for (int64_t r = 0; r < kKeyBlock; r += MR) {
       // Both products leave the registers: what follows is a loop that the compiler need not unroll.
       alignas(64) float scores[MR * lanes], grads[MR * lanes];
       multiply_rows<Isa, Word, NV, Rows::by_rows, MR>(
-          MR, c.depth, s.keys + (from + row) * c.depth, c.depth, queries, lanes,
+          MR, c.depth, s.keys + (key + r) * c.depth, c.depth, queries, panel,
           [&]<int M>(int64_t, Float(&tile)[M][NV])
               __attribute__((always_inline)) { accumulate<Isa>(scores, lanes, true, tile); });
       multiply_rows<Isa, Word, NV, Rows::by_rows, MR>(
-          MR, c.depth, s.values + (from + row) * c.depth, c.depth, grad_outs, lanes,
+          MR, c.depth, s.values + (key + r) * c.depth, c.depth, grad_outs, panel,
           [&]<int M>(int64_t, Float(&tile)[M][NV])
               __attribute__((always_inline)) { accumulate<Isa>(grads, lanes, true, tile); });
       for (int n = 0; n < NV; ++n)
         for (int m = 0; m < MR; m += 4)
-          four_rows(c, mask, kind == TileClass::partial, at, n, key + m, row + m, lanes,
+          four_rows(c, mask, partial, at, first + n, c.first_key + key + r + m, row + r + m, lanes,
                     scores + m * lanes + n * V::width, grads + m * lanes + n * V::width);
     }
   }
@@ -363,14 +423,12 @@ struct AttentionBackward {
     }
   }
 
-  template <int MR>
-  static void store_nothing(Context& c, int64_t at, int64_t row, int64_t lanes) {
-    for (int64_t m = row; m < row + MR; ++m) {
-      const int64_t word = m * (c.lanes / kGroup) + at / kGroup;
-      std::memset(c.s.weights + word, 0, lanes / kGroup * sizeof(Word));
-      std::memset(c.s.grad_scores + word, 0, lanes / kGroup * sizeof(Word));
-      if (kGroup == 2 && m % 2 == 0)
-        std::memset(c.s.grad_scores_by_depth + m / 2 * c.lanes + at, 0, lanes * sizeof(Word));
+  // No weights between the vector at `lane` and the block of keys of the tile's row `row`.
+  static void store_nothing(Context& c, int64_t lane, int64_t row) {
+    for (int64_t m = row; m < row + kKeyBlock; ++m) {
+      const int64_t word = m * (c.lanes / kGroup) + lane / kGroup;
+      std::memset(c.s.weights + word, 0, V::width / kGroup * sizeof(Word));
+      std::memset(c.s.grad_scores + word, 0, V::width / kGroup * sizeof(Word));
     }
   }
 };
