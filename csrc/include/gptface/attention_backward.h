@@ -1,17 +1,19 @@
-// Masked attention, backward: one task is one key head of one sample and one chunk of its keys.
+// Masked attention, backward: one task is one key head of one part (attention_plan.h) and one chunk of its keys.
 //
 // It goes over the group's query heads, their queries in wide blocks, and the chunk's keys in tiles. For a tile it
-// recomputes the weights from the log-sum-exp, P = exp(S − lse), and forms dS = P (dP − delta) right in the registers
-// that hold the products K Qᵀ and V dOᵀ (keys down, queries across the lanes, as in the forward); then
+// recomputes the weights from the log-sum-exp, P = exp(S − lse), and forms dS = P (dP − delta) from the products K Qᵀ and
+// V dOᵀ (keys down, queries across the lanes, as in the forward); then
 //
 //   dV += Pᵀ dO     dK += dSᵀ Q     dQ += dS K
 //
-// with dV and dK kept for the whole task. So each of the five products is computed once. Where a batch has too few key
-// heads to fill a machine the keys are cut into chunks, a number that depends on shapes alone; each chunk then has its
-// own share of dQ, and the shares are added in order: no atomics, and the same bits for any number of threads.
+// with dV and dK kept for the whole task. So each of the five products is computed once, and each goes only over the
+// vectors of queries and blocks of keys that have to do with one another. Where there are too few parts and key heads to
+// fill a machine the keys are cut into chunks, a number that depends on shapes and mask alone; each chunk then has its own
+// share of dQ, and the shares are added in order: no atomics, and the same bits for any number of threads.
 #pragma once
 
-#include <gptface/attention_tiles.h>
+#include <gptface/attention_backward_layout.h>
+#include <gptface/prefetch.h>
 
 namespace gptface {
 
@@ -20,64 +22,20 @@ struct AttentionBackward {
   using Pack = TensorRows<Isa, Word>;
   using V = Simd<Isa>;
   using Float = typename V::Float;
-  static constexpr int kGroup = Arithmetic<Isa, Word>::group;
-  static constexpr int kVectors = kTileVectors<Isa>;
+  using Layout = AttentionBackwardLayout<Isa, Word>;
+  using Scratch = typename Layout::Scratch;
+  using Place = typename Layout::Place;
+  static constexpr int kGroup = Layout::kGroup;
+  static constexpr int kVectors = Layout::kVectors;
+  static constexpr int64_t kKeyTile = Layout::kKeyTile;
   static constexpr int kExpDegree = kGroup == 2 ? 4 : 5;
-  static constexpr int64_t kQueryBlock = 256;  // lanes; deep enough for dK and dV to stay in registers mostly
-  static constexpr int64_t kBlockPanels = kQueryBlock / V::width;
-  static constexpr int64_t kKeyTile = 64;
 
-  // Rows of weights and of dS along the queries: words of `kGroup` neighbouring queries.
-  struct Scratch {
-    Word *keys, *keys_by_depth, *values;                // of the chunk
-    float *grad_keys, *grad_values;                     // (chunk, columns)
-    PanelMask<Isa>* masks;                              // of the block's panels
-    Word *rows, *outs, *queries, *grad_outs;            // a panel by rows, and transposed; all panels transposed
-    Word *queries_by_depth, *grad_outs_by_depth;        // (block / group, columns)
-    float *grad_queries, *lse, *delta;                  // (block, columns); (block); (block)
-    Word *weights, *grad_scores, *grad_scores_by_depth; // (key tile, block / group) twice; (key tile / group, block)
-    unsigned char* keys_left_out;                       // (chunk): rows that are not finite, see TensorRows::leave_out
-    unsigned char *queries_left_out, *grad_outs_left_out; // (block)
-
-    Scratch(const AttentionProblem& p, ScratchCursor& cursor) {
-      const int64_t depth = p.width / kGroup, columns = round_up<V::width>(p.width);
-      const int64_t chunk = p.part_keys;
-      keys = cursor.take<Word>(chunk * depth);
-      keys_by_depth = cursor.take<Word>(chunk / kGroup * columns);
-      values = cursor.take<Word>(chunk * depth);
-      grad_keys = cursor.take<float>(chunk * columns);
-      grad_values = cursor.take<float>(chunk * columns);
-      masks = cursor.take<PanelMask<Isa>>(kBlockPanels);
-      rows = cursor.take<Word>(kVectors * V::width * depth);
-      outs = cursor.take<Word>(kVectors * V::width * depth);
-      queries = cursor.take<Word>(kQueryBlock * depth);
-      grad_outs = cursor.take<Word>(kQueryBlock * depth);
-      queries_by_depth = cursor.take<Word>(kQueryBlock / kGroup * columns);
-      grad_outs_by_depth = cursor.take<Word>(kQueryBlock / kGroup * columns);
-      grad_queries = cursor.take<float>(kQueryBlock * columns);
-      lse = cursor.take<float>(kQueryBlock);
-      delta = cursor.take<float>(kQueryBlock);
-      weights = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
-      grad_scores = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
-      grad_scores_by_depth = kGroup == 1 ? grad_scores : cursor.take<Word>(kKeyTile / kGroup * kQueryBlock);
-      keys_left_out = cursor.take<unsigned char>(chunk);
-      queries_left_out = cursor.take<unsigned char>(kQueryBlock);
-      grad_outs_left_out = cursor.take<unsigned char>(kQueryBlock);
-    }
-  };
-
-  static int64_t scratch_bytes(const AttentionProblem& p) {
-    ScratchCursor cursor{nullptr};
-    Scratch(p, cursor);
-    return cursor.used;
-  }
-
-  // What a task works on.
+  // A task at work.
   struct Context {
     const AttentionProblem& p;
     const AttentionPart& part;
     Scratch s;
-    int64_t batch, key_head, chunk, first_key, keys;  // of the chunk; `keys` a multiple of kKeyBlock, padding included
+    int64_t batch, key_head, chunk, first_key, keys;
     int64_t depth, columns;
     int64_t head, first_query, queries, lanes;        // of the block of queries
     bool any_key, any_query, any_grad_out;            // left out
@@ -85,17 +43,11 @@ struct AttentionBackward {
 
   static void task(const AttentionProblem& p, int64_t task, std::byte* memory) {
     ScratchCursor cursor{memory};
-    const AttentionPart& part =
-        part_of_task(p, task, [&](const AttentionPart& other) { return other.chunks_before * p.key_heads; });
-    Context c{p, part, Scratch(p, cursor), part.batch, 0, 0, 0, 0, p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0,
-              false, false, false};
-    task -= part.chunks_before * p.key_heads;
-    c.chunk = task % part.chunks;
-    c.key_head = task / part.chunks;
+    const Place here(p, task);
+    const AttentionPart& part = *here.part;
+    Context c{p, part, Scratch(p, cursor), part.batch, here.key_head, here.chunk, here.first_key, here.keys,
+              p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0, false, false, false};
     if (c.chunk == 0) write_nothing(c);
-    const int64_t first_block = part.key_begin / kKeyBlock, blocks = (part.key_end + kKeyBlock - 1) / kKeyBlock - first_block;
-    c.first_key = (first_block + c.chunk * blocks / part.chunks) * kKeyBlock;
-    c.keys = (first_block + (c.chunk + 1) * blocks / part.chunks) * kKeyBlock - c.first_key;
     if (c.keys == 0) return;
     const int64_t real = p.keys - c.first_key < c.keys ? p.keys - c.first_key : c.keys;
     Scratch& s = c.s;
@@ -108,16 +60,15 @@ struct AttentionBackward {
     std::memset(s.grad_keys, 0, c.keys * c.columns * sizeof(float));
     std::memset(s.grad_values, 0, c.keys * c.columns * sizeof(float));
 
-    const int64_t vectors = (part.query_end - part.query_begin + V::width - 1) / V::width;
-    const int64_t query_blocks = (vectors * V::width + kQueryBlock - 1) / kQueryBlock;
     for (int64_t h = 0; h < p.group(); ++h)
-      for (int64_t b = 0; b < query_blocks; ++b) {
+      for (int64_t b = 0; b < here.query_blocks; ++b) {
         c.head = c.key_head * p.group() + h;
-        const int64_t first = b * vectors / query_blocks * V::width;
-        c.first_query = part.query_begin + first;
-        c.lanes = (b + 1) * vectors / query_blocks * V::width - first;
-        c.queries = part.query_end - c.first_query < c.lanes ? part.query_end - c.first_query : c.lanes;
-        query_block(c);
+        c.first_query = here.first_query(b);
+        c.lanes = here.lanes(b);
+        c.queries = here.queries(b);
+        RowPrefetcher ahead(p.width * bytes_of(p.type));
+        look_ahead(c, here, task, b, ahead);
+        query_block(c, ahead);
       }
 
     // The first and the last block may hold keys of the neighbours.
@@ -129,6 +80,37 @@ struct AttentionBackward {
       Pack::write(p.type, s.grad_values + row, p.dropout ? p.keep_scale : 1.0f, p.width,
                   row_of(p, p.grad_value, c.batch, j, c.key_head));
     }
+  }
+
+  // What this thread will most likely read next, and where it will write: the gradient of this block's queries; the next
+  // block, of the next task after the last; and a share of that task's keys and values and of this one's gradients.
+  static void look_ahead(const Context& c, const Place& here, int64_t task, int64_t block, RowPrefetcher& ahead) {
+    const AttentionProblem& p = c.p;
+    const auto add = [&](const AttentionTensor& tensor, int64_t batch, int64_t head, int64_t first, int64_t rows) {
+      ahead.add(row_of(p, tensor, batch, first, head), tensor.row_stride * bytes_of(p.type), rows);
+    };
+    if (c.part.chunks == 1) add(p.grad_query, c.batch, c.head, c.first_query, c.queries);
+    const AttentionPart& end = p.parts[p.part_count - 1];
+    const bool more = task + 1 < (end.chunks_before + end.chunks) * p.key_heads;
+    const Place after(p, more ? task + 1 : task);
+    const int64_t member = c.head % p.group(), order = member * here.query_blocks + block,
+                  blocks = p.group() * here.query_blocks;
+    const bool last = order + 1 == blocks;
+    if (!last || more) {
+      const Place& place = last ? after : here;
+      const int64_t next = last || block + 1 == here.query_blocks ? 0 : block + 1,
+                    head = last ? place.key_head * p.group() : c.head + (next == 0);
+      if (place.vectors > 0)
+        for (const AttentionTensor* tensor : {&p.query, &p.grad_out, &p.out})
+          add(*tensor, place.part->batch, head, place.first_query(next), place.queries(next));
+    }
+    const auto add_share = [&](const AttentionTensor& tensor, const Place& place) {
+      const int64_t keys = p.keys - place.first_key < place.keys ? p.keys - place.first_key : place.keys,
+                    from = order * keys / blocks, to = (order + 1) * keys / blocks;
+      add(tensor, place.part->batch, place.key_head, place.first_key + from, to - from);
+    };
+    if (more) add_share(p.key, after), add_share(p.value, after);
+    add_share(p.grad_key, here), add_share(p.grad_value, here);
   }
 
   // Gradients of queries that see nothing and of keys that nobody sees.
@@ -148,15 +130,16 @@ struct AttentionBackward {
     }
   }
 
-  static void query_block(Context& c) {
+  static void query_block(Context& c, RowPrefetcher& ahead) {
     const AttentionProblem& p = c.p;
     Scratch& s = c.s;
     load_queries(c);
     std::memset(s.grad_queries, 0, c.lanes * c.columns * sizeof(float));
     const int64_t tiles = (c.keys + kKeyTile - 1) / kKeyTile, blocks = c.keys / kKeyBlock;
+    ahead.spread(blocks * ((c.lanes / V::width + kVectors - 1) / kVectors));
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t from = t * blocks / tiles * kKeyBlock, to = (t + 1) * blocks / tiles * kKeyBlock;
-      grad_tile(c, from, to);
+      grad_tile(c, ahead, from, to);
       if (c.any_key || c.any_query || c.any_grad_out) add_left_out(c, from, to);
     }
     for (int64_t i = 0; i < c.queries; ++i) {
@@ -171,7 +154,7 @@ struct AttentionBackward {
 
   // What a tile of keys [from, to) of the chunk and the block of queries add to all three gradients. Keys go by blocks and
   // queries by vectors, and a block and a vector that have nothing to do with each other take no part.
-  static void grad_tile(Context& c, int64_t from, int64_t to) {
+  static void grad_tile(Context& c, RowPrefetcher& ahead, int64_t from, int64_t to) {
     Scratch& s = c.s;
     // Of each block of keys the first and the last lane, plus one, that have to do with it.
     int64_t left[kKeyTile / kKeyBlock], right[kKeyTile / kKeyBlock];
@@ -191,6 +174,7 @@ struct AttentionBackward {
         int first, after;
         const int64_t key = from + b * kKeyBlock, row = b * kKeyBlock;
         mask.reaching(c.first_key + key, vectors, first, after);
+        ahead.step();
         if (after - first == 1) grad_scores<1>(c, mask, at, vectors * V::width, first, key, row);
         if (after - first == 2) grad_scores<2>(c, mask, at, vectors * V::width, first, key, row);
         if (after - first == 3) grad_scores<3>(c, mask, at, vectors * V::width, first, key, row);

@@ -1,14 +1,16 @@
-// Masked attention, forward: one task is one panel of queries of one head, over all keys that any of them sees.
+// Masked attention, forward: one task is one panel of queries of one head of a part (attention_plan.h).
 //
 // Scores are computed transposed, keys down and queries across the lanes of vectors. So the softmax runs lane by lane
 // with no sum across a vector, a row's mask is two comparisons, a Philox block (four neighbouring keys) fills four
 // vectors, keys and values are read as they lie, and P comes out as the left operand of P · V.
 //
 // The online softmax (Milakov and Gimelshein 2018) goes over tiles of keys. Its running maximum starts at a large
-// negative finite number: a lane that has seen nothing yet then has weights e^(−inf) = 0 and no NaN.
+// negative finite number: a lane that has seen nothing yet then has weights e^(−inf) = 0 and no NaN. Each vector of
+// queries takes part only in the blocks of keys that it has to do with.
 #pragma once
 
 #include <gptface/attention_tiles.h>
+#include <gptface/prefetch.h>
 
 namespace gptface {
 
@@ -63,21 +65,60 @@ struct AttentionForward {
   static void task(const AttentionProblem& p, int64_t task, std::byte* memory) {
     ScratchCursor cursor{memory};
     Scratch scratch(p, cursor);
-    const AttentionPart& part =
-        part_of_task(p, task, [&](const AttentionPart& other) { return other.panels_before * p.heads; });
-    // Neighbouring tasks share a key head: the heads of a group, then the panels, then the groups, then the parts.
-    task -= part.panels_before * p.heads;
-    const int64_t member = task % p.group(), panel = task / p.group() % part.panels,
-                  key_head = task / p.group() / part.panels, head = key_head * p.group() + member;
+    const Place here(p, task);
+    const AttentionPart& part = *here.part;
     scratch.base = part.key_begin / kKeyBlock * kKeyBlock;
-    if (panel == 0) {
-      write_nothing(p, part.batch, head, part.owned_query_begin, part.query_begin);
-      write_nothing(p, part.batch, head, part.query_end, part.owned_query_end);
+    if (here.panel == 0) {
+      write_nothing(p, part.batch, here.head, part.owned_query_begin, part.query_begin);
+      write_nothing(p, part.batch, here.head, part.query_end, part.owned_query_end);
     }
-    // Vectors spread evenly over the panels.
-    const int64_t all = (part.query_end - part.query_begin + V::width - 1) / V::width, first = panel * all / part.panels,
-                  vectors = (panel + 1) * all / part.panels - first;
-    if (vectors > 0) run(p, part, scratch, head, part.query_begin + first * V::width, static_cast<int>(vectors));
+    if (here.vectors == 0) return;
+    RowPrefetcher ahead(p.width * bytes_of(p.type));
+    look_ahead(p, here, task, ahead);
+    run(p, scratch, here, ahead);
+  }
+
+  // What a task works on. Neighbouring tasks share a key head: the heads of a group, then the panels, then the groups,
+  // then the parts.
+  struct Place {
+    const AttentionPart* part;
+    int64_t key_head, head, panel, first, queries;
+    int vectors;
+
+    Place(const AttentionProblem& p, int64_t task) {
+      part = &part_of_task(p, task, [&](const AttentionPart& other) { return other.panels_before * p.heads; });
+      task -= part->panels_before * p.heads;
+      panel = task / p.group() % part->panels;
+      key_head = task / p.group() / part->panels;
+      head = key_head * p.group() + task % p.group();
+      // Vectors spread evenly over the panels.
+      const int64_t all = (part->query_end - part->query_begin + V::width - 1) / V::width,
+                    begin = panel * all / part->panels;
+      vectors = static_cast<int>((panel + 1) * all / part->panels - begin);
+      first = part->query_begin + begin * V::width;
+      queries = part->query_end - first < vectors * V::width ? part->query_end - first : vectors * V::width;
+    }
+  };
+
+  // What this thread will most likely read next, and where it will write: the output of this task, the queries of the
+  // next, and a share of the keys and values of the key head after this one.
+  static void look_ahead(const AttentionProblem& p, const Place& here, int64_t task, RowPrefetcher& ahead) {
+    const int64_t size = bytes_of(p.type);
+    ahead.add(row_of(p, p.out, here.part->batch, here.first, here.head), p.out.row_stride * size, here.queries);
+    const AttentionPart& last = p.parts[p.part_count - 1];
+    const int64_t tasks = (last.panels_before + last.panels) * p.heads, together = here.part->panels * p.group();
+    if (task + 1 < tasks) {
+      const Place next(p, task + 1);
+      ahead.add(row_of(p, p.query, next.part->batch, next.first, next.head), p.query.row_stride * size, next.queries);
+    }
+    const int64_t order = here.panel * p.group() + here.head % p.group();
+    if (task + together - order < tasks) {
+      const Place after(p, task + together - order);
+      const AttentionPart& part = *after.part;
+      const int64_t keys = part.key_end - part.key_begin, from = order * keys / together, to = (order + 1) * keys / together;
+      ahead.add(row_of(p, p.key, part.batch, part.key_begin + from, after.key_head), p.key.row_stride * size, to - from);
+      ahead.add(row_of(p, p.value, part.batch, part.key_begin + from, after.key_head), p.value.row_stride * size, to - from);
+    }
   }
 
   // Rows that see nothing.
@@ -115,16 +156,17 @@ struct AttentionForward {
       std::memset(s.left_out + at, 0, rows);
   }
 
-  // A panel of queries from `first`, over the blocks of keys that each of its vectors has to do with.
-  static void run(
-      const AttentionProblem& p, const AttentionPart& part, Scratch& s, int64_t head, int64_t first, int vectors) {
-    const int64_t lanes = vectors * V::width, batch = part.batch, key_head = head / p.group();
-    const int64_t queries = part.query_end - first < lanes ? part.query_end - first : lanes;
+  // A panel of queries, over the blocks of keys that each of its vectors has to do with.
+  static void run(const AttentionProblem& p, Scratch& s, const Place& here, RowPrefetcher& ahead) {
+    const int vectors = here.vectors;
+    const int64_t lanes = vectors * V::width, batch = here.part->batch, head = here.head, first = here.first,
+                  queries = here.queries;
     const int64_t columns = round_up<V::width>(p.width);
     PanelMask<Isa>& mask = *s.mask;
     mask.load(p, batch, first, queries);
     const int64_t begin = mask.first() / kKeyBlock * kKeyBlock, end = round_up<kKeyBlock>(mask.last());
-    if (begin < end) pack_keys(p, part, s, key_head, begin, end);
+    if (begin < end) pack_keys(p, *here.part, s, here.key_head, begin, end);
+    ahead.spread((end - begin) / kKeyBlock);
     Pack::across(p.type, row_of(p, p.query, batch, first, head), p.query.row_stride, queries, p.width, lanes,
                  s.query_rows, s.queries);
     for (int64_t i = 0; i < lanes; ++i) s.top[i] = kNothingYet, s.total[i] = 0.0f;
@@ -133,7 +175,7 @@ struct AttentionForward {
     for (int64_t from = begin; from < end; from += kKeyTile) {
       const int64_t to = from + kKeyTile < end ? from + kKeyTile : end;
       if (mask.classify(from, to) == TileClass::skip) continue;
-      score_tile(p, s, vectors, from, to);
+      score_tile(p, s, ahead, vectors, from, to);
       for (int n = 0; n < vectors; ++n) {
         bool rescaled = !begun[n];
         mask.for_each_range(n, from, to, [&](int64_t low, int64_t high) {
@@ -150,7 +192,7 @@ struct AttentionForward {
           begun[n] = true;
         });
       }
-      if (s.packed[1]) add_left_out(p, s, batch, key_head, queries, from, to < p.keys ? to : p.keys, lanes);
+      if (s.packed[1]) add_left_out(p, s, batch, here.key_head, queries, from, to < p.keys ? to : p.keys, lanes);
     }
 
     float* lse = p.lse + (batch * p.heads + head) * p.queries + first;
@@ -183,13 +225,15 @@ struct AttentionForward {
 
   // Scores of keys [from, to) for the vectors that have to do with them, −infinity where hidden; the running maximum, and
   // what it makes of the sums so far.
-  static void score_tile(const AttentionProblem& p, Scratch& s, int vectors, int64_t from, int64_t to) {
+  static void score_tile(
+      const AttentionProblem& p, Scratch& s, RowPrefetcher& ahead, int vectors, int64_t from, int64_t to) {
     const int64_t lanes = vectors * V::width;
     std::memcpy(s.rescale, s.top, lanes * sizeof(float));
     for (int64_t key = from; key < to; key += kKeyBlock) {
       int first, after;
       s.mask->reaching(key, vectors, first, after);
       float* scores = s.scores + (key - from) * lanes;
+      ahead.step();
       if (after - first == 1) score_block<1>(p, s, lanes, first, key, scores);
       if (after - first == 2) score_block<2>(p, s, lanes, first, key, scores);
       if (after - first == 3) score_block<3>(p, s, lanes, first, key, scores);

@@ -2,7 +2,7 @@
 //
 // A part is a stretch of a sample's queries that see nothing outside a stretch of its keys, which no other queries see:
 // a packed document, or the whole sample without its padding. So documents side by side in one row cost what they cost
-// as rows of a batch, whatever their order: each has vectors, panels and packed keys of its own.
+// as rows of a batch: each has vectors, panels and packed keys of its own.
 //
 // O(batch · queries), from the problem alone: the cut, and with it every bit of a result, does not depend on threads.
 #pragma once
@@ -15,8 +15,8 @@
 
 namespace gptface::detail {
 
-// Where a part's work is counted: queries come `lanes` at a time, keys by blocks; the rest of a row of blocks is about
-// what it takes to load and store its queries.
+// A part's work in keys of a vector of queries: queries come `lanes` at a time, keys by blocks, and to load and store a
+// vector costs about as much as a few keys.
 inline int64_t part_cost(const AttentionPart& part, int64_t lanes) {
   constexpr int64_t kRest = 16;
   const int64_t vectors = (part.query_end - part.query_begin + lanes - 1) / lanes;
@@ -33,6 +33,13 @@ inline std::vector<AttentionPart> parts_of_sample(const AttentionProblem& p, int
   std::vector<AttentionPart> apart;
   const int32_t* interval = p.intervals + batch * p.interval_batch_stride;
   for (int64_t i = 0; i < p.queries; ++i) {
+    // A row that sees what the row before it sees is of its part.
+    const int32_t* before = interval - 2 * p.interval_count;
+    if (!apart.empty() && apart.back().query_end == i && std::equal(before, interval, interval)) {
+      apart.back().query_end = i + 1;
+      interval += 2 * p.interval_count;
+      continue;
+    }
     AttentionPart row{batch, i, i + 1, p.keys, 0};
     for (int k = 0; k < p.interval_count; ++k, interval += 2) {
       const int64_t begin = std::max<int64_t>(interval[0], 0), end = std::min<int64_t>(interval[1], p.keys);
@@ -106,10 +113,11 @@ inline std::vector<AttentionPart> attention_plan(const AttentionKernels& kernels
 inline AttentionProblem planned(AttentionProblem problem, const std::vector<AttentionPart>& plan) {
   problem.parts = plan.data();
   problem.part_count = static_cast<int64_t>(plan.size());
-  problem.part_keys = 0;
+  problem.part_keys = problem.chunk_keys = 0;
   for (const AttentionPart& part : plan) {
     const int64_t begin = part.key_begin / kKeyBlock, end = (part.key_end + kKeyBlock - 1) / kKeyBlock;
     problem.part_keys = std::max(problem.part_keys, (end - begin) * kKeyBlock);
+    problem.chunk_keys = std::max(problem.chunk_keys, (end - begin + part.chunks - 1) / part.chunks * kKeyBlock);
   }
   return problem;
 }

@@ -54,7 +54,8 @@ struct AttentionProblem {
   float* grad_shares;  // (chunks, batch, heads, queries, width) where chunks > 1
 
   const AttentionPart* parts;  // the launcher's
-  int64_t part_count, part_keys;  // the most keys of a part, in whole blocks
+  int64_t part_count;
+  int64_t part_keys, chunk_keys;  // the most keys of a part, and of a chunk of the backward, in whole blocks
 
   int64_t group() const { return heads / key_heads; }
 };
