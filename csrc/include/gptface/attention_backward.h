@@ -66,6 +66,10 @@ struct AttentionBackward {
         c.first_query = here.first_query(b);
         c.lanes = here.lanes(b);
         c.queries = here.queries(b);
+        if (part.chunks > 1 && !reaches_chunk(c)) {
+          std::memset(share(p, c.chunk, c.batch, c.head, c.first_query), 0, c.queries * p.width * sizeof(float));
+          continue;
+        }
         RowPrefetcher ahead(p.width * bytes_of(p.type));
         look_ahead(c, here, task, b, ahead);
         query_block(c, ahead);
@@ -80,6 +84,17 @@ struct AttentionBackward {
       Pack::write(p.type, s.grad_values + row, p.dropout ? p.keep_scale : 1.0f, p.width,
                   row_of(p, p.grad_value, c.batch, j, c.key_head));
     }
+  }
+
+  // Whether a query of the block sees a key of the chunk: of a long window most blocks see nothing of most chunks.
+  static bool reaches_chunk(const Context& c) {
+    const AttentionProblem& p = c.p;
+    if (!p.intervals) return true;
+    const int32_t* interval =
+        p.intervals + c.batch * p.interval_batch_stride + 2 * p.interval_count * c.first_query;
+    for (int64_t n = c.queries * p.interval_count; n > 0; --n, interval += 2)
+      if (interval[0] < interval[1] && interval[0] < c.first_key + c.keys && c.first_key < interval[1]) return true;
+    return false;
   }
 
   // What this thread will most likely read next, and where it will write: the gradient of this block's queries; the next
