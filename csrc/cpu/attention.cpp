@@ -38,7 +38,7 @@ void masked_attention_cpu(const AttentionProblem& problem) {
 }
 
 int64_t masked_attention_backward_chunks_cpu(const AttentionProblem& problem) {
-  return kernels_for(problem).backward_chunks(problem);
+  return attention_backward_chunks(kernels_for(problem), problem);
 }
 
 void masked_attention_backward_cpu(const AttentionProblem& problem) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include <gptface/attention_plan.h>
 #include <gptface/attention_problem.h>
 #include <gptface/parallel.h>
 #include <gptface/thread_scratch.h>
@@ -25,28 +26,42 @@ void run_attention_tasks(
 
 // Fills out and lse. Throws std::bad_alloc where there is no memory for the threads' scratch: O(keys · width) each.
 inline void attention_forward(
-    const AttentionKernels& kernels, const AttentionProblem& problem, int workers,
+    const AttentionKernels& kernels, AttentionProblem problem, int workers,
     ParallelFor parallel_for = run_on_threads) {
-  const int64_t tasks = kernels.forward_tasks(problem);
-  if (tasks == 0) return;
-  // Tasks of one key head share its packed keys and values: hand them out together where enough remains for all.
-  const int64_t together = tasks / (problem.batch * problem.key_heads);
-  const int64_t grain = std::clamp<int64_t>(tasks / (4 * workers), 1, together);
+  const std::vector<AttentionPart> plan = detail::attention_plan(kernels, problem);
+  if (plan.empty() || problem.heads == 0) return;
+  problem = detail::planned(problem, plan);
+  const int64_t tasks = (plan.back().panels_before + plan.back().panels) * problem.heads;
+  // Tasks of one key head of a part share its packed keys and values: hand them out together where enough remains for
+  // all.
+  const int64_t together = tasks / (problem.part_count * problem.key_heads);
+  const int64_t grain = std::clamp<int64_t>(tasks / (4 * workers), 1, std::max<int64_t>(together, 1));
   detail::run_attention_tasks(
       tasks, grain, kernels.forward_scratch(problem), workers, parallel_for,
       [&](int64_t task, std::byte* scratch) { kernels.forward_task(problem, task, scratch); });
 }
 
-// Fills grad_query, grad_key and grad_value; out and lse are the forward's. `chunks` is kernels.backward_chunks(problem),
-// and where it is more than one grad_shares is there.
+// Into how many chunks the backward cuts the keys of a part at most, each with a share of grad_query.
+inline int64_t attention_backward_chunks(const AttentionKernels& kernels, const AttentionProblem& problem) {
+  int64_t most = 1;
+  for (const AttentionPart& part : detail::attention_plan(kernels, problem)) most = std::max(most, part.chunks);
+  return most;
+}
+
+// Fills grad_query, grad_key and grad_value; out and lse are the forward's. `chunks` is attention_backward_chunks, and
+// where it is more than one grad_shares is there.
 inline void attention_backward(
-    const AttentionKernels& kernels, const AttentionProblem& problem, int workers,
+    const AttentionKernels& kernels, AttentionProblem problem, int workers,
     ParallelFor parallel_for = run_on_threads) {
+  const std::vector<AttentionPart> plan = detail::attention_plan(kernels, problem);
+  if (plan.empty() || problem.key_heads == 0) return;
+  problem = detail::planned(problem, plan);
   detail::run_attention_tasks(
-      problem.batch * problem.key_heads * problem.chunks, 1, kernels.backward_scratch(problem), workers, parallel_for,
+      (plan.back().chunks_before + plan.back().chunks) * problem.key_heads, 1, kernels.backward_scratch(problem), workers,
+      parallel_for,
       [&](int64_t task, std::byte* scratch) { kernels.backward_task(problem, task, scratch); });
   if (problem.chunks > 1)
-    for_each_task(problem.batch * problem.heads, 1, workers, parallel_for, [&](int64_t task, int) {
+    for_each_task(problem.part_count * problem.heads, 1, workers, parallel_for, [&](int64_t task, int) {
       kernels.add_shares(problem, task);
     });
 }

@@ -1,17 +1,19 @@
-// Masked attention, backward: one task is one key head of one sample and one chunk of its keys.
+// Masked attention, backward: one task is one key head of one part (attention_plan.h) and one chunk of its keys.
 //
 // It goes over the group's query heads, their queries in wide blocks, and the chunk's keys in tiles. For a tile it
-// recomputes the weights from the log-sum-exp, P = exp(S − lse), and forms dS = P (dP − delta) right in the registers
-// that hold the products K Qᵀ and V dOᵀ (keys down, queries across the lanes, as in the forward); then
+// recomputes the weights from the log-sum-exp, P = exp(S − lse), and forms dS = P (dP − delta) from the products K Qᵀ and
+// V dOᵀ (keys down, queries across the lanes, as in the forward); then
 //
 //   dV += Pᵀ dO     dK += dSᵀ Q     dQ += dS K
 //
-// with dV and dK kept for the whole task. So each of the five products is computed once. Where a batch has too few key
-// heads to fill a machine the keys are cut into chunks, a number that depends on shapes alone; each chunk then has its
-// own share of dQ, and the shares are added in order: no atomics, and the same bits for any number of threads.
+// with dV and dK kept for the whole task. So each of the five products is computed once, and each goes only over the
+// vectors of queries and blocks of keys that have to do with one another. Where there are too few parts and key heads to
+// fill a machine the keys are cut into chunks, a number that depends on shapes and mask alone; each chunk then has its own
+// share of dQ, and the shares are added in order: no atomics, and the same bits for any number of threads.
 #pragma once
 
-#include <gptface/attention_tiles.h>
+#include <gptface/attention_backward_layout.h>
+#include <gptface/prefetch.h>
 
 namespace gptface {
 
@@ -20,72 +22,20 @@ struct AttentionBackward {
   using Pack = TensorRows<Isa, Word>;
   using V = Simd<Isa>;
   using Float = typename V::Float;
-  static constexpr int kGroup = Arithmetic<Isa, Word>::group;
-  static constexpr int kVectors = kTileVectors<Isa>;
+  using Layout = AttentionBackwardLayout<Isa, Word>;
+  using Scratch = typename Layout::Scratch;
+  using Place = typename Layout::Place;
+  static constexpr int kGroup = Layout::kGroup;
+  static constexpr int kVectors = Layout::kVectors;
+  static constexpr int64_t kKeyTile = Layout::kKeyTile;
   static constexpr int kExpDegree = kGroup == 2 ? 4 : 5;
-  static constexpr int64_t kQueryBlock = 256;  // lanes; deep enough for dK and dV to stay in registers mostly
-  static constexpr int64_t kBlockPanels = kQueryBlock / V::width;
-  static constexpr int64_t kKeyTile = 64;
-  static constexpr int64_t kEnoughTasks = 32, kMostChunks = 8;
 
-  static int64_t chunks(const AttentionProblem& p) {
-    const int64_t heads = p.batch * p.key_heads, most = (p.keys + kKeyTile - 1) / kKeyTile;
-    int64_t wanted = heads > 0 ? (kEnoughTasks + heads - 1) / heads : 1;
-    wanted = wanted < kMostChunks ? wanted : kMostChunks;
-    wanted = wanted < most ? wanted : most;
-    return wanted > 1 ? wanted : 1;
-  }
-
-  // Rows of weights and of dS along the queries: words of `kGroup` neighbouring queries.
-  struct Scratch {
-    Word *keys, *keys_by_depth, *values;                // of the chunk
-    float *grad_keys, *grad_values;                     // (chunk, columns)
-    PanelMask<Isa>* masks;                              // of the block's panels
-    Word *rows, *outs, *queries, *grad_outs;            // a panel by rows, and transposed; all panels transposed
-    Word *queries_by_depth, *grad_outs_by_depth;        // (block / group, columns)
-    float *grad_queries, *lse, *delta;                  // (block, columns); (block); (block)
-    Word *weights, *grad_scores, *grad_scores_by_depth; // (key tile, block / group) twice; (key tile / group, block)
-    unsigned char* keys_left_out;                       // (chunk): rows that are not finite, see TensorRows::leave_out
-    unsigned char *queries_left_out, *grad_outs_left_out; // (block)
-
-    Scratch(const AttentionProblem& p, ScratchCursor& cursor) {
-      const int64_t depth = p.width / kGroup, columns = round_up<V::width>(p.width);
-      const int64_t chunk = round_up<kKeyBlock>((p.keys + p.chunks - 1) / p.chunks) + kKeyBlock;
-      keys = cursor.take<Word>(chunk * depth);
-      keys_by_depth = cursor.take<Word>(chunk / kGroup * columns);
-      values = cursor.take<Word>(chunk * depth);
-      grad_keys = cursor.take<float>(chunk * columns);
-      grad_values = cursor.take<float>(chunk * columns);
-      masks = cursor.take<PanelMask<Isa>>(kBlockPanels);
-      rows = cursor.take<Word>(kVectors * V::width * depth);
-      outs = cursor.take<Word>(kVectors * V::width * depth);
-      queries = cursor.take<Word>(kQueryBlock * depth);
-      grad_outs = cursor.take<Word>(kQueryBlock * depth);
-      queries_by_depth = cursor.take<Word>(kQueryBlock / kGroup * columns);
-      grad_outs_by_depth = cursor.take<Word>(kQueryBlock / kGroup * columns);
-      grad_queries = cursor.take<float>(kQueryBlock * columns);
-      lse = cursor.take<float>(kQueryBlock);
-      delta = cursor.take<float>(kQueryBlock);
-      weights = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
-      grad_scores = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
-      grad_scores_by_depth = kGroup == 1 ? grad_scores : cursor.take<Word>(kKeyTile / kGroup * kQueryBlock);
-      keys_left_out = cursor.take<unsigned char>(chunk);
-      queries_left_out = cursor.take<unsigned char>(kQueryBlock);
-      grad_outs_left_out = cursor.take<unsigned char>(kQueryBlock);
-    }
-  };
-
-  static int64_t scratch_bytes(const AttentionProblem& p) {
-    ScratchCursor cursor{nullptr};
-    Scratch(p, cursor);
-    return cursor.used;
-  }
-
-  // What a task works on.
+  // A task at work.
   struct Context {
     const AttentionProblem& p;
+    const AttentionPart& part;
     Scratch s;
-    int64_t batch, key_head, chunk, first_key, keys;  // of the chunk; `keys` a multiple of kKeyBlock, padding included
+    int64_t batch, key_head, chunk, first_key, keys;
     int64_t depth, columns;
     int64_t head, first_query, queries, lanes;        // of the block of queries
     bool any_key, any_query, any_grad_out;            // left out
@@ -93,14 +43,12 @@ struct AttentionBackward {
 
   static void task(const AttentionProblem& p, int64_t task, std::byte* memory) {
     ScratchCursor cursor{memory};
-    Context c{p, Scratch(p, cursor), 0, 0, 0, 0, 0, p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0,
-              false, false, false};
-    c.chunk = task % p.chunks;
-    c.key_head = task / p.chunks % p.key_heads;
-    c.batch = task / p.chunks / p.key_heads;
-    const int64_t blocks = (p.keys + kKeyBlock - 1) / kKeyBlock;
-    c.first_key = c.chunk * blocks / p.chunks * kKeyBlock;
-    c.keys = (c.chunk + 1) * blocks / p.chunks * kKeyBlock - c.first_key;
+    const Place here(p, task);
+    const AttentionPart& part = *here.part;
+    Context c{p, part, Scratch(p, cursor), part.batch, here.key_head, here.chunk, here.first_key, here.keys,
+              p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0, false, false, false};
+    if (c.chunk == 0) write_nothing(c);
+    if (c.keys == 0) return;
     const int64_t real = p.keys - c.first_key < c.keys ? p.keys - c.first_key : c.keys;
     Scratch& s = c.s;
     const char* key = row_of(p, p.key, c.batch, c.first_key, c.key_head);
@@ -112,67 +60,178 @@ struct AttentionBackward {
     std::memset(s.grad_keys, 0, c.keys * c.columns * sizeof(float));
     std::memset(s.grad_values, 0, c.keys * c.columns * sizeof(float));
 
-    const int64_t vectors = (p.queries + V::width - 1) / V::width;
-    const int64_t query_blocks = (vectors * V::width + kQueryBlock - 1) / kQueryBlock;
     for (int64_t h = 0; h < p.group(); ++h)
-      for (int64_t b = 0; b < query_blocks; ++b) {
+      for (int64_t b = 0; b < here.query_blocks; ++b) {
         c.head = c.key_head * p.group() + h;
-        c.first_query = b * vectors / query_blocks * V::width;
-        c.lanes = (b + 1) * vectors / query_blocks * V::width - c.first_query;
-        c.queries = p.queries - c.first_query < c.lanes ? p.queries - c.first_query : c.lanes;
-        query_block(c);
+        c.first_query = here.first_query(b);
+        c.lanes = here.lanes(b);
+        c.queries = here.queries(b);
+        if (part.chunks > 1 && !reaches_chunk(c)) {
+          std::memset(share(p, c.chunk, c.batch, c.head, c.first_query), 0, c.queries * p.width * sizeof(float));
+          continue;
+        }
+        RowPrefetcher ahead(p.width * bytes_of(p.type));
+        look_ahead(c, here, task, b, ahead);
+        query_block(c, ahead);
       }
 
-    for (int64_t j = 0; j < real; ++j) {
-      Pack::write(p.type, s.grad_keys + j * c.columns, p.scale, p.width,
-                  row_of(p, p.grad_key, c.batch, c.first_key + j, c.key_head));
-      Pack::write(p.type, s.grad_values + j * c.columns, p.dropout ? p.keep_scale : 1.0f, p.width,
-                  row_of(p, p.grad_value, c.batch, c.first_key + j, c.key_head));
+    // The first and the last block may hold keys of the neighbours.
+    const int64_t begin = c.first_key > part.key_begin ? c.first_key : part.key_begin,
+                  end = c.first_key + c.keys < part.key_end ? c.first_key + c.keys : part.key_end;
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t row = (j - c.first_key) * c.columns;
+      Pack::write(p.type, s.grad_keys + row, p.scale, p.width, row_of(p, p.grad_key, c.batch, j, c.key_head));
+      Pack::write(p.type, s.grad_values + row, p.dropout ? p.keep_scale : 1.0f, p.width,
+                  row_of(p, p.grad_value, c.batch, j, c.key_head));
     }
   }
 
-  static void query_block(Context& c) {
+  // Whether a query of the block sees a key of the chunk: of a long window most blocks see nothing of most chunks.
+  static bool reaches_chunk(const Context& c) {
+    const AttentionProblem& p = c.p;
+    if (!p.intervals) return true;
+    const int32_t* interval =
+        p.intervals + c.batch * p.interval_batch_stride + 2 * p.interval_count * c.first_query;
+    for (int64_t n = c.queries * p.interval_count; n > 0; --n, interval += 2)
+      if (interval[0] < interval[1] && interval[0] < c.first_key + c.keys && c.first_key < interval[1]) return true;
+    return false;
+  }
+
+  // What this thread will most likely read next, and where it will write: the gradient of this block's queries; the next
+  // block, of the next task after the last; and a share of that task's keys and values and of this one's gradients.
+  static void look_ahead(const Context& c, const Place& here, int64_t task, int64_t block, RowPrefetcher& ahead) {
+    const AttentionProblem& p = c.p;
+    const auto add = [&](const AttentionTensor& tensor, int64_t batch, int64_t head, int64_t first, int64_t rows) {
+      ahead.add(row_of(p, tensor, batch, first, head), tensor.row_stride * bytes_of(p.type), rows);
+    };
+    if (c.part.chunks == 1) add(p.grad_query, c.batch, c.head, c.first_query, c.queries);
+    const AttentionPart& end = p.parts[p.part_count - 1];
+    const bool more = task + 1 < (end.chunks_before + end.chunks) * p.key_heads;
+    const Place after(p, more ? task + 1 : task);
+    const int64_t member = c.head % p.group(), order = member * here.query_blocks + block,
+                  blocks = p.group() * here.query_blocks;
+    const bool last = order + 1 == blocks;
+    if (!last || more) {
+      const Place& place = last ? after : here;
+      const int64_t next = last || block + 1 == here.query_blocks ? 0 : block + 1,
+                    head = last ? place.key_head * p.group() : c.head + (next == 0);
+      if (place.vectors > 0)
+        for (const AttentionTensor* tensor : {&p.query, &p.grad_out, &p.out})
+          add(*tensor, place.part->batch, head, place.first_query(next), place.queries(next));
+    }
+    const auto add_share = [&](const AttentionTensor& tensor, const Place& place) {
+      const int64_t keys = p.keys - place.first_key < place.keys ? p.keys - place.first_key : place.keys,
+                    from = order * keys / blocks, to = (order + 1) * keys / blocks;
+      add(tensor, place.part->batch, place.key_head, place.first_key + from, to - from);
+    };
+    if (more) add_share(p.key, after), add_share(p.value, after);
+    add_share(p.grad_key, here), add_share(p.grad_value, here);
+  }
+
+  // Gradients of queries that see nothing and of keys that nobody sees.
+  static void write_nothing(const Context& c) {
+    const AttentionProblem& p = c.p;
+    const auto clear = [&](const AttentionTensor& tensor, int64_t head, int64_t from, int64_t to) {
+      for (int64_t row = from; row < to; ++row)
+        std::memset(row_of(p, tensor, c.batch, row, head), 0, p.width * bytes_of(p.type));
+    };
+    for (int64_t head = c.key_head * p.group(); head < (c.key_head + 1) * p.group(); ++head) {
+      clear(p.grad_query, head, c.part.owned_query_begin, c.part.query_begin);
+      clear(p.grad_query, head, c.part.query_end, c.part.owned_query_end);
+    }
+    for (const AttentionTensor* tensor : {&p.grad_key, &p.grad_value}) {
+      clear(*tensor, c.key_head, c.part.owned_key_begin, c.part.key_begin);
+      clear(*tensor, c.key_head, c.part.key_end, c.part.owned_key_end);
+    }
+  }
+
+  static void query_block(Context& c, RowPrefetcher& ahead) {
     const AttentionProblem& p = c.p;
     Scratch& s = c.s;
     load_queries(c);
     std::memset(s.grad_queries, 0, c.lanes * c.columns * sizeof(float));
     const int64_t tiles = (c.keys + kKeyTile - 1) / kKeyTile, blocks = c.keys / kKeyBlock;
+    ahead.spread(blocks * ((c.lanes / V::width + kVectors - 1) / kVectors));
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t from = t * blocks / tiles * kKeyBlock, to = (t + 1) * blocks / tiles * kKeyBlock;
-      // The lanes from the first panel that sees any of the tile to the last.
-      int64_t left = c.lanes, right = 0, panel = 0;
-      for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) {
-        if (s.masks[panel++].classify(c.first_key + from, c.first_key + to) == TileClass::skip) return;
-        left = left < vector * V::width ? left : vector * V::width;
-        right = (vector + NV) * V::width;
-      });
-      if (left >= right) continue;
-      panel = 0;
-      for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) {
-        const PanelMask<Isa>& mask = s.masks[panel++];
-        if (vector * V::width < left || vector * V::width >= right) return;
-        grad_scores_of_panel<NV>(c, mask, vector * V::width, from, to);
-      });
-      const int64_t stride = c.lanes / kGroup, skipped = left / kGroup, deep = (right - left) / kGroup;
-      multiply_into<Isa, Word, Rows::by_rows>(
-          to - from, deep, s.weights + skipped, stride, s.grad_outs_by_depth + skipped * c.columns, c.columns,
-          s.grad_values + from * c.columns, false);
-      multiply_into<Isa, Word, Rows::by_rows>(
-          to - from, deep, s.grad_scores + skipped, stride, s.queries_by_depth + skipped * c.columns, c.columns,
-          s.grad_keys + from * c.columns, false);
-      multiply_into<Isa, Word, Rows::by_depth>(
-          round_up<4>((right < c.queries ? right : c.queries) - left), (to - from) / kGroup, s.grad_scores_by_depth + left, c.lanes,
-          s.keys_by_depth + from / kGroup * c.columns, c.columns, s.grad_queries + left * c.columns, false);
+      grad_tile(c, ahead, from, to);
       if (c.any_key || c.any_query || c.any_grad_out) add_left_out(c, from, to);
     }
     for (int64_t i = 0; i < c.queries; ++i) {
       const float* row = s.grad_queries + i * c.columns;
       const int64_t query = c.first_query + i;
-      if (p.chunks == 1)
+      if (c.part.chunks == 1)
         Pack::write(p.type, row, p.scale, p.width, row_of(p, p.grad_query, c.batch, query, c.head));
       else
         std::memcpy(share(p, c.chunk, c.batch, c.head, query), row, p.width * sizeof(float));
     }
+  }
+
+  // What a tile of keys [from, to) of the chunk and the block of queries add to all three gradients. Keys go by blocks and
+  // queries by vectors, and a block and a vector that have nothing to do with each other take no part.
+  static void grad_tile(Context& c, RowPrefetcher& ahead, int64_t from, int64_t to) {
+    Scratch& s = c.s;
+    // Of each block of keys the first and the last lane, plus one, that have to do with it.
+    int64_t left[kKeyTile / kKeyBlock], right[kKeyTile / kKeyBlock];
+    for (int64_t b = 0; b < (to - from) / kKeyBlock; ++b) left[b] = c.lanes, right[b] = 0;
+    for_each_mask(c, [&](const PanelMask<Isa>& mask, int64_t at, int vectors) {
+      for (int64_t b = 0; b < (to - from) / kKeyBlock; ++b) {
+        int first, after;
+        mask.reaching(c.first_key + from + b * kKeyBlock, vectors, first, after);
+        if (first >= after) continue;
+        const int64_t begin = at + first * V::width, end = at + after * V::width;
+        left[b] = begin < left[b] ? begin : left[b];
+        right[b] = end > right[b] ? end : right[b];
+      }
+    });
+    for_each_mask(c, [&](const PanelMask<Isa>& mask, int64_t at, int vectors) {
+      for (int64_t b = 0; b < (to - from) / kKeyBlock; ++b) {
+        int first, after;
+        const int64_t key = from + b * kKeyBlock, row = b * kKeyBlock;
+        mask.reaching(c.first_key + key, vectors, first, after);
+        ahead.step();
+        if (after - first == 1) grad_scores<1>(c, mask, at, vectors * V::width, first, key, row);
+        if (after - first == 2) grad_scores<2>(c, mask, at, vectors * V::width, first, key, row);
+        if (after - first == 3) grad_scores<3>(c, mask, at, vectors * V::width, first, key, row);
+        if constexpr (kVectors >= 4)
+          if (after - first == 4) grad_scores<4>(c, mask, at, vectors * V::width, first, key, row);
+        for (int n = 0; n < vectors; ++n) {
+          const int64_t lane = at + n * V::width;
+          if ((n < first || n >= after) && left[b] <= lane && lane < right[b]) store_nothing(c, lane, row);
+        }
+      }
+      // Vector by vector over the keys that it has to do with: dQ.
+      for (int n = 0; n < vectors; ++n) {
+        const int64_t lane = at + n * V::width, rows = c.queries - lane < V::width ? round_up<4>(c.queries - lane) : V::width;
+        mask.for_each_range(n, c.first_key + from, c.first_key + to, [&](int64_t low, int64_t high) {
+          const int64_t key = low - c.first_key;
+          multiply_into<Isa, Word, Rows::by_depth>(
+              rows, (high - low) / kGroup, s.grad_scores_by_depth + (key - from) / kGroup * c.lanes + lane, c.lanes,
+              s.keys_by_depth + key / kGroup * c.columns, c.columns, s.grad_queries + lane * c.columns, false);
+        });
+      }
+    });
+    // Blocks of keys over the queries that have to do with them, those with the same ones together: dV and dK.
+    const int64_t stride = c.lanes / kGroup;
+    for (int64_t b = 0, next; b < (to - from) / kKeyBlock; b = next) {
+      for (next = b + 1; next < (to - from) / kKeyBlock && left[next] == left[b] && right[next] == right[b];) ++next;
+      if (left[b] >= right[b]) continue;
+      const int64_t rows = (next - b) * kKeyBlock, skipped = left[b] / kGroup, deep = (right[b] - left[b]) / kGroup,
+                    word = b * kKeyBlock * stride + skipped, sum = (from + b * kKeyBlock) * c.columns;
+      multiply_into<Isa, Word, Rows::by_rows>(
+          rows, deep, s.weights + word, stride, s.grad_outs_by_depth + skipped * c.columns, c.columns,
+          s.grad_values + sum, false);
+      multiply_into<Isa, Word, Rows::by_rows>(
+          rows, deep, s.grad_scores + word, stride, s.queries_by_depth + skipped * c.columns, c.columns,
+          s.grad_keys + sum, false);
+    }
+  }
+
+  // body(mask, first lane, vectors) for every panel of the block of queries.
+  template <class Body>
+  static GPTFACE_INLINE void for_each_mask(Context& c, Body&& body) {
+    int64_t panel = 0;
+    for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) { body(c.s.masks[panel++], vector * V::width, NV); });
   }
 
   // What keys, queries and gradients that are not finite add to the gradients of a tile, where they are seen.
@@ -209,16 +268,18 @@ struct AttentionBackward {
     return p.grad_shares + (((chunk * p.batch + batch) * p.heads + head) * p.queries + query) * p.width;
   }
 
-  // A head of a sample: its gradient of the queries from the chunks' shares, in their order.
+  // A head of a part: its gradient of the queries from the chunks' shares, in their order.
   static void add_shares(const AttentionProblem& p, int64_t task) {
-    const int64_t batch = task / p.heads, head = task % p.heads;
-    for (int64_t query = 0; query < p.queries; ++query) {
-      float* sum = share(p, 0, batch, head, query);
-      for (int64_t chunk = 1; chunk < p.chunks; ++chunk) {
-        const float* other = share(p, chunk, batch, head, query);
+    const AttentionPart& part = p.parts[task / p.heads];
+    const int64_t head = task % p.heads;
+    if (part.chunks == 1) return;
+    for (int64_t query = part.query_begin; query < part.query_end; ++query) {
+      float* sum = share(p, 0, part.batch, head, query);
+      for (int64_t chunk = 1; chunk < part.chunks; ++chunk) {
+        const float* other = share(p, chunk, part.batch, head, query);
         for (int64_t d = 0; d < p.width; ++d) sum[d] += other[d];
       }
-      Pack::write(p.type, sum, p.scale, p.width, row_of(p, p.grad_query, batch, query, head));
+      Pack::write(p.type, sum, p.scale, p.width, row_of(p, p.grad_query, part.batch, query, head));
     }
   }
 
@@ -280,33 +341,31 @@ struct AttentionBackward {
     }
   }
 
-  // Weights and dS of NV vectors of queries, from lane `at` of the block, and keys [from, to) of the chunk.
+  // Weights and dS of NV vectors, from `first` of the panel of `panel` lanes from `at`, and of the block of keys from `key`
+  // of the chunk, the tile's row `row`.
   template <int NV>
-  static void grad_scores_of_panel(Context& c, const PanelMask<Isa>& mask, int64_t at, int64_t from, int64_t to) {
+  static __attribute__((noinline)) void grad_scores(
+      Context& c, const PanelMask<Isa>& mask, int64_t at, int64_t panel, int first, int64_t key, int64_t row) {
     Scratch& s = c.s;
     constexpr int64_t lanes = NV * V::width;
     constexpr int MR = kLeastRows<Isa, NV>;
-    const Word *queries = s.queries + at * c.depth, *grad_outs = s.grad_outs + at * c.depth;
-    for (int64_t row = 0; row < to - from; row += MR) {
-      const int64_t key = c.first_key + from + row;
-      const TileClass kind = mask.classify(key, key + MR);
-      if (kind == TileClass::skip) {
-        store_nothing<MR>(c, at, row, lanes);
-        continue;
-      }
+    const int64_t begin = first * V::width;
+    const Word *queries = s.queries + at * c.depth + begin, *grad_outs = s.grad_outs + at * c.depth + begin;
+    const bool partial = mask.classify(c.first_key + key, c.first_key + key + kKeyBlock) != TileClass::full;
+    for (int64_t r = 0; r < kKeyBlock; r += MR) {
       // Both products leave the registers: what follows is a loop that the compiler need not unroll.
       alignas(64) float scores[MR * lanes], grads[MR * lanes];
       multiply_rows<Isa, Word, NV, Rows::by_rows, MR>(
-          MR, c.depth, s.keys + (from + row) * c.depth, c.depth, queries, lanes,
+          MR, c.depth, s.keys + (key + r) * c.depth, c.depth, queries, panel,
           [&]<int M>(int64_t, Float(&tile)[M][NV])
               __attribute__((always_inline)) { accumulate<Isa>(scores, lanes, true, tile); });
       multiply_rows<Isa, Word, NV, Rows::by_rows, MR>(
-          MR, c.depth, s.values + (from + row) * c.depth, c.depth, grad_outs, lanes,
+          MR, c.depth, s.values + (key + r) * c.depth, c.depth, grad_outs, panel,
           [&]<int M>(int64_t, Float(&tile)[M][NV])
               __attribute__((always_inline)) { accumulate<Isa>(grads, lanes, true, tile); });
       for (int n = 0; n < NV; ++n)
         for (int m = 0; m < MR; m += 4)
-          four_rows(c, mask, kind == TileClass::partial, at, n, key + m, row + m, lanes,
+          four_rows(c, mask, partial, at, first + n, c.first_key + key + r + m, row + r + m, lanes,
                     scores + m * lanes + n * V::width, grads + m * lanes + n * V::width);
     }
   }
@@ -363,14 +422,12 @@ struct AttentionBackward {
     }
   }
 
-  template <int MR>
-  static void store_nothing(Context& c, int64_t at, int64_t row, int64_t lanes) {
-    for (int64_t m = row; m < row + MR; ++m) {
-      const int64_t word = m * (c.lanes / kGroup) + at / kGroup;
-      std::memset(c.s.weights + word, 0, lanes / kGroup * sizeof(Word));
-      std::memset(c.s.grad_scores + word, 0, lanes / kGroup * sizeof(Word));
-      if (kGroup == 2 && m % 2 == 0)
-        std::memset(c.s.grad_scores_by_depth + m / 2 * c.lanes + at, 0, lanes * sizeof(Word));
+  // No weights between the vector at `lane` and the block of keys of the tile's row `row`.
+  static void store_nothing(Context& c, int64_t lane, int64_t row) {
+    for (int64_t m = row; m < row + kKeyBlock; ++m) {
+      const int64_t word = m * (c.lanes / kGroup) + lane / kGroup;
+      std::memset(c.s.weights + word, 0, V::width / kGroup * sizeof(Word));
+      std::memset(c.s.grad_scores + word, 0, V::width / kGroup * sizeof(Word));
     }
   }
 };

@@ -11,8 +11,9 @@ template <class Isa, class Word>
 constexpr AttentionKernels make_attention_kernels() {
   using Forward = AttentionForward<Isa, Word>;
   using Backward = AttentionBackward<Isa, Word>;
-  return {Forward::tasks,          Forward::scratch_bytes, Forward::task,       Backward::chunks,
-          Backward::scratch_bytes, Backward::task,         Backward::add_shares};
+  return {Simd<Isa>::width, Forward::kVectors, Backward::kKeyTile,
+          Forward::scratch_bytes, Forward::task,
+          Backward::Layout::scratch_bytes, Backward::task, Backward::add_shares};
 }
 
 }  // namespace gptface

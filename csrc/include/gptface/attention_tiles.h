@@ -12,50 +12,86 @@ namespace gptface {
 
 enum class TileClass { skip, partial, full };
 
-// Keys come in blocks of eight: a multiple of every tile's rows, of a pair, and of the four words of a Philox block.
-inline constexpr int64_t kKeyBlock = 8;
+// The part that a task belongs to; before(part) tasks belong to the parts before it.
+template <class Before>
+GPTFACE_INLINE const AttentionPart& part_of_task(const AttentionProblem& p, int64_t task, Before&& before) {
+  int64_t low = 0, high = p.part_count;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (before(p.parts[middle]) <= task ? low : high) = middle;
+  }
+  return p.parts[low];
+}
 
 // What each lane (query) of a panel sees: size[k] keys from low[k]. Lanes past the last query see nothing.
 template <class Isa>
 struct PanelMask {
   using V = Simd<Isa>;
-  static constexpr int lanes = kTileVectors<Isa> * V::width;
+  static constexpr int vectors = kTileVectors<Isa>;
+  static constexpr int lanes = vectors * V::width;
 
   int32_t low[2][lanes], size[2][lanes];
   // Of each interval over the queries: where any begins and ends, and what is common to all.
   int64_t any_begin[2], any_end[2], all_begin[2], all_end[2];
+  // Of each vector of queries: the whole blocks of keys that hold what any of its lanes sees, in order and apart.
+  int64_t begin[2][vectors], end[2][vectors];
   int count;
 
   GPTFACE_INLINE void load(const AttentionProblem& problem, int64_t batch, int64_t first, int64_t queries) {
     count = problem.intervals ? problem.interval_count : 1;
     const int64_t keys = problem.keys;
     for (int k = 0; k < count; ++k) {
-      any_begin[k] = keys, any_end[k] = 0, all_begin[k] = 0, all_end[k] = keys;
-      for (int64_t i = 0; i < lanes; ++i) {
-        int64_t begin = 0, end = i < queries ? keys : 0;
-        if (problem.intervals && i < queries) {
-          const int32_t* interval = problem.intervals + batch * problem.interval_batch_stride +
-              ((first + i) * problem.interval_count + k) * 2;
-          begin = interval[0] > 0 ? interval[0] : 0;
-          end = interval[1] < keys ? interval[1] : keys;
-          if (end < begin) end = begin = 0;
+      all_begin[k] = 0, all_end[k] = keys;
+      for (int n = 0; n < vectors; ++n) {
+        int64_t least = keys, most = 0;
+        for (int64_t i = n * V::width; i < (n + 1) * V::width; ++i) {
+          int64_t from = 0, to = i < queries ? keys : 0;
+          if (problem.intervals && i < queries) {
+            const int32_t* interval = problem.intervals + batch * problem.interval_batch_stride +
+                ((first + i) * problem.interval_count + k) * 2;
+            from = interval[0] > 0 ? interval[0] : 0;
+            to = interval[1] < keys ? interval[1] : keys;
+            if (to < from) to = from = 0;
+          }
+          low[k][i] = static_cast<int32_t>(from);
+          size[k][i] = static_cast<int32_t>(to - from);
+          if (i >= queries) continue;
+          if (from < to) {
+            least = from < least ? from : least;
+            most = to > most ? to : most;
+          }
+          all_begin[k] = from > all_begin[k] ? from : all_begin[k];
+          all_end[k] = to < all_end[k] ? to : all_end[k];
         }
-        low[k][i] = static_cast<int32_t>(begin);
-        size[k][i] = static_cast<int32_t>(end - begin);
-        if (i >= queries) continue;
-        if (begin < end) {
-          any_begin[k] = begin < any_begin[k] ? begin : any_begin[k];
-          any_end[k] = end > any_end[k] ? end : any_end[k];
-        }
-        all_begin[k] = begin > all_begin[k] ? begin : all_begin[k];
-        all_end[k] = end < all_end[k] ? end : all_end[k];
+        begin[k][n] = least;
+        end[k][n] = most;
+      }
+      any_begin[k] = keys, any_end[k] = 0;
+      for (int n = 0; n < vectors; ++n) {
+        any_begin[k] = begin[k][n] < any_begin[k] ? begin[k][n] : any_begin[k];
+        any_end[k] = end[k][n] > any_end[k] ? end[k][n] : any_end[k];
       }
     }
+    for (int n = 0; n < vectors; ++n) round_to_blocks(n);
   }
 
-  // First and last key that any query sees.
-  GPTFACE_INLINE int64_t begin() const { return count == 2 && any_begin[1] < any_begin[0] ? any_begin[1] : any_begin[0]; }
-  GPTFACE_INLINE int64_t end() const { return count == 2 && any_end[1] > any_end[0] ? any_end[1] : any_end[0]; }
+  // The first key that any query sees, and the last, plus one.
+  GPTFACE_INLINE int64_t first() const { return count == 2 && any_begin[1] < any_begin[0] ? any_begin[1] : any_begin[0]; }
+  GPTFACE_INLINE int64_t last() const { return count == 2 && any_end[1] > any_end[0] ? any_end[1] : any_end[0]; }
+
+  // Whether vector n has to do with the block of keys from j.
+  GPTFACE_INLINE bool reaches(int n, int64_t j) const {
+    return (begin[0][n] <= j && j < end[0][n]) || (begin[1][n] <= j && j < end[1][n]);
+  }
+
+  // body(from, to) for the blocks of keys in [from, to) that vector n has to do with.
+  template <class Body>
+  GPTFACE_INLINE void for_each_range(int n, int64_t from, int64_t to, Body&& body) const {
+    for (int k = 0; k < 2; ++k) {
+      const int64_t first = begin[k][n] > from ? begin[k][n] : from, after = end[k][n] < to ? end[k][n] : to;
+      if (first < after) body(first, after);
+    }
+  }
 
   GPTFACE_INLINE TileClass classify(int64_t from, int64_t to) const {
     bool seen = false;
@@ -64,6 +100,16 @@ struct PanelMask {
       seen |= any_begin[k] < to && from < any_end[k];
     }
     return seen ? TileClass::partial : TileClass::skip;
+  }
+
+  // First and last vector, plus one, that have to do with the block of keys from j; none if the first is not before it.
+  GPTFACE_INLINE void reaching(int64_t j, int used, int& first, int& after) const {
+    first = used, after = 0;
+    for (int n = 0; n < used; ++n)
+      if (reaches(n, j)) {
+        first = n < first ? n : first;
+        after = n + 1;
+      }
   }
 
   // Whether one lane sees key j.
@@ -81,6 +127,30 @@ struct PanelMask {
     if (count == 2)
       mask = V::either(mask, V::below(V::subtract(key, V::load(low[1] + at)), V::load(size[1] + at)));
     return mask;
+  }
+
+ private:
+  GPTFACE_INLINE void round_to_blocks(int n) {
+    if (count == 1) begin[1][n] = end[1][n] = 0;
+    for (int k = 0; k < count; ++k) {
+      if (begin[k][n] >= end[k][n]) {
+        begin[k][n] = end[k][n] = 0;
+        continue;
+      }
+      begin[k][n] = begin[k][n] / kKeyBlock * kKeyBlock;
+      end[k][n] = (end[k][n] + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+    }
+    if (count == 1 || begin[1][n] >= end[1][n]) return;
+    const bool first_empty = begin[0][n] >= end[0][n];
+    if (first_empty || begin[1][n] < begin[0][n]) {
+      const int64_t from = begin[0][n], to = end[0][n];
+      begin[0][n] = begin[1][n], end[0][n] = end[1][n];
+      begin[1][n] = from, end[1][n] = to;
+    }
+    if (!first_empty && begin[1][n] <= end[0][n]) {
+      end[0][n] = end[1][n] > end[0][n] ? end[1][n] : end[0][n];
+      begin[1][n] = end[1][n] = 0;
+    }
   }
 };
 

@@ -1,0 +1,89 @@
+// Where the backward of masked attention keeps what it works on: a thread's scratch, and which rows a task has.
+#pragma once
+
+#include <gptface/attention_tiles.h>
+
+namespace gptface {
+
+template <class Isa, class Word>
+struct AttentionBackwardLayout {
+  using V = Simd<Isa>;
+  static constexpr int kGroup = Arithmetic<Isa, Word>::group;
+  static constexpr int kVectors = kTileVectors<Isa>;
+  static constexpr int64_t kQueryBlock = 256;  // lanes; deep enough for dK and dV to stay in registers mostly
+  static constexpr int64_t kBlockPanels = kQueryBlock / V::width;
+  static constexpr int64_t kKeyTile = 64;
+
+  // Rows of weights and of dS along the queries: words of `kGroup` neighbouring queries.
+  struct Scratch {
+    Word *keys, *keys_by_depth, *values;                // of the chunk
+    float *grad_keys, *grad_values;                     // (chunk, columns)
+    PanelMask<Isa>* masks;                              // of the block's panels
+    Word *rows, *outs, *queries, *grad_outs;            // a panel by rows, and transposed; all panels transposed
+    Word *queries_by_depth, *grad_outs_by_depth;        // (block / group, columns)
+    float *grad_queries, *lse, *delta;                  // (block, columns); (block); (block)
+    Word *weights, *grad_scores, *grad_scores_by_depth; // (key tile, block / group) twice; (key tile / group, block)
+    unsigned char* keys_left_out;                       // (chunk): rows that are not finite, see TensorRows::leave_out
+    unsigned char *queries_left_out, *grad_outs_left_out; // (block)
+
+    Scratch(const AttentionProblem& p, ScratchCursor& cursor) {
+      const int64_t depth = p.width / kGroup, columns = round_up<V::width>(p.width), chunk = p.chunk_keys;
+      keys = cursor.take<Word>(chunk * depth);
+      keys_by_depth = cursor.take<Word>(chunk / kGroup * columns);
+      values = cursor.take<Word>(chunk * depth);
+      grad_keys = cursor.take<float>(chunk * columns);
+      grad_values = cursor.take<float>(chunk * columns);
+      masks = cursor.take<PanelMask<Isa>>(kBlockPanels);
+      rows = cursor.take<Word>(kVectors * V::width * depth);
+      outs = cursor.take<Word>(kVectors * V::width * depth);
+      queries = cursor.take<Word>(kQueryBlock * depth);
+      grad_outs = cursor.take<Word>(kQueryBlock * depth);
+      queries_by_depth = cursor.take<Word>(kQueryBlock / kGroup * columns);
+      grad_outs_by_depth = cursor.take<Word>(kQueryBlock / kGroup * columns);
+      grad_queries = cursor.take<float>(kQueryBlock * columns);
+      lse = cursor.take<float>(kQueryBlock);
+      delta = cursor.take<float>(kQueryBlock);
+      weights = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
+      grad_scores = cursor.take<Word>(kKeyTile * kQueryBlock / kGroup);
+      grad_scores_by_depth = kGroup == 1 ? grad_scores : cursor.take<Word>(kKeyTile / kGroup * kQueryBlock);
+      keys_left_out = cursor.take<unsigned char>(chunk);
+      queries_left_out = cursor.take<unsigned char>(kQueryBlock);
+      grad_outs_left_out = cursor.take<unsigned char>(kQueryBlock);
+    }
+  };
+
+  static int64_t scratch_bytes(const AttentionProblem& p) {
+    ScratchCursor cursor{nullptr};
+    Scratch(p, cursor);
+    return cursor.used;
+  }
+
+  // What a task works on.
+  struct Place {
+    const AttentionPart* part;
+    int64_t key_head, chunk, first_key, keys;  // `keys` a multiple of kKeyBlock, padding included
+    int64_t vectors, query_blocks;             // of a head
+
+    Place(const AttentionProblem& p, int64_t task) {
+      part = &part_of_task(p, task, [&](const AttentionPart& other) { return other.chunks_before * p.key_heads; });
+      task -= part->chunks_before * p.key_heads;
+      chunk = task % part->chunks;
+      key_head = task / part->chunks;
+      const int64_t first = part->key_begin / kKeyBlock, blocks = (part->key_end + kKeyBlock - 1) / kKeyBlock - first;
+      first_key = (first + chunk * blocks / part->chunks) * kKeyBlock;
+      keys = (first + (chunk + 1) * blocks / part->chunks) * kKeyBlock - first_key;
+      vectors = (part->query_end - part->query_begin + V::width - 1) / V::width;
+      query_blocks = (vectors * V::width + kQueryBlock - 1) / kQueryBlock;
+    }
+
+    // The first query of a block, and how many lanes it takes.
+    int64_t first_query(int64_t block) const { return part->query_begin + block * vectors / query_blocks * V::width; }
+    int64_t lanes(int64_t block) const { return first_query(block + 1) - first_query(block); }
+    int64_t queries(int64_t block) const {
+      const int64_t left = part->query_end - first_query(block);
+      return left < lanes(block) ? left : lanes(block);
+    }
+  };
+};
+
+}  // namespace gptface
