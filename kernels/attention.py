@@ -2,6 +2,7 @@
 
 No launch waits for the device and none depends on a value there. The kernels are compiled for what a model fixes
 (dtype, head dimension, heads in a group, intervals a row, dropout or not) and never for batch or sequence lengths.
+Under a mask each is launched twice: ``attention_containment`` says what the second pass is for.
 
 Interpreted and compiled ahead of time; never run on a GPU (``gptface doctor`` reads the ledger).
 """
@@ -20,7 +21,13 @@ from torch import Tensor
 from gptface.kernels.attention_backward import grad_query_kernel
 from gptface.kernels.attention_backward_keys import grad_key_value_kernel
 from gptface.kernels.attention_bounds import column_bounds_kernel, row_bounds_kernel
-from gptface.kernels.attention_configurations import block_d, configuration, table_name
+from gptface.kernels.attention_configurations import (
+    REPAIR_STAGES,
+    Configuration,
+    block_d,
+    configuration,
+    table_name,
+)
 from gptface.kernels.attention_device import BOUND_BLOCK
 from gptface.kernels.attention_forward import forward_kernel
 
@@ -133,15 +140,26 @@ class _Problem:
             "widened" if INTERPRETED else "ieee",
         )
 
-    def options(self, kernel: str) -> dict[str, Any]:
-        rows = self.num_keys if kernel == "grad_key_value" else self.packed_rows
+    def _tiles(self, kernel: str) -> tuple[Configuration, int]:
+        """A kernel's configuration, and the number of its programs."""
+        keys = kernel == "grad_key_value"
+        rows = self.num_keys if keys else self.packed_rows
         chosen = configuration(kernel, self.table, self.bits, self.head_dim, rows)
-        tiles = {"BLOCK_M": chosen.block_m, "BLOCK_N": chosen.block_n}
-        options = {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages, "enable_fp_fusion": True}
-        return {**self.constants, **tiles, **options}
+        block = chosen.block_n if keys else chosen.block_m
+        return chosen, -(-rows // block) * self.batch * self.key_heads
 
-    def grid(self, rows: int, block: int) -> tuple[int]:
-        return (-(-rows // block) * self.batch * self.key_heads,)
+    def grid(self, kernel: str) -> tuple[int]:
+        return (self._tiles(kernel)[1],)
+
+    def passes(self, kernel: str) -> list[dict[str, Any]]:
+        """Compile-time arguments of each launch. Without a mask nothing is hidden, and nothing to be repaired."""
+        chosen, _ = self._tiles(kernel)
+        shared = {**self.constants, "BLOCK_M": chosen.block_m, "BLOCK_N": chosen.block_n, "enable_fp_fusion": True}
+        stages = {False: chosen.num_stages, True: REPAIR_STAGES}
+        return [
+            {**shared, "REPAIR": repair, "num_warps": chosen.num_warps, "num_stages": stages[repair]}
+            for repair in ((False, True) if self.constants["K"] else (False,))
+        ]
 
 
 def forward(
@@ -169,14 +187,14 @@ def forward(
         return out.zero_(), lse.fill_(-torch.inf), state.zero_()
     query, key, value = _last_contiguous(query), _last_contiguous(key), _last_contiguous(value)
     problem = _Problem([query, key, value], intervals, seed, scale, dropout_p)
-    options = problem.options("forward")
+    arguments = (
+        query, key, value, out, lse, *(state if exact else (lse, lse)), problem.intervals,
+        query if rows is None else rows, problem.seed,
+        *problem.strides, *problem.sizes, problem.score_scale, problem.keep_probability, problem.threshold,
+    )  # fmt: skip
     with _on(query.device):
-        forward_kernel[problem.grid(problem.packed_rows, options["BLOCK_M"])](
-            query, key, value, out, lse, *(state if exact else (lse, lse)), problem.intervals,
-            query if rows is None else rows, problem.seed,
-            *problem.strides, *problem.sizes, problem.score_scale, problem.keep_probability, problem.threshold,
-            **options,
-        )  # fmt: skip
+        for options in problem.passes("forward"):
+            forward_kernel[problem.grid("forward")](*arguments, **options)
     return out, lse, state
 
 
@@ -211,15 +229,17 @@ def backward(
         *problem.strides, *problem.sizes, scale, problem.score_scale, 1.0 / problem.keep_probability, problem.threshold,
     )  # fmt: skip
     with _on(query.device):
-        options = problem.options("grad_query")
-        grad_query_kernel[problem.grid(problem.packed_rows, options["BLOCK_M"])](
-            query, key, value, grad_out, out, lse, *kept, lse if grad_lse is None else grad_lse.contiguous(),
-            delta, grad_query, problem.intervals, query if rows is None else rows, problem.seed, *numbers,
-            GRAD_LSE=grad_lse is not None, **options,
-        )  # fmt: skip
-        options = problem.options("grad_key_value")
-        grad_key_value_kernel[problem.grid(problem.num_keys, options["BLOCK_N"])](
-            query, key, value, grad_out, lse, *kept, delta, grad_key, grad_value, problem.intervals,
-            query if columns is None else columns, problem.seed, *numbers, **options,
-        )  # fmt: skip
+        grid = problem.grid("grad_query")
+        for options in problem.passes("grad_query"):
+            grad_query_kernel[grid](
+                query, key, value, grad_out, out, lse, *kept, lse if grad_lse is None else grad_lse.contiguous(),
+                delta, grad_query, problem.intervals, query if rows is None else rows, problem.seed, *numbers,
+                GRAD_LSE=grad_lse is not None, **options,
+            )  # fmt: skip
+        grid = problem.grid("grad_key_value")
+        for options in problem.passes("grad_key_value"):
+            grad_key_value_kernel[grid](
+                query, key, value, grad_out, lse, *kept, delta, grad_key, grad_value, problem.intervals,
+                query if columns is None else columns, problem.seed, *numbers, **options,
+            )  # fmt: skip
     return grad_query, grad_key, grad_value

@@ -12,6 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from gptface.kernels.attention_containment import contained_product_added, holds_nan
 from gptface.kernels.attention_device import (
     dropout_keep,
     first_row_of_program,
@@ -91,6 +92,7 @@ def grad_query_kernel(
     WIDE: tl.constexpr,
     BASE_2: tl.constexpr,
     PRECISION: tl.constexpr,
+    REPAIR: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> None:
@@ -111,6 +113,10 @@ def grad_query_kernel(
     row_base = (row_64 + first_query.to(tl.int64) * key_heads * GROUP) * HEAD_DIM
     row_offsets = local_offsets(queries - first_query, key_heads * (GROUP * HEAD_DIM), 1, WIDE) + head * HEAD_DIM
     statistics = row_64 + head.to(tl.int64) * num_queries + queries
+    if REPAIR:
+        bad = holds_nan(grad_query + row_base, row_offsets, valid, HEAD_DIM, BLOCK_D)
+        if not bad:
+            return
     tile_keys = tl.arange(0, BLOCK_N)
     key_offsets = local_offsets(tile_keys, key_stride_s, UNIT, WIDE)
     value_offsets = local_offsets(tile_keys, value_stride_s, UNIT, WIDE)
@@ -166,6 +172,10 @@ def grad_query_kernel(
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
         grad_scores = weights * (grad_weights - centre[:, None])
-        accumulator = product_added(rounded(grad_scores, k.dtype, PRECISION), k, accumulator, PRECISION)
+        if REPAIR:  # the weight 0 of a hidden key was multiplied with what may be bad
+            grad_scores = rounded(tl.where(seen, grad_scores, 0.0), k.dtype, PRECISION)
+            accumulator = contained_product_added(grad_scores, k, seen, accumulator, BLOCK_N, PRECISION)
+        else:
+            accumulator = product_added(rounded(grad_scores, k.dtype, PRECISION), k, accumulator, PRECISION)
 
     store_tile(grad_query + row_base, row_offsets, valid, accumulator * scale, HEAD_DIM, BLOCK_D, PRECISION)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from gptface.kernels.attention_containment import contained_product_added, holds_nan
 from gptface.kernels.attention_device import (
     BOUND_BLOCK,
     LOG2_E,
@@ -112,6 +113,7 @@ def grad_key_value_kernel(
     WIDE: tl.constexpr,
     BASE_2: tl.constexpr,
     PRECISION: tl.constexpr,
+    REPAIR: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> None:
@@ -130,6 +132,12 @@ def grad_key_value_kernel(
     tile_keys = tl.arange(0, BLOCK_N)
     keys = first_key + tile_keys
     exists = keys < num_keys
+    if REPAIR:
+        stored = ((batch_64 * num_keys + first_key_64) * key_heads + key_head_64) * HEAD_DIM
+        stored_offsets = local_offsets(tile_keys, key_heads * HEAD_DIM, 1, WIDE)
+        bad_key = holds_nan(grad_key + stored, stored_offsets, exists, HEAD_DIM, BLOCK_D)
+        if not (bad_key | holds_nan(grad_value + stored, stored_offsets, exists, HEAD_DIM, BLOCK_D)):
+            return
     tile_rows = tl.arange(0, BLOCK_M)
     query += UNIT * (batch_64 * query_stride_b + key_head_64 * GROUP * query_stride_h)
     grad_out += UNIT * (batch_64 * grad_stride_b + key_head_64 * GROUP * grad_stride_h)
@@ -219,9 +227,17 @@ def grad_key_value_kernel(
             keep = tl.trans(keep)
             kept = tl.where(keep, weights * keep_scale, 0.0)
             grad_weights = tl.where(keep, grad_weights * keep_scale, 0.0)
-        value_sum = product_added(rounded(kept, g.dtype, PRECISION), g, value_sum, PRECISION)
+        kept = rounded(kept, g.dtype, PRECISION)
+        if REPAIR:
+            value_sum = contained_product_added(kept, g, seen, value_sum, BLOCK_M, PRECISION)
+        else:
+            value_sum = product_added(kept, g, value_sum, PRECISION)
         grad_scores = weights * (grad_weights - centre[None, :])
-        key_sum = product_added(rounded(grad_scores, q.dtype, PRECISION), q, key_sum, PRECISION)
+        if REPAIR:  # the weight 0 of a hidden row was multiplied with what may be bad
+            grad_scores = rounded(tl.where(seen, grad_scores, 0.0), q.dtype, PRECISION)
+            key_sum = contained_product_added(grad_scores, q, seen, key_sum, BLOCK_M, PRECISION)
+        else:
+            key_sum = product_added(rounded(grad_scores, q.dtype, PRECISION), q, key_sum, PRECISION)
 
     base = ((batch_64 * num_keys + first_key_64) * key_heads + key_head_64) * HEAD_DIM
     offsets = local_offsets(tile_keys, key_heads * HEAD_DIM, 1, WIDE)

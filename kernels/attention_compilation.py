@@ -8,7 +8,7 @@ from gptface.kernels.attention import constants
 from gptface.kernels.attention_backward import grad_query_kernel
 from gptface.kernels.attention_backward_keys import grad_key_value_kernel
 from gptface.kernels.attention_bounds import column_bounds_kernel, row_bounds_kernel
-from gptface.kernels.attention_configurations import Configuration
+from gptface.kernels.attention_configurations import REPAIR_STAGES, Configuration
 from gptface.kernels.attention_forward import forward_kernel
 from gptface.kernels.compilation import MachineCode, compile_kernel
 
@@ -43,16 +43,19 @@ def compile_configuration(
     unit: int = 8,
     wide: bool = False,
     flip: bool = False,
+    repair: bool = False,
 ) -> MachineCode:
-    """Machine code of one matrix kernel; by default two intervals a row, the most that a mask can ask for."""
+    """Machine code of one matrix kernel; by default two intervals a row, the most that a mask can ask for.
+
+    ``repair`` is the second pass of ``attention_containment``.
+    """
     fixed = constants(head_dim, group, k, batched, dropout, flip, unit, wide, dtype != "fp32", "ieee")
-    fixed |= {"BLOCK_M": chosen.block_m, "BLOCK_N": chosen.block_n}
+    fixed |= {"REPAIR": repair, "BLOCK_M": chosen.block_m, "BLOCK_N": chosen.block_n}
     if kernel == "grad_query":
         fixed["GRAD_LSE"] = False
     function = MATRIX_KERNELS[kernel]
-    return compile_kernel(
-        function, _pointers(function, dtype), fixed, architecture, chosen.num_warps, chosen.num_stages
-    )
+    stages = REPAIR_STAGES if repair else chosen.num_stages
+    return compile_kernel(function, _pointers(function, dtype), fixed, architecture, chosen.num_warps, stages)
 
 
 def compile_bounds(kernel: str, architecture: str, k: int) -> MachineCode:

@@ -33,6 +33,7 @@ __all__ = [
     "product",
     "product_added",
     "read_bounds",
+    "result_rows",
     "rounded",
     "row_pointer",
     "row_statistics",
@@ -78,6 +79,17 @@ def packed_rows(first_row, tile_rows, GROUP: tl.constexpr):  # type: ignore[no-u
 def packed_offsets(queries, heads, first_query, stride_s, stride_h, UNIT: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Where packed rows are, from query ``first_query`` of the group's first head."""
     return local_offsets(queries - first_query, stride_s, UNIT, WIDE) + local_offsets(heads, stride_h, UNIT, WIDE)
+
+
+@triton.jit
+def result_rows(  # type: ignore[no-untyped-def]
+    tensor, sample, first_query, queries, head, key_heads, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr,
+    WIDE: tl.constexpr,
+):  # fmt: skip
+    """``(base, offsets)`` of packed rows in a contiguous ``(B, Sq, H, D)`` tensor; ``sample`` is ``batch · Sq · H``."""
+    base = tensor + (sample + first_query.to(tl.int64) * key_heads * GROUP) * HEAD_DIM
+    offsets = local_offsets(queries - first_query, key_heads * (GROUP * HEAD_DIM), 1, WIDE) + head * HEAD_DIM
+    return base, offsets
 
 
 # --- ranges of tiles --------------------------------------------------------------------------------------------------

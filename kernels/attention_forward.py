@@ -9,6 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from gptface.kernels.attention_containment import contained_product_added, holds_nan
 from gptface.kernels.attention_device import (
     BOUND_BLOCK,
     dropout_keep,
@@ -26,6 +27,7 @@ from gptface.kernels.attention_device import (
     product,
     product_added,
     read_bounds,
+    result_rows,
     rounded,
     row_pointer,
     store_tile,
@@ -107,6 +109,7 @@ def forward_kernel(
     WIDE: tl.constexpr,
     BASE_2: tl.constexpr,  # powers of 2 rather than of e
     PRECISION: tl.constexpr,  # of products: "ieee" for float32
+    REPAIR: tl.constexpr,  # the second pass of attention_containment
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> None:
@@ -114,6 +117,13 @@ def forward_kernel(
     batch_64 = batch.to(tl.int64)
     first_query, queries, heads = packed_rows(first_row, tl.arange(0, BLOCK_M), GROUP)
     valid = queries < num_queries
+    if REPAIR:
+        sample, own_head = batch_64 * num_queries * key_heads * GROUP, key_head * GROUP + heads
+        stored, places = result_rows(
+            out, sample, first_query, queries, own_head, key_heads, GROUP, HEAD_DIM, WIDE
+        )
+        if not holds_nan(stored, places, valid, HEAD_DIM, BLOCK_D):
+            return
     first_head = key_head * GROUP
     query = row_pointer(query, batch, first_query, first_head, query_stride_b, query_stride_s, query_stride_h, UNIT)
     key = head_base(key, batch, key_head, key_stride_b, key_stride_h, UNIT)
@@ -180,7 +190,11 @@ def forward_kernel(
             weights = tl.where(keep, weights, 0.0)
         values = tile_base(value, first_key, value_stride_s, UNIT)
         v = load_tile(values, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
-        accumulator = product_added(rounded(weights, v.dtype, PRECISION), v, accumulator, PRECISION)
+        weights = rounded(weights, v.dtype, PRECISION)
+        if REPAIR:
+            accumulator = contained_product_added(weights, v, seen, accumulator, BLOCK_N, PRECISION)
+        else:
+            accumulator = product_added(weights, v, accumulator, PRECISION)
 
     nothing = total == 0.0
     divisor = tl.where(nothing, 1.0, total)  # of an accumulator that is zero where there is nothing
@@ -189,8 +203,7 @@ def forward_kernel(
         divisor = divisor * keep_probability
     head = key_head * GROUP + heads
     row_64 = batch_64 * num_queries * key_heads * GROUP
-    out += (row_64 + first_query.to(tl.int64) * key_heads * GROUP) * HEAD_DIM
-    out_offsets = local_offsets(queries - first_query, key_heads * (GROUP * HEAD_DIM), 1, WIDE) + head * HEAD_DIM
+    out, out_offsets = result_rows(out, row_64, first_query, queries, head, key_heads, GROUP, HEAD_DIM, WIDE)
     store_tile(out, out_offsets, valid, accumulator / divisor[:, None], HEAD_DIM, BLOCK_D, PRECISION)
     statistics = row_64 + head.to(tl.int64) * num_queries + queries
     if BASE_2:

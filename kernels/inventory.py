@@ -23,12 +23,13 @@ _HERE = Path(__file__).resolve().parent
 LEDGER = Path(gptface.__file__).resolve().parent.parent / "benchmarks" / "results" / "gpu_ledger.json"
 
 _SHARED = ("attention.py", "attention_device.py", "attention_bounds.py", "attention_configurations.py")
+_CONTAINMENT = "attention_containment.py"
 _VQ_SHARED = ("attention_configurations.py", "vq.py", "vq_configurations.py")
 _FILES = {
     "attention.bounds": _SHARED,
-    "attention.forward": (*_SHARED, "attention_forward.py"),
-    "attention.grad_query": (*_SHARED, "attention_forward.py", "attention_backward.py"),
-    "attention.grad_key_value": (*_SHARED, "attention_backward_keys.py"),
+    "attention.forward": (*_SHARED, _CONTAINMENT, "attention_forward.py"),
+    "attention.grad_query": (*_SHARED, _CONTAINMENT, "attention_forward.py", "attention_backward.py"),
+    "attention.grad_key_value": (*_SHARED, _CONTAINMENT, "attention_backward_keys.py"),
     "vq.nominate": (*_VQ_SHARED, "attention_device.py", "vq_nominate.py"),
     "vq.decide": (*_VQ_SHARED, "vq_decide.py"),
 }

@@ -13,6 +13,12 @@ from gptface.ops import IntervalMask, masked_attention
 from gptface.ops.attention.reference import dropout_keep
 from tests.helpers.numerics import RMSE_LIMIT, rmse_ratio
 from tests.ops.attention_cases import assert_kernel_matches_oracle, draw, random_mask, with_gradients
+from tests.ops.attention_containment import (
+    KINDS,
+    assert_contained,
+    assert_padding_may_hold_anything,
+    containment_case,
+)
 
 pytestmark = pytest.mark.gpu
 
@@ -190,3 +196,22 @@ def test_lse() -> None:
     seen = oracle > -torch.inf
     assert torch.equal(lse > -torch.inf, seen)
     assert rmse_ratio(lse[seen], oracle[seen]) <= RMSE_LIMIT[torch.float32]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [150, 601])  # a short line of the tables, and one for any length
+@pytest.mark.parametrize("options", [{}, {"dropout_p": 0.2, "seed": 3}], ids=["", "dropout"])
+def test_a_bad_number_stays_with_what_sees_it(
+    bad: float, dtype: torch.dtype, kind: str, length: int, options: dict[str, object]
+) -> None:
+    mask, rows = containment_case(kind, length)
+    inputs = on_device(1, mask.num_queries, mask.num_keys, 2, 2, 64, dtype)
+    assert_contained(inputs, mask.to("cuda"), rows, bad, impl="triton", **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", [16, 40, 64, 128, 256])
+def test_padding_may_hold_anything(dtype: torch.dtype, width: int) -> None:
+    assert_padding_may_hold_anything("cuda", [0, 57, 291, 334], 334, dtype, width, impl="triton")

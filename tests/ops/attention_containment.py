@@ -6,11 +6,28 @@ import torch
 from torch import Tensor
 
 from gptface.ops import IntervalMask
-from tests.ops.attention_cases import GRADIENTS, with_gradients
+from tests.ops.attention_cases import GRADIENTS, draw, random_mask, with_gradients
 
-__all__ = ["INPUTS", "assert_contained"]
+__all__ = ["INPUTS", "KINDS", "assert_contained", "assert_padding_may_hold_anything", "containment_case"]
 
 INPUTS = ("query", "key", "value", "grad_out")
+KINDS = ("random", "documents", "window and sinks", "two intervals")
+
+
+def containment_case(kind: str, length: int) -> tuple[IntervalMask, dict[str, int]]:
+    """A mask of one of :data:`KINDS` over ``length`` queries, and a row of each input that it lets see or be seen."""
+    masks = {
+        "random": lambda: random_mask(1, length, 2 * length - 7, 1, seed=2),
+        "documents": lambda: IntervalMask.packed(document_ids=torch.arange(length) * 4 // length, causal=True),
+        "window and sinks": lambda: IntervalMask.sliding_window(length, length // 7, global_tokens=3),
+        "two intervals": lambda: random_mask(1, length, 2 * length - 7, 2, seed=2),
+    }
+    mask = masks[kind]()
+    low, high = mask.intervals[0, :, -1].unbind(-1)
+    candidates = (high - low > 2).nonzero().flatten()
+    query = int(candidates[2 * len(candidates) // 3])
+    low, high = int(low[query]), int(high[query])
+    return mask, dict(zip(INPUTS, (query, (low + high) // 2, high - 1, query), strict=True))
 
 
 def _reach(mask: IntervalMask, name: str, row: int) -> dict[str, Tensor]:
@@ -20,7 +37,8 @@ def _reach(mask: IntervalMask, name: str, row: int) -> dict[str, Tensor]:
     value reaches every row that sees it, and gradients of the keys that those see.
     """
     visible = mask.to_dense()[0]
-    queries = visible[:, row] if name in ("key", "value") else torch.arange(visible.shape[0]) == row
+    own = torch.arange(visible.shape[0], device=visible.device) == row
+    queries = visible[:, row] if name in ("key", "value") else own
     keys = visible[queries].any(0)
     out = torch.zeros_like(queries) if name == "grad_out" else queries
     return {"out": out, "grad_query": queries, "grad_key": keys, "grad_value": keys}
@@ -51,3 +69,18 @@ def assert_contained(
         if bad != bad:
             mark = got[shows[name]][0, reach[shows[name]], 1]
             assert (~mark.isfinite()).any(-1).all(), f"a bad {name} does not show in {shows[name]}"
+
+
+def assert_padding_may_hold_anything(
+    device: str, lengths: list[int], size: int, dtype: torch.dtype, width: int, **options: object
+) -> None:
+    """NaN in every input past the end of each sample changes no bit of any result, zeros past the end included."""
+    mask = IntervalMask.padding(torch.tensor(lengths), size).to(device)
+    clean = tuple(tensor.to(device) for tensor in draw(len(lengths), size, size, 4, 2, width, dtype))
+    padded = tuple(tensor.clone() for tensor in clean)
+    for tensor in padded:
+        for sample, length in enumerate(lengths):
+            tensor[sample, length:] = float("nan")
+    want, got = (with_gradients(*inputs, mask, **options) for inputs in (clean, padded))
+    for name in ("out", *GRADIENTS):
+        assert torch.equal(got[name], want[name]), name

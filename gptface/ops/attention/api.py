@@ -71,8 +71,8 @@ def masked_attention(
     synchronisation.
 
     Under ``torch.autocast`` the inputs take its dtype first. A NaN or an infinity stays with the rows that see it where
-    ``"cpu"`` runs; the others multiply it by hidden weights of 0 and may spread it, so keys that nobody sees should
-    hold finite numbers all the same.
+    ``"cpu"`` or ``"triton"`` runs; the others multiply it by hidden weights of 0 and may spread it, so keys that nobody
+    sees should hold finite numbers all the same.
 
     Args:
         query: ``(B, Sq, H, D)`` float32, bfloat16 or float16; D a multiple of 8 from 16 to 256. Any strides; without a
