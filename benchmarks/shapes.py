@@ -87,9 +87,14 @@ def attention_shapes(scale: Scale, device: str) -> list[AttentionShape]:
             AttentionShape("packed", 1, 1024, dtype=dtype, options=DOCUMENTS),
             AttentionShape("packed_causal", 1, 1024, dtype=dtype, options=DOCUMENTS),
         ]
-    shapes = []
-    for dtype in ("bfloat16",) if device == "cuda" else ("float32", "bfloat16"):
-        shapes += _both(**PAPER, dtype=dtype)
+    dtypes = ("bfloat16",) if device == "cuda" else ("float32", "bfloat16")
+    # A run may have to end before the last: what says most comes first, in every dtype.
+    shapes = [shape for dtype in dtypes for shape in _both(**PAPER, dtype=dtype)]
+    lengths = (4096, 32768, 1024, 16384, 2048, 8192) if device == "cuda" else (1024, 4096, 2048)
+    for length, dtype in itertools.product(lengths, dtypes):
+        shapes += _both(pattern="packed", batch=1, length=length, dtype=dtype, options=DOCUMENTS)
+        shapes.append(AttentionShape("packed_causal", 1, length, dtype=dtype, options=DOCUMENTS))
+    for dtype in dtypes:
         long = 8192 if device == "cuda" else 2048
         shapes += [
             AttentionShape("prefix_lm", 1, long, dtype=dtype, options={"prefix": long // 4}),
@@ -103,11 +108,6 @@ def attention_shapes(scale: Scale, device: str) -> list[AttentionShape]:
             if device == "cuda":
                 few |= {"batch": max(1, 8192 // length), "heads": 12}
             shapes += _both(pattern=pattern, length=length, **few)
-        # Lengths that say most come first: a run may have to end before the last.
-        lengths = (4096, 32768, 1024, 16384, 2048, 8192) if device == "cuda" else (1024, 2048, 4096)
-        for length in lengths:
-            shapes += _both(pattern="packed", batch=1, length=length, dtype=dtype, options=DOCUMENTS)
-            shapes.append(AttentionShape("packed_causal", 1, length, dtype=dtype, options=DOCUMENTS))
     if device == "cuda":  # the head size of most language models, where the rates of published kernels are quoted
         for length in (2048, 16384):
             wide: dict[str, Any] = {"batch": 1, "length": length, "heads": 16, "head_dim": 128, "dtype": "bfloat16"}
