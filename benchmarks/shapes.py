@@ -153,16 +153,16 @@ def lookup_shapes(scale: Scale, device: str) -> list[LookupShape]:
     more = 4 if device == "cuda" else 1
     return [
         LookupShape(8192 * more, 1024, 32),
-        LookupShape(8192, 1024, 32, offset=10.0),
+        LookupShape(8192, 1024, 32, step=True),
+        LookupShape(4096 * more, 8192, 256, step=True),
         LookupShape(256, 16384, 256),  # one image, a large codebook: packing that is most of the work
         LookupShape(65536, 1024, 256),  # a batch of 256 images of the paper's tokenizer
         LookupShape(65536, 16384, 8),  # the short codes of ViT-VQGAN and LlamaGen
         LookupShape(16384, 8192, 256),
         LookupShape(16384, 65536, 4),
-        LookupShape(8192 * more, 262144, 16),  # the largest codebooks in use
+        LookupShape(8192, 1024, 32, offset=10.0),
         LookupShape(8192, 16384, 64),
-        LookupShape(8192, 1024, 32, step=True),
-        LookupShape(4096 * more, 8192, 256, step=True),
+        LookupShape(8192 * more, 262144, 16),  # the largest codebooks in use
     ]
 
 
