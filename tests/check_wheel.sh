@@ -41,18 +41,20 @@ top = {file.split("/")[0] for file in files}
 assert top <= {"gptface", *(entry for entry in top if entry.endswith(".dist-info"))}, f"top level holds {sorted(top)}"
 root = Path(sys.argv[2])
 source = {str(file.relative_to(root)) for file in (root / "gptface").rglob("*") if file.suffix in (".py", ".yaml")}
-source |= {f"gptface/{file.relative_to(root)}" for file in (root / "kernels").rglob("*.py")}
-source |= {f"gptface/{file.relative_to(root / 'csrc')}" for file in (root / "csrc" / "include").rglob("*.h*")}
+source |= {f"gptface/{file.relative_to(root)}" for file in (root / "kernels").rglob("*") if file.suffix in (".py", ".json")}
+headers = (file for file in (root / "csrc" / "include").rglob("*") if file.suffix in (".h", ".hpp", ".cuh"))
+source |= {f"gptface/{file.relative_to(root / 'csrc')}" for file in headers}
 source |= {"gptface/py.typed", "gptface/_native_cpu.so"}
 packed = {file for file in files if file.startswith("gptface/")} - {"gptface/_native_cuda.so"}
 assert packed == source, f"missing: {sorted(source - packed)}; not in the sources: {sorted(packed - source)}"
 print("holds:", ", ".join(sorted(f for f in files if f.endswith((".so", ".typed")))), f"and {len(files)} files in all")
 END
 
-# A directory of its own in front of the path, and the tests copied away from the checkout: nothing but the wheel is imported.
+# A directory of its own in front of the path, and the tests (some take their statistics from
+# the benchmarks) copied away from the checkout: of the package nothing but the wheel is imported.
 "$python" -m pip install --quiet --no-deps --target "$work/site" "$wheel"
 mkdir "$work/run"
-cp -R "$root/tests" "$root/pyproject.toml" "$work/run/"
+cp -R "$root/tests" "$root/benchmarks" "$root/pyproject.toml" "$work/run/"
 cd "$work/run"
 export PYTHONPATH="$work/site" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$python" - <<'END'
