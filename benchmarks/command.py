@@ -54,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=0.0, help="begin no case of a subject after this time")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument(
-        "--output", type=Path, help="folder for the JSON (default benchmarks/results/<machine class>; not with --quick)"
+        "--output",
+        type=Path,
+        help="folder for the JSON (default benchmarks/results/<machine class>; with --quick or --case nothing is kept)",
     )
     parser.add_argument("--readme", action="store_true", help="with table: also the marked part of README.md")
     return parser
@@ -92,7 +94,8 @@ def _measure(name: str, parsed: argparse.Namespace) -> None:
         memory=not parsed.no_memory,
         minutes=parsed.minutes,
     )
-    kept = not quick or parsed.output is not None  # a first look is not a result to keep
+    # A first look is not a result to keep, and a few cases must not take the place of all that were measured before.
+    kept = parsed.output is not None or not (quick or parsed.case)
 
     def save(measured: dict[str, Any]) -> None:
         if kept:

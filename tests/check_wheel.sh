@@ -55,6 +55,9 @@ END
 "$python" -m pip install --quiet --no-deps --target "$work/site" "$wheel"
 mkdir "$work/run"
 cp -R "$root/tests" "$root/benchmarks" "$root/pyproject.toml" "$work/run/"
+# Tests that compile the headers by themselves take those of the wheel.
+mkdir "$work/run/csrc"
+ln -s "$work/site/gptface/include" "$work/run/csrc/include"
 cd "$work/run"
 export PYTHONPATH="$work/site" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$python" - <<'END'

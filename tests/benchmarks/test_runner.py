@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from benchmarks import command
 from benchmarks.clock import HostClock
 from benchmarks.contender import BASELINE, CannotRun, Case, Contender, Prepared, Verdict, optional_import
 from benchmarks.memory import host_peak, host_peak_in_child
@@ -238,3 +240,24 @@ def test_optional_import_tells_absent_from_broken(tmp_path: Any, monkeypatch: py
 
 def test_verdict_keeps_its_figures() -> None:
     assert Verdict({"wrong": 0.5}, "half are wrong").figures["wrong"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ([], True),
+        (["--case", "B 64"], False),
+        (["--quick"], False),
+        (["--case", "B 64", "--output", "elsewhere"], True),
+    ],
+)
+def test_a_few_cases_do_not_overwrite_the_results_of_all(
+    arguments: list[str], kept: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written: list[Path | None] = []
+    monkeypatch.setattr(command, "run_subject", lambda *_, **__: {"cases": [{}]})
+    monkeypatch.setattr(command, "make_result", lambda *_: {})
+    monkeypatch.setattr(command, "full_table", lambda _: "")
+    monkeypatch.setattr(command, "write_result", lambda _, folder: written.append(folder) or tmp_path)
+    assert command.main(["span_mask", *arguments]) == 0
+    assert written == ([Path("elsewhere") if "--output" in arguments else None] if kept else [])
