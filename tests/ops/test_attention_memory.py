@@ -36,7 +36,7 @@ for call in (
     try:
         call()
     except (MemoryError, RuntimeError) as error:
-        print(type(error).__name__)
+        print(type(error).__name__, error)
     else:
         sys.exit("no exception")
 assert torch.equal(masked_attention(few, few, few, impl="cpu"), expected)
@@ -48,4 +48,7 @@ def test_out_of_memory_is_an_exception(threads: int) -> None:
     command = [sys.executable, "-c", PROGRAM, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.split()[0] == "MemoryError"
+    # What the kernel throws for want of scratch, std::bad_alloc, is a MemoryError up to torch 2.13 and a RuntimeError
+    # of that name in 2.15. The backward fails in torch's own allocation of gradients.
+    forward = done.stdout.splitlines()[0]
+    assert forward.startswith("MemoryError") or "bad_alloc" in forward, done.stdout
