@@ -26,7 +26,10 @@ __all__ = ["Packing", "pack_layout"]
 
 
 class _Rearrange(torch.autograd.Function):
-    """``out[i] = rows[source[i]]``, zeros where the source is −1; ``target`` is the inverse map, for the gradient."""
+    """``out[i] = rows[source[i]]``, zeros where the source is −1; ``target`` is the inverse map, for the gradient.
+
+    What ``gather_rows`` does, for a map without repetitions whose inverse is at hand: its gradient needs no scatter.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, source: Tensor, target: Tensor) -> Tensor:

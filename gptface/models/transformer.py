@@ -24,9 +24,6 @@ from gptface.ops.attention import explain
 
 __all__ = ["FaceLanguageModel"]
 
-# Implementations of masked attention whose work is what the mask shows; the others compute every score.
-SKIPPING = ("cpu", "triton")
-
 
 class ResidualProjection(nn.Linear):
     """A linear map whose output is added to the residual stream; it starts smaller, the deeper the model (GPT-2)."""
@@ -179,7 +176,7 @@ class FaceLanguageModel(GPTFaceModel):
         weight = attention.query_key_value.weight
         some = weight.new_empty(1, 1, attention.heads, self.config.hidden_size // attention.heads)
         mask = IntervalMask(torch.zeros(1, 1, 1, 2, dtype=torch.int32, device=weight.device), 1)
-        return explain(some, some, some, mask, impl=attention.impl).implementation in SKIPPING
+        return explain(some, some, some, mask, impl=attention.impl).skips_hidden
 
     @torch.no_grad()
     def initialise_image_embeddings(self, codebook: Tensor) -> None:

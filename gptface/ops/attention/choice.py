@@ -57,6 +57,11 @@ class Choice:
     reason: str
     unsupported: tuple[tuple[str, str], ...]
 
+    @property
+    def skips_hidden(self) -> bool:
+        """Whether its work is what the mask shows; the other implementations compute every score."""
+        return self.implementation in ("cpu", "triton")
+
     def __str__(self) -> str:
         ruled_out = ", ".join(f"not {name} ({why})" for name, why in self.unsupported)
         return f"{self.implementation}, {self.reason}" + (f"\n    {ruled_out}" if ruled_out else "")

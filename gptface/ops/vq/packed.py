@@ -86,7 +86,7 @@ class PackedCodebook:
 
     # The layout belongs to a processor: what travels is the snapshot.
     def __reduce__(self) -> tuple[Any, ...]:
-        return _packed_again, (self._codes, self.metric, self.precision)
+        return _packed, (self._codes, self.metric, self.precision)
 
     def __copy__(self) -> PackedCodebook:
         return self
@@ -98,8 +98,9 @@ class PackedCodebook:
 def pack_codebook(codebook: Tensor, *, metric: Metric = "euclidean", precision: Precision = "exact") -> PackedCodebook:
     """Make a codebook ready for many calls of ``vq_lookup``, which then do without that work and give the same bits.
 
-    It pays on a processor with few rows a call: packing a codebook costs there about as much as looking up a thousand
-    rows in it. On other devices, and for float64, the result is the snapshot alone.
+    It pays on a processor with few rows a call: with 256 rows, K 16,384 and D 256, packing is nearly half of the time
+    (``python -m benchmarks vq``, AVX512-BF16, two threads). On other devices, and for float64, the result is the
+    snapshot alone.
 
     Args:
         codebook: ``(K, D)`` or ``(G, K, D)``, floating point. It is copied: later writes to it are not seen, and no
@@ -126,10 +127,6 @@ def _packed(codes: Tensor, metric: str, precision: str) -> PackedCodebook:
         return PackedCodebook(metric, precision, codes, codes, None)
     float32 = codes.float()
     return PackedCodebook(metric, precision, codes, float32, cpu.pack(float32, metric, precision))
-
-
-def _packed_again(codes: Tensor, metric: str, precision: str) -> PackedCodebook:
-    return _packed(codes, metric, precision)
 
 
 class _Kept(NamedTuple):

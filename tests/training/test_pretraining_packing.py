@@ -1,0 +1,64 @@
+"""The pre-training step packs its batches: the same losses without padding, and only where that is less work."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptface.training.stage import Moment
+from tests.training.test_pretraining_objective import TOKENS, WIDTH, make_objective, make_pairs
+
+
+def test_a_step_computes_no_padding_and_learns_the_same() -> None:
+    """The losses and gradients of the packed step are those of the padded one by the reference implementation."""
+    pairs, moment, found = make_pairs(12), Moment(0, 0, 1.0), []
+    if not make_objective().model.packing_pays():
+        pytest.skip("no implementation of attention here leaves out what is hidden")
+    for packing, impl in ((True, "auto"), (False, "reference")):
+        objective = make_objective(packing=packing)
+        objective.model.set_attention_impl(impl)
+        rows: list[int] = []
+        objective.model.layers[0].register_forward_hook(
+            lambda _module, inputs, _output, rows=rows: rows.append(inputs[0].shape[:2].numel())
+        )
+        torch.manual_seed(1)
+        sequence = objective.compose(pairs, moment).sequence
+        assert (sequence.packing is not None) == packing
+        torch.manual_seed(1)
+        loss, parts = objective(pairs, moment)
+        assert rows == [int(sequence.lengths.sum()) if packing else sequence.token_ids.numel()]
+        gradients = torch.autograd.grad(loss, list(objective.parameters()), allow_unused=True, materialize_grads=True)
+        found.append((loss, *parts.values(), *gradients))
+    for packed, padded in zip(*found, strict=True):
+        torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_without_padding_is_left_as_it_is() -> None:
+    pairs = make_pairs(12)
+    pairs.text_lengths = torch.full_like(pairs.text_lengths, WIDTH)
+    batch = make_objective(caption_dropout=0.0).compose(pairs, Moment(0, 0, 1.0))
+    assert batch.sequence.packing is None
+
+
+@pytest.mark.parametrize("impl", ["reference", "sdpa"])
+def test_attention_that_computes_every_score_gets_padded_batches(impl: str) -> None:
+    """Packed, all samples of a batch would meet in one dense matrix of scores: 35 times the time of a demo's step."""
+    objective = make_objective()
+    objective.model.set_attention_impl(impl)
+    assert objective.compose(make_pairs(12), Moment(0, 0, 1.0)).sequence.packing is None
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 20), st.integers(0, 5))
+def test_where_lengths_are_on_a_device_the_host_knows_a_bound(batch: int, seed: int) -> None:
+    objective, pairs, moment = make_objective(), make_pairs(batch, seed), Moment(0, 0, 1.0)
+    masked = objective.row_counts(batch)[0]
+    used = objective.compose(pairs, moment).sequence.lengths
+    elsewhere = torch.empty(len(used), device="meta")
+    assert objective._num_tokens(pairs, elsewhere, masked) is None
+    pairs.host_lengths = pairs.text_lengths
+    bound = objective._num_tokens(pairs, elsewhere, masked)
+    if bound is not None:
+        assert int(used.sum()) <= bound < len(used) * (TOKENS + 3 + WIDTH)
