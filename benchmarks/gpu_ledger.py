@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from benchmarks.machine import RESULTS, ROOT, commit
+from gptface.diagnosis.gpu_ledger import gpu_kernels, ledger_states, read_ledger
 from gptface.files import atomic_write
-from gptface.reporting.gpu_ledger import gpu_kernels, ledger_states, read_ledger
 
 __all__ = ["count_outcomes", "main", "merge_records"]
 

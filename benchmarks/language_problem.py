@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gptface.models import FaceLanguageConfig, FaceLanguageModel
-from gptface.training.pretraining_data import Pairs
+from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel
+from gptface.systems.gptface.pairs import Pairs
 
 __all__ = ["LanguageProblem", "make_language", "random_pairs", "twin"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gptface.reporting.environment import describe_environment
+from gptface.diagnosis.environment import describe_environment
 
 __all__ = ["RESULTS", "ROOT", "commit", "describe_machine", "machine_class", "versions"]
 

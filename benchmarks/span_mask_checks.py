@@ -12,7 +12,7 @@ import torch
 from benchmarks.peers.span_masks import beit_blocks, fairseq_spans, hugging_face_spans, ijepa_targets, t5_spans
 from benchmarks.span_mask_statistics import CHUNK, Marginals, SpanLengths, expected_span_lengths, masks_of
 from gptface.data.region_masks import face_region_grid, guidance_masks, region_masks
-from gptface.data.region_names import region_label
+from gptface.faces.regions import region_label
 from gptface.ops import (
     Fixed,
     Geometric,

@@ -30,8 +30,10 @@ from benchmarks.progress import Progress
 from benchmarks.results import load_results
 from benchmarks.vq_page import write_page
 from gptface.ops import vq_lookup
+from gptface.systems.gptface.configuration import Configuration
+from gptface.systems.gptface.stages import TOKENIZER
 from gptface.training.configuration_files import load_configuration
-from gptface.training.runs import train_tokenizer
+from gptface.training.run import run_stage
 
 __all__ = [
     "DATA",
@@ -161,9 +163,9 @@ def measure_training(name: str, steps: int, faces: int, folder: Path) -> dict[st
     output = folder / "".join(letter if letter.isalnum() else "-" for letter in name)
     settings = [f"tokenizer.steps={steps}", "tokenizer.minutes=null", f"tokenizer.log_every={max(1, steps // 10)}"]
     settings += [f"data.count={faces}", f"data.cache_directory={folder / 'cache'}", "tokenizer.tensorboard=false"]
-    configuration = load_configuration("demo", [*settings, *TRAININGS[name]])
+    configuration = load_configuration(Configuration, "demo", [*settings, *TRAININGS[name]])
     model, began = configuration.tokenizer_config(), time.monotonic()
-    train_tokenizer(configuration, output)  # it shows how far it is
+    run_stage(TOKENIZER, configuration, output)  # it shows how far it is
     validation = [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()][-1]
     metrics = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return {

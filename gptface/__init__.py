@@ -4,7 +4,7 @@ Importing the package is cheap: it pulls in nothing. Each layer is usable withou
 
     gptface.ops          masked attention, span-mask sampling, VQ lookup (needs torch only)
     gptface.models       the image tokenizer and the face-language transformer
-    gptface.generation   guided mask-predict decoding and face editing
+    gptface.systems.gptface.generation   guided mask-predict decoding and face editing
 """
 
 from __future__ import annotations

@@ -11,43 +11,64 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Room -> rooms of gptface it may import (itself always; the top-level modules `errors` and `files` too).
+# Room -> rooms of gptface it may import (itself always; the top-level modules too). What a room may import, it may also
+# reach through the rooms it imports: `training` may use `ops`, which `objectives` rests on.
 ALLOWED: dict[str, set[str]] = {
     "ops": {"kernels"},
-    "models": {"ops"},
+    "faces": set(),
+    "models": {"ops", "faces"},
     "objectives": {"ops"},
-    "data": {"ops"},
-    "training": {"ops", "models", "objectives", "data"},
-    "generation": {"ops", "models"},
-    "evaluation": {"ops", "models", "data"},
-    "integrations": {"ops"},
-    "reporting": {"ops", "models", "objectives", "data", "training", "generation", "evaluation", "integrations"},
+    "data": {"ops", "faces"},
+    "training": {"ops", "objectives", "data"},
+    "evaluation": {"ops", "faces", "models", "objectives", "data", "training"},
+    "systems": {"ops", "faces", "models", "objectives", "data", "training", "evaluation"},
+    "diagnosis": {"ops", "kernels"},
+    "integrations": {"ops", "models"},
     "cli": {
-        "ops", "models", "objectives", "data", "training", "generation", "evaluation", "integrations", "reporting",
+        *("ops", "faces", "models", "objectives", "data", "training", "evaluation", "systems", "diagnosis"),
+        "integrations",
     },
 }
-EVERYBODY = {"errors", "files", "__version__", "get_include"}
+EVERYBODY = {"configuration", "errors", "files", "progress", "__version__", "get_include"}
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """The second component of every ``gptface.…`` import in a file, wherever in the file it stands."""
+def imported_modules(path: Path) -> set[str]:
+    """Every ``gptface.…`` module that a file imports, wherever in the file it stands."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("gptface."))
+            found.update(alias.name for alias in node.names if alias.name.startswith("gptface."))
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             if node.module == "gptface":
-                found.update(alias.name for alias in node.names)
+                found.update(f"gptface.{alias.name}" for alias in node.names)
+            elif node.module == "gptface.systems":
+                found.update(f"gptface.systems.{alias.name}" for alias in node.names)
             elif node.module.startswith("gptface."):
-                found.add(node.module.split(".")[1])
+                found.add(node.module)
     return found
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))
 def test_room_imports_only_what_stands_above_it(room: str) -> None:
     for path in sorted((ROOT / "gptface" / room).rglob("*.py")):
-        extra = imported_rooms(path) - ALLOWED[room] - {room} - EVERYBODY
+        rooms = {module.split(".")[1] for module in imported_modules(path)}
+        extra = rooms - ALLOWED[room] - {room} - EVERYBODY
         assert not extra, f"{path.relative_to(ROOT)} imports {sorted(extra)}; {room} may import {sorted(ALLOWED[room])}"
+
+
+@pytest.mark.parametrize("system", sorted(path.parent.name for path in (ROOT / "gptface/systems").glob("*/stages.py")))
+def test_no_system_imports_another(system: str) -> None:
+    for path in sorted((ROOT / "gptface" / "systems" / system).rglob("*.py")):
+        systems = {module.split(".")[2] for module in imported_modules(path) if module.startswith("gptface.systems.")}
+        assert systems <= {system}, f"{path.relative_to(ROOT)} imports {sorted(systems - {system})}"
+
+
+def test_training_names_no_system() -> None:
+    names = [path.parent.name for path in (ROOT / "gptface/systems").glob("*/stages.py")]
+    for path in sorted((ROOT / "gptface" / "training").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        named = [name for name in names if f"systems.{name}" in text]
+        assert not named, f"{path.relative_to(ROOT)} names {named}"
 
 
 def test_every_directory_of_the_package_is_a_known_room() -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptface.models import FaceLanguageConfig, JointSequence
-from gptface.models.sequence import JointVocabulary
+from gptface.systems.gptface import FaceLanguageConfig, JointSequence
+from gptface.systems.gptface.sequence import JointVocabulary
 
 __all__ = ["PlainFaceLanguage"]
 

@@ -25,8 +25,8 @@ from benchmarks.contender import (
     optional_import,
 )
 from benchmarks.shapes import DataShape, data_shapes
-from gptface.data.faces import ProceduralFaces
 from gptface.data.loader import build_loader
+from gptface.data.procedural import ProceduralFaces
 from gptface.data.shards import FaceShards, write_shards
 
 __all__ = ["Data"]

@@ -15,11 +15,11 @@ from benchmarks.contender import BASELINE, CannotRun, Case, Contender, Prepared,
 from benchmarks.language_problem import LanguageProblem, make_language, random_pairs, twin
 from benchmarks.peers.plain_transformer import PlainFaceLanguage
 from benchmarks.shapes import decode_shapes
-from gptface.generation import DecodingSettings
-from gptface.generation.denoiser import JointDenoiser, JointState
-from gptface.generation.sampler import decode_masked
-from gptface.models import FaceLanguageModel
 from gptface.ops import implementations
+from gptface.systems.gptface import FaceLanguageModel
+from gptface.systems.gptface.generation import DecodingSettings
+from gptface.systems.gptface.generation.denoiser import JointDenoiser, JointState
+from gptface.systems.gptface.generation.sampler import decode_masked
 
 __all__ = ["Decode"]
 

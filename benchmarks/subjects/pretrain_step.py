@@ -16,12 +16,12 @@ from benchmarks.contender import BASELINE, CannotRun, Case, Contender, Prepared,
 from benchmarks.language_problem import LanguageProblem, make_language, random_pairs, twin
 from benchmarks.peers.plain_transformer import PlainFaceLanguage
 from benchmarks.shapes import pretrain_shapes
-from gptface.models import FaceLanguageModel
 from gptface.ops import implementations
-from gptface.training.configuration import PretrainSection
+from gptface.systems.gptface import FaceLanguageModel
+from gptface.systems.gptface.configuration import PretrainSection
+from gptface.systems.gptface.objective import PretrainingObjective
+from gptface.systems.gptface.pairs import Pairs
 from gptface.training.hardware import peak_flops
-from gptface.training.pretraining_data import Pairs
-from gptface.training.pretraining_objective import PretrainingObjective
 from gptface.training.stage import Moment
 
 __all__ = ["PretrainStep"]

@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from gptface.generation import AutoregressiveSettings, DecodingSettings
+    from gptface.systems.gptface.generation import AutoregressiveSettings, DecodingSettings
 
     autoregressive = AutoregressiveSettings(arguments.temperature)
     masked = DecodingSettings(steps=arguments.steps, temperature=arguments.temperature)

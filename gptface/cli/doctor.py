@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from gptface.reporting.environment import describe_environment, format_environment
+from gptface.diagnosis.environment import describe_environment, format_environment
 
 __all__ = ["add_parser", "run"]
 

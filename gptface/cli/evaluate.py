@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from gptface.reporting.evaluate import EvaluationRequest, evaluate, format_numbers
+    from gptface.systems.gptface.evaluation.evaluate import EvaluationRequest, evaluate, format_numbers
 
     request = EvaluationRequest(
         system=arguments.system,

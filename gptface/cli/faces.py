@@ -39,8 +39,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from gptface.data.faces import ProceduralFaces
-    from gptface.data.faces.contact_sheet import write_contact_sheet
+    from gptface.data.procedural import ProceduralFaces
+    from gptface.data.procedural.contact_sheet import write_contact_sheet
     from gptface.data.shard_writer import write_shards
     from gptface.errors import InputError
 

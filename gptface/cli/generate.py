@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from gptface.cli.generation_arguments import check_outputs
     from gptface.errors import InputError
-    from gptface.generation import AutoregressiveSettings
+    from gptface.systems.gptface.generation import AutoregressiveSettings
 
     if arguments.count < 1:
         raise InputError(f"--count must be at least 1, got {arguments.count}")

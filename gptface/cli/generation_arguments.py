@@ -12,7 +12,7 @@ from gptface.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from gptface.generation import DecodingSettings, EditResult, FaceGenerator
+    from gptface.systems.gptface.generation import DecodingSettings, EditResult, FaceGenerator
 
 __all__ = [
     "add_decoding_options",
@@ -71,7 +71,7 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
 
 
 def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
-    from gptface.generation import ClassifierFreeGuidance, DecodingSettings, ITMGuidance
+    from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, ITMGuidance
 
     return DecodingSettings(
         steps=arguments.steps,
@@ -117,9 +117,9 @@ def load_generator(arguments: argparse.Namespace) -> FaceGenerator:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from gptface.data.faces import wish_caption
-    from gptface.generation import FaceGenerator
-    from gptface.models import FaceSystem
+    from gptface.data.procedural import wish_caption
+    from gptface.systems.gptface import FaceSystem
+    from gptface.systems.gptface.generation import FaceGenerator
 
     try:
         device = torch.device(arguments.device)

@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from gptface.reporting.report import ReportRequest, write_report
+    from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
 
     path = write_report(
         ReportRequest(

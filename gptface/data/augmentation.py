@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 
-from gptface.data.landmarks import MIRRORED_ORDER, mirror_landmarks
 from gptface.data.sample import Sample
 from gptface.errors import InputError
+from gptface.faces.landmarks import MIRRORED_ORDER, mirror_landmarks
 
 __all__ = ["HorizontalFlip"]
 

@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import get_worker_info
 from transformers import PreTrainedTokenizerFast
 
-from gptface.data.regions import region_grid
 from gptface.data.sample import Sample
 from gptface.data.text import encode_captions
 from gptface.errors import InputError
+from gptface.faces.region_grid import region_grid
 
 __all__ = ["ImageBatch", "ImageCollator", "LabelBatch", "LabelCollator", "PairBatch", "PairCollator", "stack_images"]
 

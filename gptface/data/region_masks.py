@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gptface.data.landmarks import landmark_region_map
-from gptface.data.region_names import REGIONS, region_label
-from gptface.data.regions import region_grid
 from gptface.errors import InputError
+from gptface.faces.landmarks import landmark_region_map
+from gptface.faces.region_grid import region_grid
+from gptface.faces.regions import REGIONS, region_label
 from gptface.ops import FacialRegions, MaskGITCosine
 
 __all__ = ["EXPRESSIVE_REGIONS", "face_region_grid", "guidance_masks", "region_masks"]

@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from gptface.data.images import DEFAULT_MAXIMUM_PIXELS, UnusableImage, centre_square, load_image
-from gptface.data.region_names import REGIONS
 from gptface.data.sample import Sample
 from gptface.data.shard_index import PARTS, find_sources, key_identity
 from gptface.data.shard_writer import write_shards
 from gptface.data.skipped import Skipped
 from gptface.errors import InputError
+from gptface.faces.regions import REGIONS
 
 __all__ = ["SAMPLE_NOTES", "FaceShards", "Sample", "Skipped", "write_shards"]
 

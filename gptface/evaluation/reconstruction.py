@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from gptface.data.pixels import images_to_tensor, tensor_to_images
 from gptface.data.statistics import unigram_entropy
 from gptface.evaluation.metrics import peak_signal_to_noise_ratio
 from gptface.models import FaceTokenizer
-from gptface.models.pixels import images_to_tensor, tensor_to_images
 
 __all__ = ["ReconstructionQuality", "measure_reconstruction"]
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gptface.models.configuration_language import FaceLanguageConfig
     from gptface.models.configuration_tokenizer import FaceTokenizerConfig
 
-__all__ = ["language_flops", "tokenizer_flops"]
+__all__ = ["tokenizer_flops", "transformer_flops"]
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -67,15 +66,16 @@ def tokenizer_flops(config: FaceTokenizerConfig) -> int:
     return total
 
 
-def language_flops(config: FaceLanguageConfig, lengths: Tensor | Sequence[int] | int) -> int:
-    """Operations of joint sequences of these lengths (valid slots) forward through all layers, without the heads.
+def transformer_flops(
+    lengths: Tensor | Sequence[int] | int, *, layers: int, width: int, intermediate_size: int
+) -> int:
+    """Operations of sequences of these lengths (valid slots) forward through all layers, without embeddings and heads.
 
-    Attention is counted in full (every slot with every other), so regimes with causal halves count as bidirectional.
+    Attention is counted in full (every slot with every other), so masks that hide something count as if they did not.
     """
     if isinstance(lengths, int):
         lengths = [lengths]
     elif isinstance(lengths, Tensor):
         lengths = lengths.tolist()
-    width = config.hidden_size
-    a_slot = 2 * (4 * width * width + 2 * width * config.intermediate_size)
-    return config.num_hidden_layers * sum(a_slot * slots + 4 * slots * slots * width for slots in map(int, lengths))
+    a_slot = 2 * (4 * width * width + 2 * width * intermediate_size)
+    return layers * sum(a_slot * slots + 4 * slots * slots * width for slots in map(int, lengths))

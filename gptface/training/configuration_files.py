@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import types
 import typing
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from gptface.configuration import Section
 from gptface.errors import InputError
-from gptface.training.configuration import Configuration
 
-__all__ = ["configuration_to_yaml", "differing_keys", "expand_paths", "load_configuration", "named_configurations"]
+__all__ = ["configuration_to_yaml", "differing_keys", "load_configuration", "named_configurations"]
+
+
+AnyConfiguration = TypeVar("AnyConfiguration", bound=Section)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -33,29 +36,39 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def named_configurations() -> list[str]:
-    """Names of the configurations shipped with the package."""
-    folder = resources.files("gptface.training") / "configurations"
+def named_configurations(kind: type[Section]) -> list[str]:
+    """Names of the configurations of a system that are shipped with the package."""
+    folder = _shipped(kind)
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_configuration(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Configuration:
+def _shipped(kind: type[Section]) -> Path:
+    """The folder ``configurations`` beside the module of a system's configuration class."""
+    return Path(inspect.getfile(kind)).parent / "configurations"
+
+
+def load_configuration(
+    kind: type[AnyConfiguration], source: str | os.PathLike[str], overrides: Sequence[str] = ()
+) -> AnyConfiguration:
     """Read ``source`` (a file, or a shipped configuration's name), then apply ``overrides`` (``pretrain.steps=200``).
+
+    Args:
+        kind: class of the system's configuration.
 
     Raises:
         InputError: no such file or name, not YAML, an unknown key (with the nearest known one), an impossible value.
     """
     name = os.fspath(source)
-    values = _parse(*_read(name))
+    values = _parse(*_read(kind, name))
     for override in overrides:
         _apply(values, override)
     try:
-        return Configuration.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(_sentence(error, name)) from None
+        raise InputError(_sentence(kind, error, name)) from None
 
 
-def configuration_to_yaml(configuration: Configuration) -> str:
+def configuration_to_yaml(configuration: Section) -> str:
     """The whole configuration, defaults included, as YAML that reads back to an equal one."""
     return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
@@ -71,27 +84,16 @@ def differing_keys(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, 
     return [] if ours == theirs else [(prefix, ours, theirs)]
 
 
-def expand_paths(paths: Sequence[str], key: str) -> list[str]:
-    """``~`` and ``$VARIABLES`` replaced; an undefined variable is an error that names ``key``."""
-    expanded = []
-    for path in paths:
-        result = os.path.expandvars(os.path.expanduser(path))
-        if "$" in result:
-            raise InputError(f"{key}: {path!r} names an environment variable that is not set")
-        expanded.append(result)
-    return expanded
-
-
-def _read(name: str) -> tuple[str, str]:
+def _read(kind: type[Section], name: str) -> tuple[str, str]:
     path = Path(name)
     if path.is_file():
         try:
             return path.read_text(encoding="utf-8"), name
         except UnicodeDecodeError as error:
             raise InputError(f"{name}: is not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
-    known = named_configurations()
+    known = named_configurations(kind)
     if name in known:
-        text = (resources.files("gptface.training") / "configurations" / f"{name}.yaml").read_text(encoding="utf-8")
+        text = (_shipped(kind) / f"{name}.yaml").read_text(encoding="utf-8")
         return text, name
     raise InputError(f"{name}: is neither a file nor a shipped configuration; those are {', '.join(known)}")
 
@@ -131,14 +133,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
     place[parts[-1]] = value
 
 
-def _sentence(error: ValidationError, source: str) -> str:
+def _sentence(kind: type[Section], error: ValidationError, source: str) -> str:
     """The first mistake as one sentence, and how many more there are."""
     details = error.errors()
     first = details[0]
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        allowed = _fields_at(location[:-1])
+        allowed = _fields_at(kind, location[:-1])
         near = difflib.get_close_matches(location[-1], allowed, n=1, cutoff=0.5)
         hint = f"; did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
         sentence = f"unknown key {key}{hint} (known keys there: {', '.join(allowed)})"
@@ -151,9 +153,9 @@ def _sentence(error: ValidationError, source: str) -> str:
     return f"configuration {source}: {sentence}{more}"
 
 
-def _fields_at(location: Sequence[str]) -> list[str]:
+def _fields_at(kind: type[Section], location: Sequence[str]) -> list[str]:
     """Field names of the section that ``location`` leads to."""
-    section: type[BaseModel] = Configuration
+    section: type[BaseModel] = kind
     for part in location:
         annotation: Any = section.model_fields[part].annotation
         if typing.get_origin(annotation) in (typing.Union, types.UnionType):

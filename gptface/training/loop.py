@@ -20,6 +20,7 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, bro
 from torch import Tensor, nn
 
 from gptface.errors import InputError
+from gptface.progress import Display, format_duration
 from gptface.training.averaging import MovingAverage
 from gptface.training.checkpoint import (
     Checkpoint,
@@ -33,7 +34,7 @@ from gptface.training.checkpoint import (
 )
 from gptface.training.configuration import LoopSection
 from gptface.training.hardware import mixed_precision, peak_flops, peak_memory_gib
-from gptface.training.metrics import Display, MetricsFile, TensorBoard, format_duration, log_line
+from gptface.training.metrics import MetricsFile, TensorBoard, log_line
 from gptface.training.optimization import Optimizers
 from gptface.training.schedule import Budget
 from gptface.training.stage import Moment, Stage

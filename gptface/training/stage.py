@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -89,7 +90,8 @@ class Stage(ABC):
     """One training stage.
 
     Attributes:
-        name: ``tokenizer``, ``pretrain`` or ``parser``.
+        name: of the stage and of its section in the configuration.
+        result: folder of what it makes, inside the run's; ``"."`` where the run's folder is the result.
         section: its part of the configuration.
         phases: at least one; the weights of the first are averaged and saved.
         batches: the training data of this process.
@@ -97,6 +99,7 @@ class Stage(ABC):
     """
 
     name: str
+    result: str
     section: LoopSection
     phases: Sequence[Phase]
     batches: Batches
@@ -117,3 +120,7 @@ class Stage(ABC):
     @abstractmethod
     def validate(self) -> dict[str, float]:
         """Held-out figures, empty where none are held out; called in evaluation mode and without gradients."""
+
+    @abstractmethod
+    def save(self, output: Path) -> None:
+        """Write the result into ``output / result``, whole or not at all; called with the averaged weights in place."""

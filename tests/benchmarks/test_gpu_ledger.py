@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.gpu_ledger import count_outcomes, main, merge_records
 from benchmarks.machine import ROOT
-from gptface.reporting.environment import describe_environment, format_environment
-from gptface.reporting.gpu_ledger import gpu_kernels, ledger_states, read_ledger
+from gptface.diagnosis.environment import describe_environment, format_environment
+from gptface.diagnosis.gpu_ledger import gpu_kernels, ledger_states, read_ledger
 
 RUN = {"gpu": "NVIDIA H200", "capability": "sm_90", "date": "2026-11-21", "torch": "2.13.0", "commit": "abc"}
 JUNIT = """<testsuites><testsuite>

@@ -11,6 +11,7 @@ import torch
 from benchmarks import vq_evidence
 from benchmarks.vq_evidence import DATA, TRAININGS, compare_indices, contenders, main, nearest_codes
 from gptface.ops import vq_lookup
+from gptface.systems.gptface.configuration import Configuration
 from gptface.training.configuration_files import load_configuration
 
 
@@ -57,6 +58,7 @@ def test_the_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_trainings_are_configurations_of_the_demo() -> None:
-    configurations = [load_configuration("demo", changes).tokenizer_config() for changes in TRAININGS.values()]
+    read = [load_configuration(Configuration, "demo", changes) for changes in TRAININGS.values()]
+    configurations = [configuration.tokenizer_config() for configuration in read]
     found = {(config.kmeans_init, config.revive_below > 0) for config in configurations}
     assert found == {(True, True), (True, False), (False, True), (False, False)}

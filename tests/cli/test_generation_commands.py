@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from gptface.cli.main import main
-from gptface.data.faces import RenderedFace, render_face, sample_specification
-from tests.generation.systems import tiny_system
+from gptface.data.procedural import RenderedFace, render_face, sample_specification
+from tests.systems.gptface.generation.systems import tiny_system
 
 FACE: RenderedFace = render_face(replace(sample_specification(5, 1), occluder="medical_mask"), 48)
 COMMANDS = ("edit", "inpaint", "unmask")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gptface.cli.main import main
-from gptface.models import FaceSystem
+from gptface.systems.gptface import FaceSystem
 
 FAST = ("--quiet",)
 OVERRIDES = ["data.count=32", "data.validation_count=8"]

@@ -6,12 +6,12 @@ import torch
 
 from gptface.data.augmentation import HorizontalFlip
 from gptface.data.collation import IGNORED, ImageBatch, ImageCollator, LabelCollator, PairCollator, stack_images
-from gptface.data.faces import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
 from gptface.data.loader import build_loader
-from gptface.data.regions import region_grid
+from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
 from gptface.data.sample import Sample
 from gptface.data.text import encode_captions, train_text_tokenizer
 from gptface.errors import InputError
+from gptface.faces.region_grid import region_grid
 from tests.helpers.image_files import gradient
 
 

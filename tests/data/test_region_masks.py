@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gptface.data.landmarks import landmark_region_map
 from gptface.data.region_masks import EXPRESSIVE_REGIONS, face_region_grid, guidance_masks, region_masks
-from gptface.data.region_names import REGIONS, region_label
-from gptface.data.regions import region_grid
 from gptface.errors import InputError
+from gptface.faces.landmarks import landmark_region_map
+from gptface.faces.region_grid import region_grid
+from gptface.faces.regions import REGIONS, region_label
 from gptface.ops import sample_span_mask
 
 GRID, SIZE = (12, 12), (96, 96)

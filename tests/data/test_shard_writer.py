@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gptface.data import shard_writer
-from gptface.data.faces import ProceduralFaces
+from gptface.data.procedural import ProceduralFaces
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards, Skipped, write_shards
 from gptface.errors import InputError

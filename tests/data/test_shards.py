@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gptface.data.shards as shards_module
-from gptface.data.region_names import REGIONS
 from gptface.data.sample import Sample
 from gptface.data.shard_index import OPEN_FILES, _open_files, key_identity
 from gptface.data.shards import FaceShards, Skipped
 from gptface.errors import InputError
+from gptface.faces.regions import REGIONS
 from tests.helpers.image_files import encode, gradient, large_jpeg, png_claiming
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from gptface.data.region_names import region_label
+from gptface.faces.regions import region_label
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

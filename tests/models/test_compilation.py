@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from gptface.models import FaceLanguageConfig, FaceLanguageModel, FaceTokenizer, FaceTokenizerConfig, build_sequence
+from gptface.models import FaceTokenizer, FaceTokenizerConfig
+from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel, build_sequence
 
 
 def test_a_sequence_and_the_model_trace_as_one_graph() -> None:

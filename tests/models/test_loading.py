@@ -12,14 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
 from gptface.errors import InputError
-from gptface.models import (
-    FaceLanguageConfig,
-    FaceLanguageModel,
-    FaceParser,
-    FaceParserConfig,
-    FaceTokenizer,
-    FaceTokenizerConfig,
-)
+from gptface.models import FaceParser, FaceParserConfig, FaceTokenizer, FaceTokenizerConfig
+from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel
 
 
 def tokenizer() -> FaceTokenizer:

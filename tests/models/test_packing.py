@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptface.errors import InputError
-from gptface.models import FaceLanguageConfig, FaceLanguageModel, build_sequence
 from gptface.models.packing import Packing, pack_layout
 from gptface.ops import IntervalMask
+from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel, build_sequence
 
 GRID, CODES, TEXT = (3, 4), 11, 40
 FRAME = GRID[0] * GRID[1] + 3

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gptface.training.runs import train_tokenizer
+from gptface.systems.gptface.stages import TOKENIZER
+from gptface.training.run import run_stage
 from tests.helpers.tiny_runs import tiny
 
 
@@ -18,4 +19,4 @@ def face_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer_folder(face_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("tokenizer")
-    return train_tokenizer(tiny(face_cache, "tokenizer.steps=8"), output, verbose=False)
+    return run_stage(TOKENIZER, tiny(face_cache, "tokenizer.steps=8"), output, verbose=False)

@@ -6,23 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from gptface.data.paths import expand_paths
 from gptface.errors import InputError
-from gptface.training.configuration import Configuration, LoopSection
+from gptface.systems.gptface.configuration import Configuration
+from gptface.systems.gptface.pretraining import language_config
+from gptface.systems.parser.configuration import Configuration as ParserConfiguration
+from gptface.systems.parser.training import parser_config
+from gptface.training.configuration import LoopSection
 from gptface.training.configuration_files import (
     configuration_to_yaml,
     differing_keys,
-    expand_paths,
     load_configuration,
     named_configurations,
 )
-from gptface.training.parser_stage import parser_config
-from gptface.training.pretraining_stage import language_config
 
 
 @pytest.mark.parametrize("name", ["demo", "tiny", "small", "base", "real-faces"])
 def test_shipped_configurations_load_and_name_models_that_exist(name: str) -> None:
-    assert name in named_configurations()
-    configuration = load_configuration(name)
+    assert name in named_configurations(Configuration)
+    configuration = load_configuration(Configuration, name)
     tokenizer = configuration.tokenizer_config()
     assert tokenizer.image_size == configuration.data.image_size
     language = language_config(
@@ -32,19 +34,22 @@ def test_shipped_configurations_load_and_name_models_that_exist(name: str) -> No
         max_text_length=configuration.data.text_length,
     )
     assert language.num_image_tokens == tokenizer.grid[0] * tokenizer.grid[1]
-    assert parser_config(configuration).image_size == configuration.data.image_size
+    for_the_parser = load_configuration(ParserConfiguration, name)
+    assert name in named_configurations(ParserConfiguration)
+    assert parser_config(for_the_parser).image_size == configuration.data.image_size
 
 
 def test_a_configuration_prints_itself_and_reads_back(tmp_path: Path) -> None:
-    configuration = load_configuration("demo", ["pretrain.learning_rate=1e-4", "data.seed=3"])
+    configuration = load_configuration(Configuration, "demo", ["pretrain.learning_rate=1e-4", "data.seed=3"])
     assert configuration.pretrain.learning_rate == 1e-4  # YAML 1.1 would read 1e-4 as a string
     path = tmp_path / "again.yaml"
     path.write_text(configuration_to_yaml(configuration))
-    assert load_configuration(path) == configuration
+    assert load_configuration(Configuration, path) == configuration
 
 
 def test_overrides_reach_nested_fields_and_later_ones_win(tmp_path: Path) -> None:
     configuration = load_configuration(
+        Configuration,
         "tiny",
         ["pretrain.regimes={masked: 1, text_to_image: 0, image_to_text: 0}", "pretrain.steps=3", "pretrain.steps=5"],
     )
@@ -81,7 +86,7 @@ def test_overrides_reach_nested_fields_and_later_ones_win(tmp_path: Path) -> Non
 )
 def test_a_mistake_is_named_in_one_sentence(override: str, words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        load_configuration("tiny", [override])
+        load_configuration(Configuration, "tiny", [override])
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -90,7 +95,9 @@ def test_a_mistake_is_named_in_one_sentence(override: str, words: list[str]) -> 
 
 def test_pair_weighting_needs_cached_codes() -> None:
     with pytest.raises(InputError, match=r"pretrain\.pair_weighting\.enabled"):
-        load_configuration("tiny", ["pretrain.pair_weighting.enabled=true", "pretrain.cache_codes=false"])
+        load_configuration(
+            Configuration, "tiny", ["pretrain.pair_weighting.enabled=true", "pretrain.cache_codes=false"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -106,19 +113,19 @@ def test_pair_weighting_needs_cached_codes() -> None:
 )
 def test_contrastive_learning_needs_towers_and_pairs(overrides: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_configuration("tiny", overrides)
+        load_configuration(Configuration, "tiny", overrides)
 
 
 def test_several_mistakes_are_counted() -> None:
     with pytest.raises(InputError, match="and 2 more mistakes"):
-        load_configuration("tiny", ["pretrain.steps=0", "parser.steps=0", "data.seed=-1"])
+        load_configuration(Configuration, "tiny", ["pretrain.steps=0", "tokenizer.steps=0", "data.seed=-1"])
 
 
 def test_minutes_alone_mean_no_limit_of_steps() -> None:
     assert LoopSection.model_validate({"minutes": 2}).steps is None
     assert LoopSection.model_validate({"minutes": 2, "steps": 7}).steps == 7
     with pytest.raises(InputError, match="give steps or minutes"):
-        load_configuration("tiny", ["pretrain.steps=null"])
+        load_configuration(Configuration, "tiny", ["pretrain.steps=null"])
 
 
 @pytest.mark.parametrize(
@@ -133,24 +140,24 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: str, words: list[
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        load_configuration(path)
+        load_configuration(Configuration, path)
     for word in [str(path), *words]:
         assert word in str(caught.value)
 
 
 def test_a_name_that_is_neither_file_nor_shipped_lists_the_shipped_ones() -> None:
     with pytest.raises(InputError, match=r"nowhere\.yaml: is neither a file nor .*demo.*tiny"):
-        load_configuration("nowhere.yaml")
+        load_configuration(Configuration, "nowhere.yaml")
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("")
-    assert load_configuration(path) == Configuration()
+    assert load_configuration(Configuration, path) == Configuration()
 
 
 def test_model_fields_that_other_sections_fix_are_refused() -> None:
-    configuration = load_configuration("tiny", ["pretrain.model.codebook_size=5"])
+    configuration = load_configuration(Configuration, "tiny", ["pretrain.model.codebook_size=5"])
     with pytest.raises(InputError, match=r"pretrain\.model\.codebook_size: follows from tokenizer"):
         language_config(configuration)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gptface.training.metrics import MetricsFile, format_duration, log_line
+from gptface.progress import format_duration
+from gptface.training.metrics import MetricsFile, log_line
 
 
 def test_resuming_drops_later_lines_and_a_half_written_one(tmp_path: Path) -> None:

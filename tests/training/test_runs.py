@@ -16,13 +16,17 @@ import pytest
 import torch
 
 from gptface.errors import InputError
-from gptface.models import FaceParser, FaceSystem, FaceTokenizer
+from gptface.models import FaceParser, FaceTokenizer
+from gptface.systems.gptface import FaceSystem
+from gptface.systems.gptface.configuration import Configuration
+from gptface.systems.gptface.stages import PRETRAIN, TOKENIZER
+from gptface.systems.gptface.tokenizer_training import region_importance
+from gptface.systems.parser.stages import PARSER
 from gptface.training import loop as loop_module
 from gptface.training.checkpoint import checkpoint_folders, load_checkpoint
 from gptface.training.configuration_files import configuration_to_yaml, load_configuration
-from gptface.training.runs import train_parser, train_pretrain, train_tokenizer
-from gptface.training.tokenizer_stage import region_importance
-from tests.helpers.tiny_runs import tiny
+from gptface.training.run import run_stage
+from tests.helpers.tiny_runs import tiny, tiny_parser
 
 SPEED = ("seconds", "images_per_second", "mfu", "memory_gib")
 
@@ -35,7 +39,7 @@ def losses(output: Path) -> list[dict[str, Any]]:
 
 def test_a_tokenizer_run_leaves_what_it_promises(face_cache: Path, tmp_path: Path) -> None:
     configuration = tiny(face_cache, "tokenizer.steps=10", "tokenizer.tensorboard=true", "tokenizer.validate_every=5")
-    folder = train_tokenizer(configuration, tmp_path, verbose=False)
+    folder = run_stage(TOKENIZER, configuration, tmp_path, verbose=False)
     tokenizer = FaceTokenizer.from_pretrained(folder)
     assert tokenizer.config.image_size == 32
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -47,7 +51,7 @@ def test_a_tokenizer_run_leaves_what_it_promises(face_cache: Path, tmp_path: Pat
     assert [line["step"] for line in held_out] == [5, 10]
     assert 0 < held_out[-1]["codebook_usage"] <= 1
     assert list((tmp_path / "tensorboard").iterdir())
-    assert load_configuration(tmp_path / "config.yaml") == configuration
+    assert load_configuration(Configuration, tmp_path / "config.yaml") == configuration
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["stage"], summary["steps"], summary["ended_by"]) == ("tokenizer", 10, "steps")
     assert summary["validation"]["psnr"] == held_out[-1]["psnr"]
@@ -56,16 +60,17 @@ def test_a_tokenizer_run_leaves_what_it_promises(face_cache: Path, tmp_path: Pat
 def test_a_second_run_reuses_what_is_there_and_another_configuration_is_refused(
     face_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_tokenizer(tiny(face_cache, "tokenizer.steps=2"), tmp_path, verbose=False)
+    run_stage(TOKENIZER, tiny(face_cache, "tokenizer.steps=2"), tmp_path, verbose=False)
     stamp = (tmp_path / "tokenizer" / "model.safetensors").stat().st_mtime_ns
-    train_tokenizer(tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1"), tmp_path)
+    run_stage(TOKENIZER, tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1"), tmp_path)
     assert "already complete" in capsys.readouterr().out
     assert (tmp_path / "tokenizer" / "model.safetensors").stat().st_mtime_ns == stamp
     with pytest.raises(InputError, match=r"tokenizer\.learning_rate is 0\.001 there and 0\.5 here"):
-        train_tokenizer(tiny(face_cache, "tokenizer.steps=2", "tokenizer.learning_rate=0.5"), tmp_path, verbose=False)
+        other = tiny(face_cache, "tokenizer.steps=2", "tokenizer.learning_rate=0.5")
+        run_stage(TOKENIZER, other, tmp_path, verbose=False)
     with pytest.raises(InputError, match="stage is 'tokenizer' there and 'parser' here"):
-        train_parser(tiny(face_cache), tmp_path, verbose=False)
-    train_tokenizer(tiny(face_cache, "tokenizer.steps=3"), tmp_path, restart=True, verbose=False)
+        run_stage(PARSER, tiny_parser(face_cache), tmp_path, verbose=False)
+    run_stage(TOKENIZER, tiny(face_cache, "tokenizer.steps=3"), tmp_path, restart=True, verbose=False)
     assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 3
 
 
@@ -77,7 +82,7 @@ def test_the_discriminator_joins_when_its_time_has_come(face_cache: Path, tmp_pa
         "tokenizer.losses={adversarial: 0.5, adversarial_start: 0.5}",
         "tokenizer.discriminator_channels=8",
     )
-    train_tokenizer(configuration, tmp_path, verbose=False)
+    run_stage(TOKENIZER, configuration, tmp_path, verbose=False)
     lines = losses(tmp_path)
     assert ["discriminator" in line for line in lines] == [False, False, True, True]
     assert all("adversarial" in line for line in lines[2:])
@@ -86,10 +91,10 @@ def test_the_discriminator_joins_when_its_time_has_come(face_cache: Path, tmp_pa
 
 
 def test_pretraining_leaves_a_system(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    parser = train_parser(tiny(face_cache, "parser.steps=2"), tmp_path / "parser", verbose=False)
+    parser = run_stage(PARSER, tiny_parser(face_cache, "parser.steps=2"), tmp_path / "parser", verbose=False)
     assert FaceParser.from_pretrained(parser).config.image_size == 32
     configuration = tiny(face_cache, "pretrain.steps=6", "pretrain.pair_weighting={enabled: true, start: 0.3}")
-    train_pretrain(configuration, tokenizer_folder, tmp_path / "system", parser_folder=parser, verbose=False)
+    run_stage(PRETRAIN, configuration, tmp_path / "system", parser=parser, verbose=False, tokenizer=tokenizer_folder)
     system = FaceSystem.from_pretrained(tmp_path / "system")
     assert system.parser is not None
     assert system.model.config.image_grid == list(system.tokenizer.config.grid)
@@ -102,20 +107,20 @@ def test_images_encoded_as_they_come_train_as_well(face_cache: Path, tokenizer_f
     configuration = tiny(
         face_cache, "pretrain.steps=3", "pretrain.cache_codes=false", "data.cache=false", "data.count=40"
     )
-    train_pretrain(configuration, tokenizer_folder.parent, tmp_path, verbose=False)
+    run_stage(PRETRAIN, configuration, tmp_path, verbose=False, tokenizer=tokenizer_folder.parent)
     assert FaceSystem.from_pretrained(tmp_path).parser is None
 
 
 def test_accumulated_passes_make_one_step(face_cache: Path, tmp_path: Path) -> None:
     overrides = ("parser.steps=4", "parser.accumulation=3", "parser.batch_size=4", "parser.log_every=2")
-    train_parser(tiny(face_cache, *overrides), tmp_path, verbose=False)
+    run_stage(PARSER, tiny_parser(face_cache, *overrides), tmp_path, verbose=False)
     checkpoint = load_checkpoint(checkpoint_folders(tmp_path / "checkpoints")[-1])
     assert checkpoint.processes[0]["batches"]["position"] == 4 * 3 * 4
 
 
 def test_time_ends_a_run_too(face_cache: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
-    train_parser(tiny(face_cache, "parser.steps=null", "parser.minutes=0.02"), tmp_path, verbose=False)
+    run_stage(PARSER, tiny_parser(face_cache, "parser.steps=null", "parser.minutes=0.02"), tmp_path, verbose=False)
     assert time.monotonic() - begun < 60
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["ended_by"] == "minutes"
@@ -125,7 +130,7 @@ def test_time_ends_a_run_too(face_cache: Path, tmp_path: Path) -> None:
 
 def test_bf16_runs_where_it_is_asked_for(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     configuration = tiny(face_cache, "pretrain.steps=2", "pretrain.precision=bf16")
-    train_pretrain(configuration, tokenizer_folder, tmp_path, verbose=False)
+    run_stage(PRETRAIN, configuration, tmp_path, verbose=False, tokenizer=tokenizer_folder)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["precision"] == "bf16"
     model = FaceSystem.from_pretrained(tmp_path).model
@@ -161,7 +166,7 @@ def test_kill_9_costs_no_loss_and_changes_none(face_cache: Path, tokenizer_folde
         "pretrain.pair_weighting={enabled: true, start: 0.2}",
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train_pretrain(configuration, tokenizer_folder, whole, verbose=False)
+    run_stage(PRETRAIN, configuration, whole, verbose=False, tokenizer=tokenizer_folder)
 
     file = tmp_path / "run.yaml"
     file.write_text(configuration_to_yaml(configuration))
@@ -171,7 +176,7 @@ def test_kill_9_costs_no_loss_and_changes_none(face_cache: Path, tokenizer_folde
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "summary.json").exists()
-    train_pretrain(configuration, tokenizer_folder, killed, verbose=False)
+    run_stage(PRETRAIN, configuration, killed, verbose=False, tokenizer=tokenizer_folder)
 
     assert losses(killed) == losses(whole)
     assert [line["step"] for line in losses(whole)] == [4, 8, 12, 16, 20, 24, 28, 30]
@@ -180,7 +185,7 @@ def test_kill_9_costs_no_loss_and_changes_none(face_cache: Path, tokenizer_folde
 
 
 def test_sigterm_leaves_a_checkpoint_and_exit_code_130(face_cache: Path, tmp_path: Path) -> None:
-    configuration = tiny(face_cache, "parser.steps=100000", "parser.checkpoint_every=100000")
+    configuration = tiny_parser(face_cache, "parser.steps=100000", "parser.checkpoint_every=100000")
     file = tmp_path / "run.yaml"
     file.write_text(configuration_to_yaml(configuration))
     output = tmp_path / "run"
@@ -200,7 +205,7 @@ def test_a_tokenizer_run_resumes_to_the_bit(face_cache: Path, tmp_path: Path, mo
         "tokenizer.losses={adversarial: 0.5, adversarial_start: 0.4}",
         "tokenizer.discriminator_channels=8",
     )
-    train_tokenizer(configuration, tmp_path / "whole", verbose=False)
+    run_stage(TOKENIZER, configuration, tmp_path / "whole", verbose=False)
 
     def stop(self: loop_module.Loop, share: float) -> None:
         if self.step == 6:
@@ -211,8 +216,8 @@ def test_a_tokenizer_run_resumes_to_the_bit(face_cache: Path, tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(loop_module.Loop, "_one_step", stop)
         with pytest.raises(RuntimeError, match="plug"):
-            train_tokenizer(configuration, tmp_path / "broken", verbose=False)
-    train_tokenizer(configuration, tmp_path / "broken", verbose=False)
+            run_stage(TOKENIZER, configuration, tmp_path / "broken", verbose=False)
+    run_stage(TOKENIZER, configuration, tmp_path / "broken", verbose=False)
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
 
 
@@ -222,8 +227,8 @@ def test_a_tokenizer_run_resumes_to_the_bit(face_cache: Path, tmp_path: Path, mo
 def test_a_full_disk_stops_with_one_error_and_the_run_goes_on_later(
     face_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configuration = tiny(face_cache, "parser.steps=12", "parser.checkpoint_every=4", "parser.log_every=2")
-    train_parser(configuration, tmp_path / "whole", verbose=False)
+    configuration = tiny_parser(face_cache, "parser.steps=12", "parser.checkpoint_every=4", "parser.log_every=2")
+    run_stage(PARSER, configuration, tmp_path / "whole", verbose=False)
     output = tmp_path / "run"
 
     def full(folder: Path, checkpoint: Any, keep: int) -> Path:
@@ -235,10 +240,10 @@ def test_a_full_disk_stops_with_one_error_and_the_run_goes_on_later(
     with monkeypatch.context() as patch:
         patch.setattr(loop_module, "save_checkpoint", full)
         with pytest.raises(OSError, match="No space left on device"):
-            train_parser(configuration, output, verbose=False)
+            run_stage(PARSER, configuration, output, verbose=False)
     assert [folder.name for folder in checkpoint_folders(output / "checkpoints")] == ["step-00000004"]
     assert not (output / "parser").exists() and not (output / "summary.json").exists()
-    train_parser(configuration, output, verbose=False)
+    run_stage(PARSER, configuration, output, verbose=False)
     assert losses(output) == losses(tmp_path / "whole")
 
 
@@ -250,7 +255,7 @@ def test_a_disk_that_is_really_full(face_cache: Path, tmp_path: Path) -> None:
         pytest.skip("no right to mount a small disk")
     try:
         with pytest.raises(OSError, match="No space left on device"):
-            train_parser(tiny(face_cache, "parser.model.channels=[32,64]"), disk / "run", verbose=False)
+            run_stage(PARSER, tiny_parser(face_cache, "parser.model.channels=[32,64]"), disk / "run", verbose=False)
         assert not list((disk / "run").glob("checkpoints/*"))
         assert not (disk / "run" / "parser").exists()
     finally:
@@ -260,7 +265,7 @@ def test_a_disk_that_is_really_full(face_cache: Path, tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_found_before_any_work(face_cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
-        train_parser(tiny(face_cache), tmp_path / "file" / "run", verbose=False)
+        run_stage(PARSER, tiny_parser(face_cache), tmp_path / "file" / "run", verbose=False)
 
 
 def test_a_loss_that_is_no_number_names_the_learning_rate(
@@ -270,12 +275,12 @@ def test_a_loss_that_is_no_number_names_the_learning_rate(
         loss, parts = original(self, faces, moment)
         return loss * torch.nan, parts
 
-    from gptface.training.parser_stage import ParserObjective
+    from gptface.systems.parser.training import ParserObjective
 
     original = ParserObjective.forward
     monkeypatch.setattr(ParserObjective, "forward", lost)
     with pytest.raises(InputError, match=r"parser\.learning_rate: the loss is nan at step"):
-        train_parser(tiny(face_cache), tmp_path, verbose=False)
+        run_stage(PARSER, tiny_parser(face_cache), tmp_path, verbose=False)
     assert not checkpoint_folders(tmp_path / "checkpoints")
 
 
@@ -289,8 +294,8 @@ def test_regions_weigh_in_the_tokenizers_loss(face_cache: Path, tmp_path: Path) 
     assert torch.equal(importance, expected)
     plain = tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1")
     weighted = tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1", "tokenizer.losses.regions={eyes: 9}")
-    train_tokenizer(plain, tmp_path / "plain", verbose=False)
-    train_tokenizer(weighted, tmp_path / "weighted", verbose=False)
+    run_stage(TOKENIZER, plain, tmp_path / "plain", verbose=False)
+    run_stage(TOKENIZER, weighted, tmp_path / "weighted", verbose=False)
     first, second = (losses(tmp_path / name)[0]["l1"] for name in ("plain", "weighted"))
     assert first != second
 
@@ -298,7 +303,7 @@ def test_regions_weigh_in_the_tokenizers_loss(face_cache: Path, tmp_path: Path) 
 def test_a_tokenizer_of_another_size_is_refused(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     configuration = tiny(face_cache, "data.image_size=64")
     with pytest.raises(InputError, match=r"data\.image_size: 64 pixels, but the tokenizer was trained on 32"):
-        train_pretrain(configuration, tokenizer_folder, tmp_path, verbose=False)
+        run_stage(PRETRAIN, configuration, tmp_path, verbose=False, tokenizer=tokenizer_folder)
 
 
 def test_faces_without_region_maps_need_a_mixture_without_regions(
@@ -313,11 +318,12 @@ def test_faces_without_region_maps_need_a_mixture_without_regions(
         (pictures / f"{number}.txt").write_text("a grey face")
     source = ["data.source=shards", f"data.train=[{pictures}]", "pretrain.steps=2"]
     with pytest.raises(InputError, match=r"tokenizer\.losses\.regions: must be empty"):
-        train_tokenizer(tiny(tmp_path, *source, "tokenizer.losses.regions={eyes: 2}"), tmp_path / "none", verbose=False)
+        weighted = tiny(tmp_path, *source, "tokenizer.losses.regions={eyes: 2}")
+        run_stage(TOKENIZER, weighted, tmp_path / "none", verbose=False)
     with pytest.raises(InputError, match=r"pretrain\.image_masks\.regions: must be 0"):
-        train_pretrain(tiny(tmp_path, *source), tokenizer_folder, tmp_path / "first", verbose=False)
+        run_stage(PRETRAIN, tiny(tmp_path, *source), tmp_path / "first", verbose=False, tokenizer=tokenizer_folder)
     configuration = tiny(tmp_path, *source, "pretrain.image_masks={random: 1, blocks: 1, regions: 0}")
-    train_pretrain(configuration, tokenizer_folder, tmp_path / "second", verbose=False)
+    run_stage(PRETRAIN, configuration, tmp_path / "second", verbose=False, tokenizer=tokenizer_folder)
     assert FaceSystem.from_pretrained(tmp_path / "second").model.config.text_vocab_size < 64
 
 

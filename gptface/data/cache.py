@@ -1,0 +1,150 @@
+"""Every face of a data set decoded once, as flat files that all stages map into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from gptface.data.configuration import DataSection
+from gptface.data.decoding import Samples, decoded_chunks
+from gptface.data.sources import open_faces, source_identity
+from gptface.errors import InputError
+from gptface.files import atomic_directory
+from gptface.progress import Display, format_duration
+
+__all__ = ["FaceCache", "cached_faces"]
+
+FORMAT = 3
+
+
+@dataclass
+class FaceCache:
+    """A data set in memory-mapped files; N faces of S pixels a side.
+
+    Attributes:
+        folder: where the files lie.
+        images: uint8 (N, S, S, 3).
+        region_maps: uint8 (N, S, S), or ``None`` where not every face has one.
+        sample_ids: int64 (N,).
+        attributes: float32 (N, A), 0 or 1, NaN where unknown; the columns are ``ATTRIBUTES``.
+        expressions: int64 (N,), index into ``EXPRESSIONS``, −100 where unknown.
+        skipped: samples left out, by reason.
+    """
+
+    folder: Path
+    images: np.ndarray
+    region_maps: np.ndarray | None
+    sample_ids: np.ndarray
+    attributes: np.ndarray
+    expressions: np.ndarray
+    skipped: Counter[str]
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @cached_property
+    def captions(self) -> list[list[str]]:
+        """N lists of captions, all of one length."""
+        return list(json.loads((self.folder / "captions.json").read_text(encoding="utf-8")))
+
+    @cached_property
+    def image_tensor(self) -> torch.Tensor:
+        """``images`` as a tensor over the same pages."""
+        return torch.from_numpy(self.images)
+
+
+def cached_faces(
+    data: DataSection, split: str, output: Path, accelerator: Accelerator | None = None, verbose: bool = True
+) -> FaceCache:
+    """Open the cache of ``split`` (``"train"`` or ``"validation"``), made first where it is missing.
+
+    It lies in ``data.cache_directory``, else in ``output/cache``, under a name that says what is in it, so that another
+    configuration never reads it by mistake. With several processes the first one makes it.
+
+    Raises:
+        InputError: nothing usable in the source.
+        OSError: it cannot be written; nothing half-written remains.
+    """
+    identity = {"format": FORMAT, "size": data.image_size, **source_identity(data, split)}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    root = Path(data.cache_directory).expanduser() if data.cache_directory else output / "cache"
+    folder = root / f"{split}-{digest}"
+    if (accelerator is None or accelerator.is_main_process) and not (folder / "description.json").is_file():
+        _make(open_faces(data, split), folder, identity, split, verbose)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    return _open(folder)
+
+
+def _open(folder: Path) -> FaceCache:
+    try:
+        description = json.loads((folder / "description.json").read_text(encoding="utf-8"))
+        count, size = int(description["faces"]), int(description["size"])
+
+        def mapped(name: str, shape: tuple[int, ...]) -> np.ndarray:
+            # Copy on write: a tensor over the pages is then an ordinary one, and the file stays as it is.
+            return np.memmap(folder / name, dtype=np.uint8, mode="c", shape=shape)
+
+        labels = np.load(folder / "labels.npz")
+        return FaceCache(
+            folder,
+            mapped("images.bin", (count, size, size, 3)),
+            mapped("regions.bin", (count, size, size)) if description["region_maps"] else None,
+            labels["sample_ids"],
+            labels["attributes"],
+            labels["expressions"],
+            Counter(description["skipped"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: is not a readable face cache ({error}); remove it to have it made again") from None
+
+
+def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, verbose: bool) -> None:
+    begun, count = time.monotonic(), len(dataset)
+    skipped: Counter[str] = Counter()
+    captions: list[list[str]] = []
+    labels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    mapped = True
+    with (
+        Display(f"faces ({split})", verbose) as display,
+        atomic_directory(folder) as temporary,
+        open(temporary / "images.bin", "wb") as images,
+        open(temporary / "regions.bin", "wb") as regions,
+    ):
+        for share, part in decoded_chunks(dataset):
+            skipped.update(part.skipped)
+            captions += part.captions
+            labels.append((part.sample_ids, part.attributes, part.expressions))
+            images.write(part.images)
+            mapped = mapped and part.region_maps is not None
+            if mapped and part.region_maps is not None:
+                regions.write(part.region_maps)
+            display.advance(share, f"{format_duration((time.monotonic() - begun) * (1 - share) / share)} left")
+        if not captions:
+            reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.most_common())
+            raise InputError(f"data.{split}: none of its {count} samples can be used ({reasons})")
+        sample_ids, attributes, expressions = (np.concatenate(column) for column in zip(*labels, strict=True))
+        with open(temporary / "labels.npz", "wb") as file:
+            np.savez(file, sample_ids=sample_ids, attributes=attributes, expressions=expressions)
+        (temporary / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+        description = {
+            "faces": len(captions),
+            "size": identity["size"],
+            "region_maps": mapped,
+            "skipped": dict(skipped),
+            "source": identity,
+        }
+        (temporary / "description.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        left_out = "".join(f", {number} {reason}" for reason, number in skipped.most_common())
+        seconds = format_duration(time.monotonic() - begun)
+        display.line(f"faces ({split}): {len(captions)} in {seconds}, {sum(skipped.values())} skipped{left_out}")

@@ -1,0 +1,58 @@
+"""The ``data`` section of every system's configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from gptface.configuration import Count, Section, Share
+from gptface.errors import InputError
+
+__all__ = ["DataSection"]
+
+
+class DataSection(Section):
+    """Where faces and captions come from, the same for all stages."""
+
+    source: Literal["procedural", "shards"] = "procedural"
+    """``procedural``: rendered by gptface.data.procedural. ``shards``: tar shards or directories of images (below)."""
+    train: list[str] = []
+    """Shards: paths, globs or directories; ``~`` and ``$VARIABLES`` are expanded."""
+    validation: list[str] = []
+    """Shards held out for validation; empty: no validation."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Procedural: seed of the faces. Training and validation use different index ranges of it."""
+    count: Count = 8192
+    """Procedural: number of training faces (a flipped copy is not counted)."""
+    validation_count: Annotated[int, Field(ge=0)] = 512
+    """Procedural: number of held-out faces. Shards: at most this many of ``validation``."""
+    correlation: Share = 1.0
+    """Procedural: how much the captions say of the image (0: nothing, 1: all they say is true)."""
+    caption_detail: Share = 0.0
+    """Procedural: share of captions that state all that their length allows instead of three to six facts."""
+    captions_per_face: Annotated[int, Field(ge=1, le=64)] = 1
+    """Procedural, with ``cache``: so many captions a face, taken in turn from epoch to epoch."""
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 64
+    """Side in pixels to which every image is brought."""
+    flip: bool = True
+    """Mirror images at random."""
+    text_length: Annotated[int, Field(ge=1, le=512)] = 24
+    """Longest caption in word pieces; longer ones are cut."""
+    cache: bool = True
+    """Decode or render every image once into a memory-mapped file, for sets that fit on the disk."""
+    cache_directory: str | None = None
+    """Where that file lies, so that stages can share it; default: ``cache`` inside the output folder."""
+    workers: Annotated[int, Field(ge=0, le=128)] = 0
+    """Loader processes a rank when ``cache`` is off. 0: in the training process."""
+
+    @model_validator(mode="after")
+    def _source_and_paths(self) -> Self:
+        if self.source == "shards" and not self.train:
+            raise InputError("train: must name at least one shard, glob or directory when source is 'shards'")
+        if self.source == "procedural" and (self.train or self.validation):
+            raise InputError("source: must be 'shards' when train or validation name files")
+        if self.captions_per_face > 1 and (self.source != "procedural" or not self.cache):
+            raise InputError("captions_per_face: more than 1 needs procedural faces and cache: true")
+        return self

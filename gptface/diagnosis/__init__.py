@@ -1,0 +1,1 @@
+"""What this machine has and runs, and which kernels have been proved where."""

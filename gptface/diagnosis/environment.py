@@ -1,0 +1,117 @@
+"""The facts behind ``gptface doctor``: versions, devices, instruction sets, implementations, the GPU ledger."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gptface
+from gptface.diagnosis.gpu_ledger import gpu_kernels, ledger_states, read_ledger
+from gptface.ops import implementations
+from gptface.ops.native import library_path
+
+__all__ = ["describe_environment", "format_environment", "instruction_sets"]
+
+PACKAGES = (
+    "torch", "triton", "numpy", "transformers", "tokenizers", "accelerate", "webdataset", "pillow", "flash-attn",
+    "xformers",
+)
+INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
+
+
+def instruction_sets() -> list[str]:
+    """The vector instruction sets of this CPU that the library has, or will have, kernels for (Linux; else empty)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return []
+    flags: set[str] = set()
+    for line in cpuinfo.read_text().splitlines():
+        if line.split(":")[0].strip() in ("flags", "Features"):
+            flags = set(line.split(":", 1)[1].split())
+            break
+    return [name for name in INSTRUCTION_SETS if name in flags]
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[dict[str, Any]]:
+    devices: list[dict[str, Any]] = [
+        {"type": "cpu", "name": _cpu_name(), "threads": torch.get_num_threads(), "instruction_sets": instruction_sets()}
+    ]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        devices.append({
+            "type": "cuda",
+            "name": properties.name,
+            "memory_gib": round(properties.total_memory / 2**30, 1),
+            "capability": f"sm_{properties.major}{properties.minor}",
+        })
+    return devices
+
+
+def describe_environment() -> dict[str, Any]:
+    """Everything ``gptface doctor`` prints, as plain data."""
+    return {
+        "gptface": gptface.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": _devices(),
+        "native": {part: str(path) if (path := library_path(part)) else None for part in ("cpu", "cuda")},
+        "implementations": [
+            {"operator": entry.operator, "name": entry.name, "available": entry.available, "reason": entry.reason,
+             "description": entry.description}
+            for entry in implementations()
+        ],
+        "gpu_ledger": ledger_states(gpu_kernels(), read_ledger()),
+    }
+
+
+def format_environment(environment: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"gptface {environment['gptface']}, Python {environment['python']}, {environment['platform']}", ""]
+    lines.append("packages")
+    for name, version in environment["packages"].items():
+        lines.append(f"  {name:<14} {version or 'not installed'}")
+    lines += ["", "devices"]
+    for device in environment["devices"]:
+        if device["type"] == "cpu":
+            sets = ", ".join(device["instruction_sets"]) or "no vector instruction set that is known here"
+            lines.append(f"  cpu   {device['name']}, {device['threads']} threads: {sets}")
+        else:
+            lines.append(f"  cuda  {device['name']}, {device['memory_gib']} GiB, {device['capability']}")
+    if all(device["type"] == "cpu" for device in environment["devices"]):
+        lines.append("  cuda  no CUDA device")
+    lines += ["", "native library"]
+    for part, path in environment["native"].items():
+        lines.append(f"  {part:<5} {path or 'not built'}")
+    lines += ["", "operator implementations"]
+    for entry in environment["implementations"]:
+        state = "runs here" if entry["available"] else f"cannot run here: {entry['reason']}"
+        lines.append(f"  {entry['operator']:<18} {entry['name']:<10} {state}")
+        lines.append(f"  {'':<18} {'':<10} {entry['description']}")
+    lines += ["", "GPU ledger"]
+    for name, state in environment["gpu_ledger"].items():
+        lines.append(f"  {name:<28} {state}")
+    if not environment["gpu_ledger"]:
+        lines.append("  no GPU kernel's source is here")
+    return "\n".join(lines)

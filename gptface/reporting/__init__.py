@@ -1,1 +1,0 @@
-"""What people read: the environment table of ``gptface doctor`` and the HTML report."""

@@ -1,0 +1,1 @@
+"""What only GPTFace is measured by: masked modelling, matching, edits, and its report."""

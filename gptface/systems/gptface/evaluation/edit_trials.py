@@ -1,0 +1,172 @@
+"""Do edits do what was asked? Fresh faces, one wish each, judged by a classifier that took no part in the editing.
+
+The judge is a face parser trained on the generator's own labels from another seed. For every trial it is asked about
+four pictures: the original, the edit without matching guidance, the edit with it (same random numbers), and the face
+the generator itself draws for the wish. The last is the ceiling: where the judge fails there, no edit could please it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from gptface.data.pixels import images_to_tensor
+from gptface.data.procedural import (
+    FaceSpecification,
+    attributes,
+    render_face,
+    sample_specification,
+    wish_caption,
+    with_attribute,
+)
+from gptface.evaluation.metrics import outside_change_share, paired_gain, wilson_interval
+from gptface.models import FaceParser
+
+__all__ = ["ATTRIBUTE_WISHES", "EditTrial", "EditTrialResult", "Judge", "draw_trials", "run_trials"]
+
+# Wishes that a region of the face can fulfil and that the judge can see: (attribute, value).
+ATTRIBUTE_WISHES = (
+    ("Blond_Hair", 1),
+    ("Black_Hair", 1),
+    ("Gray_Hair", 1),
+    ("Eyeglasses", 1),
+    ("Eyeglasses", 0),
+    ("Wearing_Hat", 1),
+    ("Mustache", 1),
+    ("No_Beard", 1),
+    ("Bald", 1),
+    ("Wearing_Lipstick", 1),
+)
+EXPRESSION_WISHES = ("happiness", "surprise", "sadness", "anger")
+
+
+@dataclass(frozen=True)
+class EditTrial:
+    """One wish on one fresh face.
+
+    Attributes:
+        kind: ``"attribute"`` or ``"expression"``.
+        target: the attribute's or expression's name; value: the wanted value (1 for expressions).
+        caption: the wish as a caption of the whole face.
+        image: uint8 ``(H, W, 3)``; region_map: uint8 ``(H, W)``.
+        wanted: the generator's own picture of the wish.
+    """
+
+    kind: str
+    target: str
+    value: int
+    caption: str
+    image: np.ndarray
+    region_map: np.ndarray
+    wanted: np.ndarray
+    seed: int
+
+
+@dataclass
+class EditTrialResult:
+    """Success of every trial under one setting, and what the edit did to the pixels outside its mask."""
+
+    name: str
+    success: np.ndarray
+    outside_change: float
+    images: np.ndarray
+    masks: np.ndarray
+    seconds: float = 0.0
+    by_kind: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        return float(self.success.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the share."""
+        return wilson_interval(int(self.success.sum()), len(self.success))
+
+    def against(self, other: EditTrialResult) -> dict[str, float]:
+        """This setting compared with ``other`` trial by trial."""
+        return paired_gain(other.success, self.success)
+
+
+class Judge:
+    """Says whether a picture shows an attribute or an expression."""
+
+    def __init__(self, parser: FaceParser) -> None:
+        self.parser = parser.eval()
+        self.attribute_index = {name: index for index, name in enumerate(parser.config.attribute_names)}
+        self.expression_index = {name: index for index, name in enumerate(parser.config.expression_names)}
+
+    @torch.no_grad()
+    def verdicts(self, images: np.ndarray, trials: Sequence[EditTrial]) -> np.ndarray:
+        """``(N,)`` bool: does picture n show what trial n wants? ``images`` uint8 ``(N, H, W, 3)``."""
+        output = self.parser(images_to_tensor(images))
+        present = output.attribute_logits > 0
+        expression = output.expression_logits.argmax(-1)
+        found = []
+        for row, trial in enumerate(trials):
+            if trial.kind == "attribute":
+                found.append(bool(present[row, self.attribute_index[trial.target]]) == bool(trial.value))
+            else:
+                found.append(int(expression[row]) == self.expression_index[trial.target])
+        return np.array(found)
+
+
+def draw_trials(count: int, *, kind: str, seed: int, start: int, size: int) -> list[EditTrial]:
+    """``count`` trials of one kind on faces ``start, start + 1, …`` of ``seed``, without occluders.
+
+    Faces that already are as wished are passed over.
+    """
+    trials: list[EditTrial] = []
+    index = start
+    while len(trials) < count:
+        specification = replace(sample_specification(seed, index), occluder="none")
+        index += 1
+        wish = _wish(specification, kind, len(trials))
+        if wish is None:
+            continue
+        target, value, changed = wish
+        before, after = render_face(specification, size), render_face(changed, size)
+        # Without focus an absent thing ("no glasses") would be left out of the caption instead of being wished away.
+        caption = wish_caption(changed, focus=(target,) if kind == "attribute" else ())
+        trials.append(EditTrial(kind, target, value, caption, before.image, before.region_map, after.image, index))
+    return trials
+
+
+def _wish(specification: FaceSpecification, kind: str, number: int) -> tuple[str, int, FaceSpecification] | None:
+    if kind == "expression":
+        target = EXPRESSION_WISHES[number % len(EXPRESSION_WISHES)]
+        if specification.expression == target:
+            return None
+        return target, 1, replace(specification, expression=target)
+    target, value = ATTRIBUTE_WISHES[number % len(ATTRIBUTE_WISHES)]
+    if attributes(specification)[target] == value:
+        return None
+    return target, value, with_attribute(specification, target, value)
+
+
+def run_trials(
+    name: str,
+    trials: Sequence[EditTrial],
+    edit: Callable[[Sequence[EditTrial]], tuple[np.ndarray, np.ndarray]],
+    judge: Judge,
+) -> EditTrialResult:
+    """Edit all trials with one setting and judge them.
+
+    Args:
+        edit: returns the edited pictures uint8 ``(N, H, W, 3)`` and their pixel masks bool ``(N, H, W)``.
+    """
+    began = time.perf_counter()
+    images, masks = edit(trials)
+    seconds = time.perf_counter() - began
+    success = judge.verdicts(images, trials)
+    before = np.stack([trial.image for trial in trials])
+    by_kind: dict[str, tuple[int, int]] = {}
+    for trial, good in zip(trials, success, strict=True):
+        label = trial.target if trial.value else f"no {trial.target}"
+        done, of = by_kind.get(label, (0, 0))
+        by_kind[label] = (done + int(good), of + 1)
+    return EditTrialResult(name, success, outside_change_share(before, images, masks), images, masks, seconds, by_kind)

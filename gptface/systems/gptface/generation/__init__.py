@@ -1,0 +1,32 @@
+"""Generation, editing and captioning: schedules, orders, guidance, the sampler, and the pipeline people call."""
+
+from __future__ import annotations
+
+from gptface.faces.areas import Area, FaceTemplate
+from gptface.systems.gptface.generation.autoregressive import AutoregressiveSettings
+from gptface.systems.gptface.generation.guidance import ClassifierFreeGuidance, ITMGuidance
+from gptface.systems.gptface.generation.pipeline import FaceGenerator
+from gptface.systems.gptface.generation.results import CaptionResult, EditResult, GenerationResult
+from gptface.systems.gptface.generation.sampler import DecodingSettings
+from gptface.systems.gptface.generation.schedule import CosineSchedule, LinearSchedule, PowerSchedule, Ramp
+from gptface.systems.gptface.generation.selection import ConfidenceOrder, HaltonOrder, RandomOrder
+
+__all__ = [
+    "Area",
+    "AutoregressiveSettings",
+    "CaptionResult",
+    "ClassifierFreeGuidance",
+    "ConfidenceOrder",
+    "CosineSchedule",
+    "DecodingSettings",
+    "EditResult",
+    "FaceGenerator",
+    "FaceTemplate",
+    "GenerationResult",
+    "HaltonOrder",
+    "ITMGuidance",
+    "LinearSchedule",
+    "PowerSchedule",
+    "Ramp",
+    "RandomOrder",
+]

@@ -1,0 +1,117 @@
+"""Which of the tokens just predicted are kept at a step: the order of decoding.
+
+An order gives every position a score; the sampler keeps as many of the best still-unknown positions as the schedule
+asks for. Orders know neither the network nor the schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gptface.errors import InputError
+from gptface.systems.gptface.generation.noise import gumbel
+
+__all__ = ["ConfidenceOrder", "HaltonOrder", "Order", "RandomOrder", "keep_best"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Base of the orders."""
+
+    def scores(self, log_probabilities: Tensor, progress: Tensor, uniform: Tensor) -> Tensor:
+        """Higher is decoded sooner.
+
+        Args:
+            log_probabilities: ``(B, L)``, the model's log-probability of the token that was drawn at each position.
+            progress: ``(B,)`` in [0, 1], 0 at a sample's first step and 1 at its last.
+            uniform: ``(B, L)`` numbers in [0, 1), the sample's own.
+
+        Returns:
+            ``(B, L)`` floats.
+        """
+        raise TypeError("Order is abstract: use ConfidenceOrder, HaltonOrder or RandomOrder")
+
+
+@dataclass(frozen=True)
+class ConfidenceOrder(Order):
+    """The most confident tokens first, with Gumbel noise whose temperature falls linearly to 0 (MaskGIT).
+
+    Without noise (``temperature=0``) decoding is greedy about where it looks, and pictures come out flat.
+    """
+
+    temperature: float = 4.5
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise InputError(f"temperature must not be negative, got {self.temperature}")
+
+    def scores(self, log_probabilities: Tensor, progress: Tensor, uniform: Tensor) -> Tensor:
+        scale = (self.temperature * (1.0 - progress)).unsqueeze(1)
+        return log_probabilities + scale * gumbel(uniform)
+
+
+@dataclass(frozen=True)
+class RandomOrder(Order):
+    """Uniformly random positions."""
+
+    def scores(self, log_probabilities: Tensor, progress: Tensor, uniform: Tensor) -> Tensor:
+        return uniform
+
+
+@dataclass(frozen=True)
+class HaltonOrder(Order):
+    """Positions of an image grid spread out by the Halton sequence in bases 2 and 3 (arXiv 2503.17076).
+
+    Tokens decoded in one step are drawn independently of one another, so they had better lie far apart.
+    """
+
+    grid: tuple[int, int] = (16, 16)
+
+    def ranks(self) -> Tensor:
+        """``(h * w,)`` int64: when each position comes up, a permutation of ``0 … h·w − 1``."""
+        height, width = self.grid
+        ranks = torch.full((height * width,), -1, dtype=torch.int64)
+        found, index = 0, 1
+        while found < height * width:
+            position = int(_radical_inverse(index, 2) * height) * width + int(_radical_inverse(index, 3) * width)
+            if ranks[position] < 0:
+                ranks[position] = found
+                found += 1
+            index += 1
+        return ranks
+
+    def scores(self, log_probabilities: Tensor, progress: Tensor, uniform: Tensor) -> Tensor:
+        height, width = self.grid
+        if log_probabilities.shape[1] != height * width:
+            raise InputError(f"grid {self.grid} does not have the {log_probabilities.shape[1]} positions to be decoded")
+        order = -self.ranks().to(device=uniform.device, dtype=uniform.dtype)
+        return order.expand_as(uniform)
+
+
+def _radical_inverse(index: int, base: int) -> float:
+    value, digit = 0.0, 1.0 / base
+    while index:
+        value += digit * (index % base)
+        index //= base
+        digit /= base
+    return value
+
+
+def keep_best(scores: Tensor, unknown: Tensor, count: Tensor) -> Tensor:
+    """The ``count`` best unknown positions of every sample; ties go to the lower position.
+
+    Args:
+        scores: ``(B, L)`` floats.
+        unknown: ``(B, L)`` bool.
+        count: ``(B,)`` int64.
+
+    Returns:
+        ``(B, L)`` bool, a subset of ``unknown``.
+    """
+    order = scores.masked_fill(~unknown, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    ranks = torch.empty_like(order).scatter_(1, order, places)
+    return unknown & (ranks < count.unsqueeze(1))

@@ -1,0 +1,237 @@
+"""Pre-training the face–language transformer on image codes and captions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gptface.data.augmentation import HorizontalFlip
+from gptface.data.cache import FaceCache, cached_faces
+from gptface.data.cached_batches import CachedBatches, Selection
+from gptface.data.collation import PairCollator
+from gptface.data.loader import build_loader
+from gptface.data.sources import has_validation, open_faces
+from gptface.data.statistics import unigram_entropy
+from gptface.errors import InputError
+from gptface.models import FaceParser, FaceTokenizer
+from gptface.systems.gptface.configuration import Configuration, PretrainSection
+from gptface.systems.gptface.configuration_language import FaceLanguageConfig
+from gptface.systems.gptface.objective import PretrainingObjective
+from gptface.systems.gptface.pairs import (
+    EncodedPairs,
+    captions_of,
+    encode_pairs,
+    encoded_on_the_fly,
+    prepare_text_tokenizer,
+    tokenizer_identity,
+)
+from gptface.systems.gptface.system import FaceSystem
+from gptface.systems.gptface.transformer import FaceLanguageModel
+from gptface.training.declaration import StageContext
+from gptface.training.optimization import kernels
+from gptface.training.stage import Batches, MappedBatches, Moment, Phase, Stage
+
+__all__ = ["PretrainingStage", "language_config"]
+
+# Share of the training in which rates rise again once the towers have learned alone.
+SECOND_WARMUP = 0.04
+
+DERIVED = {
+    "text_vocab_size": "pretrain.vocabulary_size",
+    "codebook_size": "tokenizer.model.codebook_size",
+    "image_grid": "data.image_size and tokenizer.model",
+    "max_text_length": "data.text_length",
+    "pad_token_id": "the text tokenizer",
+    "cls_token_id": "the text tokenizer",
+    "sep_token_id": "the text tokenizer",
+    "mask_token_id": "the text tokenizer",
+}
+
+
+def language_config(configuration: Configuration, **derived: object) -> FaceLanguageConfig:
+    """The transformer's configuration: the preset, the fields that differ, and ``derived``, what other parts fix.
+
+    Raises:
+        InputError: a field that is not the user's to set, or impossible values.
+    """
+    section = configuration.pretrain
+    for name in section.model:
+        if name in DERIVED:
+            raise InputError(f"pretrain.model.{name}: follows from {DERIVED[name]}")
+    try:
+        config = getattr(FaceLanguageConfig, section.preset)(**{**derived, **section.model})
+    except InputError as error:
+        raise InputError(f"pretrain.model: {error}") from error
+    assert isinstance(config, FaceLanguageConfig)
+    return config
+
+
+class PretrainingStage(Stage):
+    """The face–language transformer; the result is the run's folder, a whole :class:`FaceSystem`."""
+
+    name = "pretrain"
+    result = "."
+    section: PretrainSection
+
+    def __init__(self, context: StageContext) -> None:
+        configuration: Configuration = context.configuration
+        output, accelerator, verbose = context.output, context.accelerator, context.verbose
+        tokenizer = FaceTokenizer.from_pretrained(context.inputs["tokenizer"])
+        identity = tokenizer_identity(context.inputs["tokenizer"])
+        # Loaded now, so that one that cannot be used is known before hours of training.
+        self.parser = FaceParser.from_pretrained(context.inputs["parser"]) if "parser" in context.inputs else None
+        section = configuration.pretrain
+        self.section = section
+        data = configuration.data
+        if tokenizer.config.image_size != data.image_size:
+            raise InputError(
+                f"data.image_size: {data.image_size} pixels, but the tokenizer was trained on "
+                f"{tokenizer.config.image_size}"
+            )
+        self.device = accelerator.device
+        self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
+        needs_regions = section.image_masks.regions > 0
+        compared = max(section.batch_size, section.contrastive.pairs if section.losses.contrastive > 0 else 0)
+        shared = {"batch_size": compared, "seed": section.seed, "rank": accelerator.process_index}
+        world_size = accelerator.num_processes
+
+        cache = cached_faces(data, "train", output, accelerator, verbose) if section.cache_codes else None
+        dataset = None if cache is not None else open_faces(data, "train")
+        if cache is not None:
+            captions: Iterator[str] = (caption for several in cache.captions for caption in several)
+            if needs_regions and cache.region_maps is None:
+                raise InputError("pretrain.image_masks.regions: must be 0 for this data, which has no region maps")
+        else:
+            assert dataset is not None
+            captions = captions_of(dataset)
+        self.text_tokenizer = prepare_text_tokenizer(
+            configuration, captions, output / "text_tokenizer", accelerator, keep=context.resuming
+        )
+        specials = {f"{name}_token_id": getattr(self.text_tokenizer, f"{name}_token_id") for name in _ROLES}
+        config = language_config(
+            configuration,
+            text_vocab_size=len(self.text_tokenizer),
+            codebook_size=tokenizer.config.codebook_size,
+            image_grid=list(tokenizer.config.grid),
+            max_text_length=data.text_length,
+            **specials,
+        )
+        self.model = FaceLanguageModel(config)
+        if section.codebook_embeddings:
+            self.model.initialise_image_embeddings(tokenizer.quantizer.codebook)
+        self.model.train()
+        if section.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+        self.objective = PretrainingObjective(self.model, section, len(cache) if cache is not None else 0)
+        self.phases = [Phase("model", self.objective, matrices=kernels(self.model.layers))]
+
+        def encoded(faces: FaceCache, flips: bool) -> EncodedPairs:
+            return encode_pairs(
+                faces,
+                self.tokenizer,
+                identity,
+                self.text_tokenizer,
+                data.text_length,
+                flips=flips,
+                with_regions=needs_regions,
+                accelerator=accelerator,
+                verbose=verbose,
+            ).to(self.device)
+
+        self.batches: Batches
+        text_length = data.text_length
+        if cache is not None:
+            pairs = encoded(cache, data.flip)
+            text_length = pairs.text_ids.shape[2]
+            self.batches = CachedBatches(len(pairs), pairs.select, world_size=world_size, flips=data.flip, **shared)
+        else:
+            assert dataset is not None
+            grid = tokenizer.config.grid if needs_regions else None
+            loader = build_loader(
+                dataset,
+                collate=PairCollator(self.text_tokenizer, data.text_length, grid),
+                world_size=world_size,
+                workers=data.workers,
+                transform=HorizontalFlip(section.seed) if data.flip else None,
+                pin_memory=self.device.type == "cuda",
+                **shared,
+            )
+            self.batches = MappedBatches(loader, lambda batch: encoded_on_the_fly(batch, self.tokenizer, needs_regions))
+        self.held_out: EncodedPairs | None = None
+        if has_validation(data):
+            self.held_out = encoded(cached_faces(data, "validation", output, accelerator, verbose), False)
+        self.flops_per_sample = self._flops(text_length)
+        self.flops_per_comparison = self._tower_flops(text_length)
+
+    def _flops(self, text_length: int) -> float:
+        """Per pair, mismatched rows and the two heads included; forward and backward."""
+        config, batch = self.model.config, self.section.batch_size
+        masked, to_image, to_text, mismatched = self.objective.row_counts(batch)
+        tokens = config.num_image_tokens
+        sequence = float(self.model.flops_per_sequence(text_length + tokens + 3))
+        # Of a MaskGIT cosine ratio the mean is 2 / pi.
+        image_rows = (masked * 2 / math.pi + to_image) * tokens
+        text_rows = (masked * self.section.text_masks.ratio * self.section.text_masks.share + to_text) * text_length
+        width = config.hidden_size
+        heads = image_rows * (width + config.codebook_size) + text_rows * (width + config.text_vocab_size)
+        return ((batch + mismatched) * sequence + 6 * width * heads) / batch
+
+    def _tower_flops(self, text_length: int) -> float:
+        """Per pair that is compared, forward and backward."""
+        if not self.model.config.alignment_size:
+            return 0.0
+        towers = self.model.alignment
+        once = (towers.picture, towers.caption, towers.project_picture, towers.project_caption)
+        words = (towers.word, towers.word_before)
+        weights = sum(layer.weight.numel() for layer in once)
+        return 6.0 * (weights + text_length * sum(layer.weight.numel() for layer in words))
+
+    def rate(self, step: int, share: float) -> float:
+        # The transformer's first steps are made at small rates, as the towers' were; its gain alone was not measured.
+        alone = self.section.contrastive.alone
+        again = min(1.0, (share - alone) / SECOND_WARMUP) if share >= alone > 0 else 1.0
+        return super().rate(step, share) * again
+
+    def work(self, share: float) -> tuple[int, float]:
+        contrastive, samples = self.section.contrastive, self.section.batch_size
+        if self.section.losses.contrastive == 0:
+            return super().work(share)
+        pairs = max(samples, contrastive.pairs)
+        compared = pairs * self.flops_per_comparison
+        if share < contrastive.alone:
+            return pairs, compared
+        return samples, samples * self.flops_per_sample + compared
+
+    def compilable(self) -> list[nn.Module]:
+        return list(self.model.layers)
+
+    def save(self, output: Path) -> None:
+        FaceSystem(self.tokenizer, self.model, self.text_tokenizer, self.parser).save_pretrained(output)
+
+    def validate(self) -> dict[str, float]:
+        """The training losses and accuracies on the held-out pairs, and the unigram entropy of each modality."""
+        pairs = self.held_out
+        if pairs is None:
+            return {}
+        torch.manual_seed(0)
+        totals: dict[str, list[Tensor]] = {}
+        size = min(self.section.batch_size, len(pairs))
+        for number, start in enumerate(range(0, len(pairs) - size + 1, size)):
+            indices = torch.arange(start, start + size)
+            selection = Selection(indices, torch.zeros(size, dtype=torch.bool), torch.zeros_like(indices))
+            loss, parts = self.objective(pairs.select(selection), Moment(0, number, 1.0))
+            for name, value in {"loss": loss, **parts}.items():
+                totals.setdefault(name, []).append(value.float())
+        figures = {name: float(torch.stack(values).mean()) for name, values in totals.items()}
+        vocabulary = self.model.vocabulary
+        inside = torch.arange(pairs.text_ids.shape[2], device=self.device) < pairs.text_lengths.unsqueeze(-1)
+        figures["text_unigram_entropy"] = unigram_entropy(pairs.text_ids[inside], vocabulary.text_size)
+        figures["image_unigram_entropy"] = unigram_entropy(pairs.codes, vocabulary.image_size)
+        return figures
+
+
+_ROLES = ("pad", "cls", "sep", "mask")

@@ -1,0 +1,224 @@
+"""Training the image tokenizer: reconstruction, commitment, and a patch discriminator where one is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gptface.data.augmentation import HorizontalFlip
+from gptface.data.cache import cached_faces
+from gptface.data.cached_batches import CachedBatches, Selection
+from gptface.data.cached_images import cached_images, cached_regions
+from gptface.data.collation import ImageCollator
+from gptface.data.loader import build_loader
+from gptface.data.pixels import images_to_tensor
+from gptface.data.sources import has_validation, open_faces
+from gptface.errors import InputError
+from gptface.faces.regions import REGIONS
+from gptface.files import atomic_directory
+from gptface.models import FaceTokenizer
+from gptface.models.discriminator import PatchDiscriminator
+from gptface.objectives import (
+    adversarial_weight,
+    discriminator_hinge_loss,
+    generator_hinge_loss,
+    psnr,
+    reconstruction_losses,
+)
+from gptface.systems.gptface.configuration import Configuration, TokenizerLossWeights
+from gptface.training.declaration import StageContext
+from gptface.training.optimization import kernels
+from gptface.training.stage import Batches, Losses, MappedBatches, Moment, Phase, Stage
+
+__all__ = [
+    "DiscriminatorObjective",
+    "TokenizerObjective",
+    "TokenizerStage",
+    "WeightedImages",
+    "region_importance",
+]
+
+
+@dataclass
+class WeightedImages:
+    """What the tokenizer learns from: images, and how much each pixel counts.
+
+    Attributes:
+        images: float32 (B, 3, H, W) in [−1, 1].
+        importance: float32 (B, 1, H, W), or ``None`` where all pixels count alike.
+    """
+
+    images: Tensor
+    importance: Tensor | None = None
+
+
+def region_importance(region_maps: Tensor, weights: Tensor) -> Tensor:
+    """float32 (B, 1, H, W): the weight of each pixel's region, or of a neighbour's where that is larger.
+
+    The neighbours count because the edge of an eye or a lip is where it is told from the skin.
+
+    Args:
+        region_maps: uint8 (B, H, W), indices into ``REGIONS``.
+        weights: float32 (regions,).
+    """
+    return functional.max_pool2d(weights[region_maps.long()].unsqueeze(1), 3, stride=1, padding=1)
+
+
+class TokenizerObjective(nn.Module):
+    """The generator's side: ``forward(batch, moment) -> (loss, parts)``.
+
+    The discriminator is only looked through: its weights belong to another phase and get no gradient here.
+    """
+
+    def __init__(
+        self, tokenizer: FaceTokenizer, weights: TokenizerLossWeights, discriminator: PatchDiscriminator | None = None
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.weights = weights
+        self._discriminator = (discriminator,)  # in a tuple, so that it is not registered as a part of this module
+
+    def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
+        images = batch.images
+        out = self.tokenizer(images)
+        weights, reconstruction = self.weights, out.reconstruction
+        parts = reconstruction_losses(
+            reconstruction,
+            images,
+            l1=weights.l1,
+            l2=weights.l2,
+            gradient=weights.gradient,
+            importance=batch.importance,
+        )
+        loss = parts.pop("total")
+        discriminator = self._discriminator[0]
+        if discriminator is not None and moment.share >= weights.adversarial_start:
+            discriminator.requires_grad_(False)
+            adversarial = generator_hinge_loss(discriminator(reconstruction))
+            discriminator.requires_grad_(True)
+            if self.training:
+                balance = adversarial_weight(loss, adversarial, self._last_layer())
+                parts["adversarial_weight"] = balance
+                loss = loss + weights.adversarial * balance * adversarial
+            parts["adversarial"] = adversarial
+            moment.handover["reconstruction"] = reconstruction.detach()
+        parts |= {"quantizer": out.quantizer_loss, "perplexity": out.perplexity, "usage": out.usage}
+        return loss + out.quantizer_loss, parts
+
+    def _last_layer(self) -> nn.Parameter:
+        decoder = self.tokenizer.decoder
+        last = decoder.refine if isinstance(decoder.refine, nn.Conv2d) else decoder.output
+        assert isinstance(last.weight, nn.Parameter)
+        return last.weight
+
+
+class DiscriminatorObjective(nn.Module):
+    """The discriminator's side, on the reconstruction that the generator's phase has just made."""
+
+    def __init__(self, discriminator: PatchDiscriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
+        real = self.discriminator(batch.images)
+        fake = self.discriminator(moment.handover["reconstruction"])
+        loss = discriminator_hinge_loss(real, fake)
+        return loss, {"discriminator": loss}
+
+
+class TokenizerStage(Stage):
+    """The image tokenizer; the result is ``tokenizer/`` in the run's folder."""
+
+    name = "tokenizer"
+    result = "tokenizer"
+
+    def __init__(self, context: StageContext) -> None:
+        configuration: Configuration = context.configuration
+        output, accelerator, verbose = context.output, context.accelerator, context.verbose
+        self.section = section = configuration.tokenizer
+        data = configuration.data
+        self.device = accelerator.device
+        self.tokenizer = FaceTokenizer(configuration.tokenizer_config())
+        self.tokenizer.train()
+        discriminator = None
+        if section.losses.adversarial > 0:
+            discriminator = PatchDiscriminator(section.discriminator_channels)
+        self.objective = TokenizerObjective(self.tokenizer, section.losses, discriminator)
+        hidden = kernels(self.tokenizer.encoder, self.tokenizer.decoder)
+        self.phases = [Phase("tokenizer", self.objective, matrices=hidden)]
+        self.flops_per_sample = float(self.tokenizer.flops_per_image())
+        if discriminator is not None:
+            self.phases.append(
+                Phase("discriminator", DiscriminatorObjective(discriminator), section.losses.adversarial_start)
+            )
+        shared = {"batch_size": section.batch_size, "seed": section.seed, "rank": accelerator.process_index}
+        self.batches: Batches
+        if data.cache:
+            cache = cached_faces(data, "train", output, accelerator, verbose)
+            if section.losses.regions and cache.region_maps is None:
+                raise InputError("tokenizer.losses.regions: must be empty for this data, which has no region maps")
+            importance = torch.tensor([section.losses.regions.get(name, 1.0) for name in REGIONS], device=self.device)
+
+            def weighted(selection: Selection) -> WeightedImages:
+                images = cached_images(cache, selection, self.device)
+                if not section.losses.regions:
+                    return WeightedImages(images)
+                regions = cached_regions(cache, selection, self.device)
+                return WeightedImages(images, region_importance(regions, importance))
+
+            self.batches = CachedBatches(
+                len(cache),
+                weighted,
+                world_size=accelerator.num_processes,
+                flips=data.flip,
+                **shared,
+            )
+        else:
+            loader = build_loader(
+                open_faces(data, "train"),
+                collate=ImageCollator(),
+                world_size=accelerator.num_processes,
+                workers=data.workers,
+                transform=HorizontalFlip(section.seed) if data.flip else None,
+                pin_memory=self.device.type == "cuda",
+                **shared,
+            )
+            self.batches = MappedBatches(
+                loader, lambda batch: WeightedImages(batch.to(self.device, non_blocking=True).images)
+            )
+        self.held_out: Tensor | None = None
+        if has_validation(data):
+            self.held_out = cached_faces(data, "validation", output, accelerator, verbose).image_tensor
+
+    def compilable(self) -> list[nn.Module]:
+        return [self.tokenizer.encoder, self.tokenizer.decoder]
+
+    def save(self, output: Path) -> None:
+        with atomic_directory(output / self.result) as temporary:
+            self.tokenizer.save_pretrained(temporary)
+
+    def validate(self) -> dict[str, float]:
+        """PSNR of the reconstructions, and how much of the codebook the held-out images use."""
+        if self.held_out is None:
+            return {}
+        quality, errors = [], []
+        counts = torch.zeros(self.tokenizer.config.codebook_size, dtype=torch.int64, device=self.device)
+        for part in self.held_out.split(self.section.batch_size):
+            images = images_to_tensor(part, self.device)
+            out = self.tokenizer(images)
+            reconstruction = out.reconstruction.clamp(-1, 1)
+            quality.append(psnr(reconstruction, images))
+            errors.append((reconstruction - images).abs().flatten(1).mean(1))
+            counts += torch.bincount(out.codes.flatten(), minlength=len(counts))
+        shares = counts / counts.sum()
+        perplexity = torch.exp(-(shares * shares.clamp_min(1e-12).log()).sum())
+        return {
+            "psnr": float(torch.cat(quality).mean()),
+            "l1": float(torch.cat(errors).mean()),
+            "codebook_usage": float((counts > 0).float().mean()),
+            "codebook_perplexity": float(perplexity),
+        }

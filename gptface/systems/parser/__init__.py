@@ -1,0 +1,1 @@
+"""Training the face parser, and with another seed the judge of edits."""

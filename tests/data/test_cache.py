@@ -1,0 +1,101 @@
+"""The face cache: what it holds, that it is made once, and that bad sources are one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gptface.data.cache import cached_faces
+from gptface.data.configuration import DataSection
+from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
+from gptface.data.shards import write_shards
+from gptface.errors import InputError
+from gptface.training import face_cache, face_decoding
+
+SMALL = {"count": 12, "validation_count": 5, "image_size": 32}
+
+
+def test_procedural_faces_are_what_the_generator_gives(tmp_path: Path) -> None:
+    cache = cached_faces(DataSection(**SMALL, seed=3), "train", tmp_path, verbose=False)
+    faces = ProceduralFaces(3, 32, count=12)
+    assert len(cache) == 12
+    for index in range(12):
+        sample = faces[index]
+        assert np.array_equal(cache.images[index], sample.image)
+        assert cache.region_maps is not None and np.array_equal(cache.region_maps[index], sample.region_map)
+        assert cache.captions[index] == [sample.caption]
+        assert cache.sample_ids[index] == sample.sample_id
+        assert EXPRESSIONS[cache.expressions[index]] == sample.metadata["expression"]
+        truth = [sample.metadata["attributes"].get(name, np.nan) for name in ATTRIBUTES]
+        assert np.array_equal(cache.attributes[index], np.array(truth, np.float32), equal_nan=True)
+
+
+def test_training_and_validation_share_no_face(tmp_path: Path) -> None:
+    data = DataSection(**SMALL)
+    train, held_out = (cached_faces(data, split, tmp_path, verbose=False) for split in ("train", "validation"))
+    assert len(held_out) == 5
+    assert not set(train.sample_ids) & set(held_out.sample_ids)
+
+
+def test_it_is_made_once_and_another_configuration_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
+    other = cached_faces(DataSection(**{**SMALL, "seed": 1}), "train", tmp_path, verbose=False)
+    assert other.folder != first.folder
+    monkeypatch.setattr(face_cache, "open_faces", lambda *_: pytest.fail("made again"))
+    again = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
+    assert again.folder == first.folder
+
+
+def test_processes_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataSection(count=130, validation_count=0, image_size=16)
+    alone = cached_faces(data, "train", tmp_path / "alone", verbose=False)
+    monkeypatch.setattr(face_decoding, "IN_PROCESS", 0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    together = cached_faces(data, "train", tmp_path / "together", verbose=False)
+    assert np.array_equal(alone.images, together.images)
+    assert np.array_equal(alone.sample_ids, together.sample_ids)
+    assert alone.captions == together.captions
+
+
+def test_several_captions_a_face_begin_with_its_own(tmp_path: Path) -> None:
+    cache = cached_faces(DataSection(**SMALL, captions_per_face=3), "train", tmp_path, verbose=False)
+    faces = ProceduralFaces(0, 32, count=12)
+    assert [several[0] for several in cache.captions] == [faces[index].caption for index in range(12)]
+    assert all(len(several) == 3 for several in cache.captions)
+    assert any(len(set(several)) == 3 for several in cache.captions)
+
+
+def test_shards_are_read_and_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
+    write_shards(ProceduralFaces(0, 32, count=6), tmp_path / "shards", 6)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    data = DataSection(
+        source="shards",
+        train=[str(tmp_path / "shards"), str(tmp_path / "pictures")],
+        validation=[str(tmp_path / "shards")],
+        validation_count=4,
+        image_size=32,
+    )
+    cache = cached_faces(data, "train", tmp_path, verbose=False)
+    assert len(cache) == 6
+    assert sum(cache.skipped.values()) == 1
+    assert cache.region_maps is not None
+    assert len(cached_faces(data, "validation", tmp_path, verbose=False)) == 4
+
+
+def test_a_source_without_one_usable_sample_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
+    data = DataSection(source="shards", train=[str(tmp_path / "pictures")], image_size=32)
+    with pytest.raises(InputError, match=r"data\.train: none of its 1 samples can be used"):
+        cached_faces(data, "train", tmp_path / "out", verbose=False)
+    assert not list((tmp_path / "out" / "cache").iterdir())
+
+
+def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
+    cache = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
+    (cache.folder / "images.bin").write_bytes(b"short")
+    with pytest.raises(InputError, match=r"is not a readable face cache.*remove it"):
+        cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
