@@ -117,9 +117,6 @@ class FaceBatch:
     text_lengths: Tensor | None = None
     host_lengths: Tensor | None = None
 
-    def __len__(self) -> int:
-        return len(self.sample_ids)
-
     def to(self, device: torch.device) -> FaceBatch:
         """A copy with all tensors but ``host_lengths`` on ``device``."""
         moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -343,7 +340,7 @@ class _CachedBatches:
         position = self.position
         indices, epochs = position.batch()
         mirrored = np.zeros(len(indices), dtype=bool)
-        for epoch in np.unique(epochs).tolist() if self.flip else []:
+        for epoch in set(epochs.tolist()) if self.flip else ():
             inside = epochs == epoch
             mirrored[inside] = epoch_coins(position.count, position.seed, epoch)[indices[inside]]
         position.advance()

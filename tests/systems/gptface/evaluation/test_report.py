@@ -11,7 +11,7 @@ import torch
 
 from gptface.cli.main import main
 from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
-from gptface.data.shards import write_shards
+from gptface.data.shard_writer import write_shards
 from gptface.faces.areas import REGION_NAMES
 from gptface.models import FaceParser, FaceParserConfig
 from gptface.systems.gptface.evaluation.edit_trials import Judge, draw_trials, run_trials
