@@ -41,6 +41,9 @@ from gptface.training.stage import Moment, Stage
 
 __all__ = ["Loop", "Outcome", "build_accelerator"]
 
+# The newest, and the one before it in case a disk damages the newest.
+CHECKPOINTS_KEPT = 2
+
 AGREE_EVERY = 10  # steps between two looks at rank 0's clock, where several processes share a time budget
 
 
@@ -319,7 +322,7 @@ class Loop:
                 save_checkpoint(
                     self.folder,
                     Checkpoint(self.step, self.run_identity, shared, processes),
-                    self.section.checkpoint_keep,
+                    CHECKPOINTS_KEPT,
                 )
             except OSError as error:
                 failure = error

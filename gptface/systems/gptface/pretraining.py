@@ -20,6 +20,9 @@ from gptface.errors import InputError
 from gptface.models import FaceParser, FaceTokenizer
 from gptface.systems.gptface.configuration import Configuration, PretrainSection
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
+from gptface.systems.gptface.initialisation import initialise_image_embeddings
+from gptface.systems.gptface.masking import TEXT_SHARE
+from gptface.systems.gptface.mixed_batch import row_counts
 from gptface.systems.gptface.objective import PretrainingObjective
 from gptface.systems.gptface.pairs import (
     EncodedPairs,
@@ -121,8 +124,7 @@ class PretrainingStage(Stage):
             **specials,
         )
         self.model = FaceLanguageModel(config)
-        if section.codebook_embeddings:
-            self.model.initialise_image_embeddings(tokenizer.quantizer.codebook)
+        initialise_image_embeddings(self.model, tokenizer.quantizer.codebook)
         self.model.train()
         if section.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
@@ -170,25 +172,20 @@ class PretrainingStage(Stage):
     def _flops(self, text_length: int) -> float:
         """Per pair, mismatched rows and the two heads included; forward and backward."""
         config, batch = self.model.config, self.section.batch_size
-        masked, to_image, to_text, mismatched = self.objective.row_counts(batch)
+        masked, to_image, to_text, mismatched = row_counts(self.section, batch)
         tokens = config.num_image_tokens
         sequence = float(self.model.flops_per_sequence(text_length + tokens + 3))
         # Of a MaskGIT cosine ratio the mean is 2 / pi.
         image_rows = (masked * 2 / math.pi + to_image) * tokens
-        text_rows = (masked * self.section.text_masks.ratio * self.section.text_masks.share + to_text) * text_length
+        text_rows = (masked * self.section.text_mask_ratio * TEXT_SHARE + to_text) * text_length
         width = config.hidden_size
         heads = image_rows * (width + config.codebook_size) + text_rows * (width + config.text_vocab_size)
         return ((batch + mismatched) * sequence + 6 * width * heads) / batch
 
     def _tower_flops(self, text_length: int) -> float:
         """Per pair that is compared, forward and backward."""
-        if not self.model.config.alignment_size:
-            return 0.0
         towers = self.model.alignment
-        once = (towers.picture, towers.caption, towers.project_picture, towers.project_caption)
-        words = (towers.word, towers.word_before)
-        weights = sum(layer.weight.numel() for layer in once)
-        return 6.0 * (weights + text_length * sum(layer.weight.numel() for layer in words))
+        return 0.0 if towers is None else towers.flops_per_pair(text_length)
 
     def rate(self, step: int, share: float) -> float:
         # The transformer's first steps are made at small rates, as the towers' were; its gain alone was not measured.
