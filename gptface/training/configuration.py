@@ -40,8 +40,6 @@ class LoopSection(Section):
     """Decoupled, on matrices and convolution kernels only."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Of AdamW's second moment."""
-    gradient_clip: Weight = 1.0
-    """Largest gradient norm; 0: no clipping."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Moving average of the weights, which is what is saved at the end (it starts faster); 0: none."""
     precision: Literal["auto", "bf16", "float32"] = "auto"

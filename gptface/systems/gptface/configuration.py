@@ -32,7 +32,7 @@ __all__ = [
 
 
 class TokenizerLossWeights(Section):
-    """Weights of the tokenizer's losses (gptface.objectives.reconstruction) beside that of the mean absolute error, 1."""
+    """Weights of the tokenizer's losses (gptface.objectives.reconstruction); that of the mean absolute error is 1."""
 
     gradient: Weight = 1.0
     """Differences of neighbouring pixels at several scales, which stand in for a perceptual network."""
@@ -126,9 +126,8 @@ class PairWeightingSection(Section):
 
 
 class LossWeights(Section):
-    """Weights of the pre-training losses."""
+    """Weights of the pre-training losses beside that of masked images, which is 1."""
 
-    masked_image: Weight = 1.0
     masked_text: Weight = 0.5
     text_to_image: Weight = 1.0
     image_to_text: Weight = 0.5

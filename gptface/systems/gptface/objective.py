@@ -90,7 +90,7 @@ class PretrainingObjective(nn.Module):
         losses: list[Tensor] = []
         parts: dict[str, Tensor] = {}
         for name, weight, targets, project in (
-            ("masked_image", weights.masked_image, batch.masked_image, model.image_logits),
+            ("masked_image", 1.0, batch.masked_image, model.image_logits),
             ("masked_text", weights.masked_text, batch.masked_text, model.text_logits),
             ("text_to_image", weights.text_to_image, batch.next_image, model.image_logits),
             ("image_to_text", weights.image_to_text, batch.next_text, model.text_logits),

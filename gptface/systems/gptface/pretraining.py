@@ -17,7 +17,8 @@ from gptface.data.loader import build_loader
 from gptface.data.sources import has_validation, open_faces
 from gptface.data.statistics import unigram_entropy
 from gptface.errors import InputError
-from gptface.models import FaceParser, FaceTokenizer
+from gptface.models import FaceParser, FaceTokenizer, FaceTokenizerConfig
+from gptface.progress import Display
 from gptface.systems.gptface.configuration import Configuration, PretrainSection
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
 from gptface.systems.gptface.initialisation import initialise_image_embeddings
@@ -45,8 +46,8 @@ SECOND_WARMUP = 0.04
 
 DERIVED = {
     "text_vocab_size": "pretrain.vocabulary_size",
-    "codebook_size": "tokenizer.model.codebook_size",
-    "image_grid": "data.image_size and tokenizer.model",
+    "codebook_size": "the image tokenizer",
+    "image_grid": "the image tokenizer",
     "max_text_length": "data.text_length",
     "pad_token_id": "the text tokenizer",
     "cls_token_id": "the text tokenizer",
@@ -73,6 +74,21 @@ def language_config(configuration: Configuration, **derived: object) -> FaceLang
     return config
 
 
+def other_tokenizer(section: FaceTokenizerConfig, given: FaceTokenizerConfig) -> str | None:
+    """A sentence where the configuration's section ``tokenizer`` speaks of another tokenizer than the one ``given``.
+
+    Only the one that is given counts. It may well be another, such as a converted checkpoint, but nobody should take
+    the section that is written into the run's folder for its description.
+    """
+
+    def described(config: FaceTokenizerConfig) -> str:
+        return f"{config.codebook_size} codes on {config.grid[0]}×{config.grid[1]} tokens"
+
+    if described(section) == described(given):
+        return None
+    return f"the tokenizer that is given has {described(given)}; section tokenizer ({described(section)}) is not used"
+
+
 class PretrainingStage(Stage):
     """The face–language transformer; the result is the run's folder, a whole :class:`FaceSystem`."""
 
@@ -95,6 +111,9 @@ class PretrainingStage(Stage):
                 f"data.image_size: {data.image_size} pixels, but the tokenizer was trained on "
                 f"{tokenizer.config.image_size}"
             )
+        note = other_tokenizer(configuration.tokenizer_config(), tokenizer.config)
+        if note is not None:
+            Display(self.name, verbose and accelerator.is_main_process).line(f"{self.name}: {note}")
         self.device = accelerator.device
         self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
         needs_regions = section.image_masks.regions > 0
