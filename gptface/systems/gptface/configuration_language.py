@@ -135,7 +135,7 @@ class FaceLanguageConfig(PretrainedConfig):
 
     @property
     def embedding_size(self) -> int:
-        """Numbers a token as the model embeds it: the transformer's C, with the towers' r behind it where there are any."""
+        """Numbers a token as the model embeds it: the transformer's C, then the towers' r where there are any."""
         return self.hidden_size + (self.alignment_rank if self.alignment_size else 0)
 
     @classmethod
