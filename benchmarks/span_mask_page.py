@@ -1,11 +1,19 @@
-"""The page ``docs/performance/span-masks.md`` from the numbers of :mod:`benchmarks.span_mask_evidence`."""
+"""The page ``docs/performance/span-masks.md`` from the numbers of :mod:`benchmarks.span_mask_evidence`.
+
+``python -m benchmarks.span_mask_page`` writes it again from the numbers that are committed, without measuring.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_page"]
+from benchmarks.machine import ROOT
+
+__all__ = ["FOLDER", "write_page"]
+
+FOLDER = ROOT / "docs" / "performance" / "span-masks"  # of the committed numbers and pictures; the page is beside it
 
 INTRODUCTION = """\
 # Span masks
@@ -230,3 +238,7 @@ def _speed(section: dict[str, Any]) -> list[str]:
             ],
         ),
     ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    write_page(FOLDER, json.loads((FOLDER / "numbers.json").read_text(encoding="utf-8")))
