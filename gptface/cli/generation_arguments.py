@@ -40,6 +40,12 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("decoding")
     group.add_argument("--seed", type=int, default=0, help="same seed, same picture (default 0)")
     group.add_argument("--steps", type=int, default=8, help="passes of masked decoding (default 8)")
+    group.add_argument(
+        "--order",
+        choices=("confidence", "halton", "random"),
+        default="confidence",
+        help="which tokens are kept first: the surest, those spread widest, or any (default confidence)",
+    )
     group.add_argument("--temperature", type=float, default=1.0, help="of the token draw, 0 = likeliest (default 1)")
     group.add_argument("--top-k", type=int, default=None, metavar="K", help="draw among the K likeliest tokens only")
     group.add_argument(
@@ -47,7 +53,7 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--match-guidance",
-        choices=("none", "first_order", "exact", "hidden"),
+        choices=("none", "first_order", "exact"),
         default="first_order",
         help="guidance by the image-text matching head (default first_order)",
     )
@@ -71,10 +77,11 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
 
 
 def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
-    from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, ITMGuidance
+    from gptface.systems.gptface.generation import ORDERS, ClassifierFreeGuidance, DecodingSettings, ITMGuidance
 
     return DecodingSettings(
         steps=arguments.steps,
+        order=ORDERS[arguments.order](),
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         classifier_free=ClassifierFreeGuidance(arguments.guidance_scale),
