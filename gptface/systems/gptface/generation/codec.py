@@ -31,11 +31,17 @@ class SystemCodec:
         self.unwritable = [*range(known, limit), *([] if unknown_word is None else [int(unknown_word)])]
 
     @property
+    def device(self) -> torch.device:
+        return self.system.device
+
+    @property
     def image_size(self) -> int:
+        """Side of the pictures the system makes, in pixels."""
         return int(self.system.tokenizer.config.image_size)
 
     @property
     def grid(self) -> tuple[int, int]:
+        """Tokens of a picture, ``(h, w)``."""
         height, width = self.system.tokenizer.config.grid
         return int(height), int(width)
 

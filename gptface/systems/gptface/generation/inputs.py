@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gptface.data.pixels import tensor_to_images
 from gptface.errors import InputError
-from gptface.systems.gptface.generation.editing import to_uint8
 
 __all__ = ["as_mask", "as_photo", "as_photos", "one_each", "seed_list", "strings"]
 
@@ -23,7 +23,7 @@ def as_photo(image: Any, name: str = "image") -> np.ndarray:
         if image.ndim != 3 or image.shape[0] != 3:
             raise InputError(f"{name} must be a tensor (3, H, W), got {tuple(image.shape)}")
         if image.is_floating_point():
-            return to_uint8(image)
+            return tensor_to_images(image)
         image = image.permute(1, 2, 0).cpu().numpy()
     elif not isinstance(image, np.ndarray):
         if not (hasattr(image, "mode") and hasattr(image, "convert")):

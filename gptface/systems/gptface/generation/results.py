@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-__all__ = ["CaptionResult", "EditResult", "GenerationResult"]
+__all__ = ["CaptionResult", "EditResult", "GenerationResult", "stacked_history"]
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,8 @@ class CaptionResult:
     captions: list[str]
     match: np.ndarray
     candidates: list[list[str]]
+
+
+def stacked_history(history: list[Tensor] | None) -> np.ndarray | None:
+    """``(steps + 1, B, N)`` int64 of the tokens after each step, None where they were not kept."""
+    return None if history is None else torch.stack(history).cpu().numpy()

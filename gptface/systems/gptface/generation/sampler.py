@@ -7,7 +7,7 @@ its own random numbers; tokens that were known at the start are never written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -23,11 +23,11 @@ from gptface.systems.gptface.generation.guidance import (
     first_order_shift,
     restrict_top_k,
 )
-from gptface.systems.gptface.generation.noise import SampleNoise, derive_seed, sample_categorical
+from gptface.systems.gptface.generation.noise import SampleNoise, sample_categorical
 from gptface.systems.gptface.generation.schedule import plan_steps
 from gptface.systems.gptface.generation.selection import ConfidenceOrder, Order, keep_best
 
-__all__ = ["Decoded", "DecodingSettings", "best_of_seeds", "decode_masked"]
+__all__ = ["Decoded", "DecodingSettings", "decode_masked"]
 
 
 @dataclass(frozen=True)
@@ -264,24 +264,3 @@ def _concatenate(parts: Sequence[Decoded]) -> Decoded:
         torch.cat([part.match_log_odds for part in parts]),
         history,
     )
-
-
-def best_of_seeds(draw: Callable[[Sequence[int]], Decoded], seeds: list[int], best_of: int) -> Decoded:
-    """Draw ``best_of`` times with seeds derived from a sample's own, and keep each sample's best match."""
-    if best_of < 1:
-        raise InputError(f"best_of must be at least 1, got {best_of}")
-    best = draw(seeds)
-    for candidate in range(1, best_of):
-        other = draw([derive_seed(seed, candidate) for seed in seeds])
-        better = other.match_log_odds > best.match_log_odds
-        rows = better.unsqueeze(1)
-        state = JointState(
-            torch.where(rows, other.state.text_ids, best.state.text_ids),
-            best.state.text_lengths,
-            torch.where(rows, other.state.image_codes, best.state.image_codes),
-        )
-        history = None
-        if best.history is not None and other.history is not None:
-            history = [torch.where(rows, b, a) for a, b in zip(best.history, other.history, strict=True)]
-        best = Decoded(state, torch.where(better, other.match_log_odds, best.match_log_odds), history)
-    return best

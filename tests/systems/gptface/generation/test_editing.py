@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gptface.data.pixels import tensor_to_images
 from gptface.errors import InputError
 from gptface.systems.gptface.generation.editing import (
     Frame,
@@ -14,7 +15,6 @@ from gptface.systems.gptface.generation.editing import (
     even_out,
     feather,
     fill_hole,
-    to_uint8,
     token_mask,
 )
 from gptface.systems.gptface.generation.inputs import as_mask, as_photo
@@ -41,7 +41,7 @@ def test_pixels_outside_the_mask_are_the_photos_own(
 def test_a_photo_of_the_models_size_survives_the_round_trip_exactly() -> None:
     photo = noise_photo(32, 32)
     frame = Frame.of(photo, 32)
-    assert np.array_equal(to_uint8(frame.to_photo(frame.to_model(photo))), photo)
+    assert np.array_equal(tensor_to_images(frame.to_photo(frame.to_model(photo))), photo)
 
 
 def test_frame_is_the_centred_square_or_the_window_asked_for() -> None:

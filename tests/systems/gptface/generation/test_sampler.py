@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.systems.gptface.generation.denoiser import JointDenoiser, JointState
+from gptface.systems.gptface.generation.drawing import best_of_seeds
 from gptface.systems.gptface.generation.guidance import ClassifierFreeGuidance, ITMGuidance
-from gptface.systems.gptface.generation.sampler import DecodingSettings, best_of_seeds, decode_masked
+from gptface.systems.gptface.generation.sampler import DecodingSettings, decode_masked
 from gptface.systems.gptface.generation.selection import ORDERS, Order, RandomOrder
 from tests.systems.gptface.generation.linear_denoiser import LinearDenoiser, blank_state
 from tests.systems.gptface.generation.systems import tiny_system
