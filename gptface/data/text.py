@@ -1,4 +1,4 @@
-"""Captions to token ids, with any WordPiece (or other fast) tokenizer from the local disk or trained here."""
+"""Captions to token ids and back, with any WordPiece (or other fast) tokenizer from the local disk or trained here."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from gptface.errors import InputError
 
 __all__ = [
     "SpecialTokens",
+    "decode_captions",
     "encode_captions",
     "load_text_tokenizer",
     "special_tokens",
@@ -167,6 +168,16 @@ def encode_captions(
     within = torch.arange(max_length) < lengths[:, None]
     ids[torch.isin(ids, torch.tensor(forged)) & within] = specials.unk
     return ids, lengths
+
+
+def decode_captions(
+    tokenizer: PreTrainedTokenizerFast, ids: torch.Tensor, lengths: torch.Tensor | None = None
+) -> list[str]:
+    """Token ids int (B, T) back to texts; special tokens are left out, and with ``lengths`` (B,) what lies beyond."""
+    rows = ids.tolist()
+    if lengths is not None:
+        rows = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+    return [str(text).strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
 
 def _wordpiece(model: WordPiece, lowercase: bool) -> Tokenizer:

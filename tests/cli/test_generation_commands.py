@@ -110,6 +110,26 @@ def test_inpaint_and_unmask(folder: Path, tmp_path: Path) -> None:
     assert changed.any() and not changed[:10].any()
 
 
+def test_a_palette_region_map_edits_the_region_it_names(folder: Path, tmp_path: Path) -> None:
+    indexed = Image.frombytes("P", FACE.region_map.shape[::-1], FACE.region_map.tobytes())
+    indexed.putpalette([value for index in range(13) for value in (12 - index, 0, 0)])
+    indexed.save(tmp_path / "indexed.png")
+    for region_map in (folder / "regions.png", tmp_path / "indexed.png"):
+        options = ("--region-map", region_map, "--steps", "2", "--output", tmp_path / f"of-{region_map.name}")
+        assert call(folder, "edit", "--region", "hair", "--caption", "blond hair", *options) == 0
+    assert np.array_equal(read(tmp_path / "of-regions.png"), read(tmp_path / "of-indexed.png"))
+
+
+def test_unmask_moves_away_from_the_negative_caption(folder: Path, tmp_path: Path) -> None:
+    made = []
+    for number, negative in enumerate(((), ("--negative-caption", "a woman with blond hair"))):
+        output = tmp_path / f"{number}.png"
+        options = ("--mask", folder / "mask.png", "--caption", "a man", "--temperature", "3", "--output", output)
+        assert call(folder, "unmask", *options, *negative) == 0
+        made.append(read(output))
+    assert (made[0] != made[1]).any()
+
+
 def test_caption_prints_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(folder, "caption", "--candidates", "2") == 0
     assert capsys.readouterr().out.count("\n") == 1

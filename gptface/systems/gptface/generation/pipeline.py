@@ -39,8 +39,9 @@ __all__ = ["FaceGenerator"]
 class FaceGenerator:
     """Generation, editing and captioning with a :class:`~gptface.systems.gptface.system.FaceSystem`.
 
-    Pictures may be given one by one or as a sequence, each a uint8 array ``(H, W, 3)`` or ``(H, W)``, a PIL image, or a
-    tensor ``(3, H, W)``; of any size. The system sees the largest centred square (or the window asked for), scaled to
+    Pictures may be given one by one or as a sequence, each a file, a Pillow image, an array ``(H, W, 3)`` or ``(H, W)``
+    or a tensor ``(3, H, W)``, uint8 or floats in [0, 1] (:mod:`~gptface.systems.gptface.generation.inputs` has all
+    kinds); of any size. The system sees the largest centred square (or the window asked for), scaled to
     its own image size; an edit is resampled back and only the pixels of the mask are replaced. What a sample becomes
     depends on its own seed and inputs, not on the batch. Captions beyond the model's text length are cut off.
 
@@ -167,10 +168,10 @@ class FaceGenerator:
             images: one or several pictures.
             captions: the wishes; by default each photo's own description (by the parser, if the system has one) with
                 the attribute or expression changed.
-            masks: as large as their pictures, see :func:`~gptface.systems.gptface.generation.editing.as_mask`.
+            masks: as large as their pictures, see :func:`~gptface.systems.gptface.generation.inputs.as_mask`.
             regions: names of regions or zones, or an area of your own, for all pictures.
             attributes, expressions: one for all pictures or one each; ``"no NAME"`` takes an attribute away.
-            region_maps: ``(H, W)`` labels, indices into :data:`~gptface.faces.areas.REGION_NAMES`.
+            region_maps: label images, see :func:`~gptface.systems.gptface.generation.inputs.as_labels`.
             negative_captions: what to move away from, the other branch of classifier-free guidance.
             seeds: one a picture, or one integer s for s, s + 1, …
             settings, best_of, keep_history: as in :meth:`generate`.

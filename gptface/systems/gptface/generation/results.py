@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gptface.evaluation.pictures import mask_overlay
+
 __all__ = ["CaptionResult", "EditResult", "GenerationResult", "stacked_history"]
 
 
@@ -57,6 +59,12 @@ class EditResult:
     token_masks: np.ndarray
     codes: np.ndarray
     history: np.ndarray | None = None
+
+    def strip(self, index: int = 0) -> np.ndarray:
+        """Photo, what may change on it, and the edit side by side: uint8 ``(H, 3 W + 2 gaps, 3)``."""
+        photo, mask = self.photos[index], self.masks[index]
+        gap = np.full((photo.shape[0], max(1, photo.shape[1] // 32), 3), 255, dtype=np.uint8)
+        return np.concatenate([photo, gap, mask_overlay(photo, mask), gap, self.images[index]], axis=1)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from gptface.errors import InputError
 from gptface.faces.areas import Area, FaceTemplate, area_mask, attribute_area, expression_area, region_area
 from gptface.models.parser import FaceParser
 from gptface.systems.gptface.generation.editing import Frame
-from gptface.systems.gptface.generation.inputs import as_mask, one_each, strings
+from gptface.systems.gptface.generation.inputs import as_labels, as_mask, one_each, strings
 
 __all__ = ["Where", "find_area"]
 
@@ -88,7 +88,7 @@ def find_area(
         photo: uint8 ``(H, W, 3)``.
         frame: the window the system sees; parser and template speak of it alone.
         area: regions and zones.
-        region_map: ``(H, W)`` labels, indices into ``REGION_NAMES``, or None.
+        region_map: labels, see :func:`~gptface.systems.gptface.generation.inputs.as_labels`, or None.
         parser: of the system, or None.
         template: the last resort.
 
@@ -99,10 +99,7 @@ def find_area(
         InputError: the region map has another size, or the area is nowhere to be found.
     """
     if region_map is not None:
-        labels = np.asarray(region_map)
-        if labels.shape != photo.shape[:2]:
-            raise InputError(f"region_map {labels.shape} must be as large as its image {photo.shape[:2]}")
-        mask, source = area_mask(labels, area), "region_map"
+        mask, source = area_mask(as_labels(region_map, photo), area), "region_map"
     elif parser is not None:
         found = parser.regions(frame.to_model(photo)[None].to(parser.device))[0].cpu().numpy()
         mask, source = area_mask(frame.labels_to_photo(found), area, parser.config.region_names), "parser"
