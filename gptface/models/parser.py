@@ -33,8 +33,6 @@ class FaceParserConfig(PretrainedConfig):
         image_size: side of the square image in pixels.
         stem_stride: pixels folded into channels before the first convolution.
         channels: channels of each level, finest first; each level after the first halves the resolution.
-        blocks: residual blocks a level on the way down (one a level on the way up).
-        norm: ``"layer"`` or ``"group"``.
         region_names, attribute_names, expression_names: what the three heads predict, in the order of their logits.
     """
 
@@ -45,8 +43,6 @@ class FaceParserConfig(PretrainedConfig):
         image_size: int = 64,
         stem_stride: int = 2,
         channels: Sequence[int] = (24, 40, 56),
-        blocks: int = 1,
-        norm: str = "layer",
         region_names: Sequence[str] = ("background", "face"),
         attribute_names: Sequence[str] = (),
         expression_names: Sequence[str] = (),
@@ -56,20 +52,16 @@ class FaceParserConfig(PretrainedConfig):
         self.image_size = image_size
         self.stem_stride = stem_stride
         self.channels = list(channels)
-        self.blocks = blocks
-        self.norm = norm
         self.region_names = list(region_names)
         self.attribute_names = list(attribute_names)
         self.expression_names = list(expression_names)
-        for name in ("image_size", "stem_stride", "blocks"):
+        for name in ("image_size", "stem_stride"):
             at_least(self, name, 1)
         if not self.channels or any(not isinstance(width, int) or width < 1 for width in self.channels):
             raise InputError(f"channels must list at least one positive width, got {self.channels}")
         reduction = self.stem_stride * 2 ** (len(self.channels) - 1)
         if self.image_size % reduction:
             raise InputError(f"image_size {self.image_size} is not a multiple of {reduction}, the parser's reduction")
-        if norm not in ("layer", "group"):
-            raise InputError(f"norm must be layer or group, got {norm!r}")
         for field in ("region_names", "attribute_names", "expression_names"):
             names = getattr(self, field)
             if len(set(names)) != len(names):
@@ -118,7 +110,6 @@ class FaceParser(GPTFaceModel):
     def __init__(self, config: FaceParserConfig) -> None:
         super().__init__(config)
         channels = config.channels
-        shared: dict[str, Any] = {"norm": config.norm, "groups": 8}
         self.stem = nn.Conv2d(3 * config.stem_stride**2, channels[0], 3, padding=1)
         self.down = nn.ModuleList()
         self.reduce = nn.ModuleList()
@@ -126,14 +117,13 @@ class FaceParser(GPTFaceModel):
         self.up = nn.ModuleList()
         for level, width in enumerate(channels):
             inputs = channels[max(level - 1, 0)]
-            blocks = [ResidualBlock(inputs if index == 0 else width, width, **shared) for index in range(config.blocks)]
-            self.down.append(nn.Sequential(*blocks))
+            self.down.append(ResidualBlock(inputs, width))
             if level > 0:
                 self.reduce.append(Downsample(inputs))
         for level in reversed(range(len(channels) - 1)):
-            self.enlarge.append(Upsample(channels[level + 1], "nearest"))
-            self.up.append(ResidualBlock(channels[level + 1] + channels[level], channels[level], **shared))
-        self.region_norm = normalisation(config.norm, channels[0], 8)
+            self.enlarge.append(Upsample(channels[level + 1]))
+            self.up.append(ResidualBlock(channels[level + 1] + channels[level], channels[level]))
+        self.region_norm = normalisation(channels[0])
         self.region_head = nn.Conv2d(channels[0], len(config.region_names) * config.stem_stride**2, 3, padding=1)
         # Mean and maximum over the picture, of every level: a thin moustache and the light on the face both survive.
         # Beside them the coarsest level on a 4×4 grid: hair above the brows is a fringe, below the mouth a beard.
@@ -150,7 +140,7 @@ class FaceParser(GPTFaceModel):
             init.trunc_normal_(module.weight, std=1 / math.sqrt(module.weight[0].numel()))
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
 
@@ -163,8 +153,8 @@ class FaceParser(GPTFaceModel):
         maps = functional.pixel_unshuffle(images, stride).contiguous(memory_format=torch.channels_last)
         maps = self.stem(maps)
         levels = []
-        for level, blocks in enumerate(self.down):
-            maps = blocks(maps if level == 0 else self.reduce[level - 1](maps))
+        for level, down in enumerate(self.down):
+            maps = down(maps if level == 0 else self.reduce[level - 1](maps))
             levels.append(maps)
         parts = [part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))]
         parts.append(functional.adaptive_avg_pool2d(self.placed(levels[-1]), 4).flatten(1))
