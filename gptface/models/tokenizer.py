@@ -23,7 +23,7 @@ __all__ = ["FaceTokenizer", "FaceTokenizerOutput"]
 
 @dataclass
 class FaceTokenizerOutput(ModelOutput):
-    """What a training step of the tokenizer needs.
+    """Reconstruction, codes and codebook loss of a batch: all that a training step needs.
 
     Attributes:
         reconstruction: ``(B, 3, H, W)`` float32, not clamped (so that out-of-range pixels keep their gradient).
