@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from transformers import PretrainedConfig
-
 from gptface.errors import InputError
-from gptface.models.loading import at_least, preset
+from gptface.models.configuration import ModelConfig
 
 __all__ = ["FaceTokenizerConfig"]
 
 
-class FaceTokenizerConfig(PretrainedConfig):
+class FaceTokenizerConfig(ModelConfig):
     """The shape of a :class:`~gptface.models.tokenizer.FaceTokenizer`.
 
     Args:
@@ -87,12 +84,9 @@ class FaceTokenizerConfig(PretrainedConfig):
         self._check()
 
     def _check(self) -> None:
-        for name in (
-            *("image_size", "stem_stride", "encoder_blocks", "decoder_blocks", "middle_blocks"),
-            *("norm_groups", "latent_channels", "code_dim"),
-        ):
-            at_least(self, name, 1)
-        at_least(self, "codebook_size", 2)
+        self.check_at_least(1, "image_size", "stem_stride", "encoder_blocks", "decoder_blocks", "middle_blocks")
+        self.check_at_least(1, "norm_groups", "latent_channels", "code_dim")
+        self.check_at_least(2, "codebook_size")
         if not self.channels or any(not isinstance(width, int) or width < 1 for width in self.channels):
             raise InputError(f"channels must list at least one positive width, got {self.channels}")
         if self.image_size % self.token_pixels:
@@ -136,11 +130,6 @@ class FaceTokenizerConfig(PretrainedConfig):
         return side, side
 
     @classmethod
-    def field_names(cls) -> set[str]:
-        """The names that the constructor documents."""
-        return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
-
-    @classmethod
     def tiny(cls, **overrides: Any) -> FaceTokenizerConfig:
         """For tests: 32² images, 4×4 tokens, 64 codes; a step takes milliseconds."""
         values = {
@@ -153,12 +142,12 @@ class FaceTokenizerConfig(PretrainedConfig):
             "code_dim": 8,
             "codebook_size": 64,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)
 
     @classmethod
     def demo(cls, **overrides: Any) -> FaceTokenizerConfig:
         """64² images, 8×8 tokens: trains on two CPU cores in minutes."""
-        return preset(cls, {}, overrides)
+        return cls.preset({}, overrides)
 
     @classmethod
     def paper(cls, **overrides: Any) -> FaceTokenizerConfig:
@@ -180,4 +169,4 @@ class FaceTokenizerConfig(PretrainedConfig):
             "codebook_decay": 0.99,
             "revive_below": 0.01,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)

@@ -6,7 +6,6 @@ edits in the evaluation; it never sees what the first one says.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from gptface.errors import InputError
+from gptface.models.configuration import ModelConfig
 from gptface.models.convolution import Downsample, ResidualBlock, Upsample, normalisation
-from gptface.models.loading import GPTFaceModel, at_least, preset
+from gptface.models.loading import GPTFaceModel
 
 __all__ = ["FaceParser", "FaceParserConfig", "FaceParserOutput"]
 
 
-class FaceParserConfig(PretrainedConfig):
+class FaceParserConfig(ModelConfig):
     """The shape of a :class:`FaceParser` and the names of what it predicts.
 
     Args:
@@ -55,8 +54,7 @@ class FaceParserConfig(PretrainedConfig):
         self.region_names = list(region_names)
         self.attribute_names = list(attribute_names)
         self.expression_names = list(expression_names)
-        for name in ("image_size", "stem_stride"):
-            at_least(self, name, 1)
+        self.check_at_least(1, "image_size", "stem_stride")
         if not self.channels or any(not isinstance(width, int) or width < 1 for width in self.channels):
             raise InputError(f"channels must list at least one positive width, got {self.channels}")
         reduction = self.stem_stride * 2 ** (len(self.channels) - 1)
@@ -70,14 +68,9 @@ class FaceParserConfig(PretrainedConfig):
             raise InputError("region_names must hold at least one name")
 
     @classmethod
-    def field_names(cls) -> set[str]:
-        """The names that the constructor documents."""
-        return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
-
-    @classmethod
     def tiny(cls, **overrides: Any) -> FaceParserConfig:
         """For tests: 32² images and a few thousand parameters."""
-        return preset(cls, {"image_size": 32, "channels": [8, 16]}, overrides)
+        return cls.preset({"image_size": 32, "channels": [8, 16]}, overrides)
 
 
 @dataclass

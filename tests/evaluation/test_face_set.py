@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gptface.data.procedural import ProceduralFaces
 from gptface.data.shards import write_shards
-from gptface.data.skipped import Skipped
 from gptface.errors import InputError
 from gptface.evaluation.face_set import HELD_OUT_SEED, collect_faces, procedural_faces, shard_faces
 
 
 def test_faces_come_in_order_and_broken_ones_are_counted() -> None:
     made = ProceduralFaces(seed=3, size=16, count=4)
-    dataset = [made[0], Skipped("a", "no picture"), made[1], Skipped("b", "no picture"), made[2], made[3]]
+    broken = SimpleNamespace(reason="no picture")
+    dataset = [made[0], broken, made[1], broken, made[2], made[3]]
     faces = collect_faces(dataset, 3)
     assert [sample.sample_id for sample in faces.samples] == [made[index].sample_id for index in range(3)]
     assert faces.images.shape == (3, 16, 16, 3) and np.array_equal(faces.images[1], made[1].image)
@@ -24,7 +25,7 @@ def test_faces_come_in_order_and_broken_ones_are_counted() -> None:
     assert faces.skipped == {"no picture": 2}
     assert len(collect_faces(dataset).samples) == 4
     with pytest.raises(InputError, match=r"no usable face \(skipped: \{'no picture': 1\}\)"):
-        collect_faces([Skipped("a", "no picture")])
+        collect_faces([broken])
 
 
 def test_procedural_faces_are_those_of_a_seed_that_no_training_uses() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PretrainedConfig
 
 from gptface.errors import InputError
+from gptface.models.configuration import ModelConfig
 from gptface.models.loading import GPTFaceModel
 from gptface.models.patches import (
     FactorisedPositions,
@@ -114,7 +114,7 @@ def test_no_two_places_look_alike(rows: int, columns: int) -> None:
     torch.testing.assert_close(table.norm(dim=1), torch.full_like(table[:, 0], 4.0), atol=1e-5, rtol=0)
 
 
-class _Config(PretrainedConfig):
+class _Config(ModelConfig):
     model_type = "patches_of_a_test"
 
 
