@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptface.training.stage import Moment
-from tests.training.test_pretraining_objective import TOKENS, WIDTH, make_objective, make_pairs
+from tests.systems.gptface.test_objective import TOKENS, WIDTH, make_objective, make_pairs
 
 
 def test_a_step_computes_no_padding_and_learns_the_same() -> None:
