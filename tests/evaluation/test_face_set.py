@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gptface.data.procedural import ProceduralFaces
-from gptface.data.shards import write_shards
+from gptface.data.shard_writer import write_shards
 from gptface.errors import InputError
 from gptface.evaluation.face_set import HELD_OUT_SEED, collect_faces, procedural_faces, shard_faces
 

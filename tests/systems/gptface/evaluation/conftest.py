@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
-from gptface.data.shards import write_shards
+from gptface.data.shard_writer import write_shards
 from gptface.faces.areas import REGION_NAMES
 from gptface.models import FaceParser, FaceParserConfig
 from tests.systems.gptface.generation.systems import tiny_system
