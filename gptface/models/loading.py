@@ -16,10 +16,10 @@ from typing_extensions import Self
 
 from gptface.errors import InputError
 
-__all__ = ["GPTFaceModel"]
+__all__ = ["StrictPreTrainedModel"]
 
 
-class GPTFaceModel(PreTrainedModel):
+class StrictPreTrainedModel(PreTrainedModel):
     """A ``transformers`` model whose ``from_pretrained`` refuses what does not fit instead of starting it afresh."""
 
     @classmethod

@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 from gptface.errors import InputError
 from gptface.models.configuration import ModelConfig
 from gptface.models.convolution import Downsample, ResidualBlock, Upsample, normalisation
-from gptface.models.loading import GPTFaceModel
+from gptface.models.loading import StrictPreTrainedModel
 
 __all__ = ["FaceParser", "FaceParserConfig", "FaceParserOutput"]
 
@@ -92,7 +92,7 @@ def _logits(head: nn.Linear | None, features: Tensor) -> Tensor:
     return features.new_zeros(features.shape[0], 0).float() if head is None else head(features).float()
 
 
-class FaceParser(GPTFaceModel):
+class FaceParser(StrictPreTrainedModel):
     """A small U-Net: regions from its decoder, attributes and expression from its pooled encoder."""
 
     config: FaceParserConfig

@@ -15,7 +15,7 @@ from gptface.models.autoencoder import Decoder, Encoder
 from gptface.models.configuration_tokenizer import FaceTokenizerConfig
 from gptface.models.convolution import ShuffleConvolution
 from gptface.models.flops import tokenizer_flops
-from gptface.models.loading import GPTFaceModel
+from gptface.models.loading import StrictPreTrainedModel
 from gptface.ops import VectorQuantizer
 
 __all__ = ["FaceTokenizer", "FaceTokenizerOutput"]
@@ -40,7 +40,7 @@ class FaceTokenizerOutput(ModelOutput):
     usage: Tensor | None = None
 
 
-class FaceTokenizer(GPTFaceModel):
+class FaceTokenizer(StrictPreTrainedModel):
     """Encoder, vector quantizer and decoder.
 
     Images are ``(B, 3, image_size, image_size)`` in [−1, 1]; codes are ``(B, h * w)`` int64 in ``[0, codebook_size)``,

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from gptface.errors import InputError
 from gptface.models.configuration import ModelConfig
-from gptface.models.loading import GPTFaceModel
+from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.patches import (
     FactorisedPositions,
     PatchEmbedding,
@@ -118,7 +118,7 @@ class _Config(ModelConfig):
     model_type = "patches_of_a_test"
 
 
-class _Model(GPTFaceModel):
+class _Model(StrictPreTrainedModel):
     config_class = _Config
     base_model_prefix = ""
 
