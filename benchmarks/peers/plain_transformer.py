@@ -1,8 +1,8 @@
 """The same transformer as its author would write it without this package: dense masks and torch's own attention.
 
-It has the parameter names of ``gptface.models.FaceLanguageModel``, so that both can work on one set of weights, and the
-methods that the pre-training objective and the decoder call. The dense mask is made once a batch and shared by all
-layers.
+It has the parameter names of ``gptface.systems.gptface.FaceLanguageModel``, so that both can work on one set of
+weights, and the methods that the pre-training objective and the decoder call. The dense mask is made once a batch and
+shared by all layers.
 """
 
 from __future__ import annotations

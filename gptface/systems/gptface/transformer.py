@@ -9,7 +9,7 @@ from torch.nn import functional
 from gptface.errors import InputError
 from gptface.models.flops import transformer_flops
 from gptface.models.heads import MatchHead, TokenHead
-from gptface.models.loading import GPTFaceModel
+from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.packing import Packing
 from gptface.models.transformer_layer import TransformerLayer
 from gptface.ops import IntervalMask
@@ -21,7 +21,7 @@ from gptface.systems.gptface.sequence import IMAGE_SEGMENT, JointSequence, Joint
 __all__ = ["FaceLanguageModel"]
 
 
-class FaceLanguageModel(GPTFaceModel):
+class FaceLanguageModel(StrictPreTrainedModel):
     """Hidden states of joint sequences, and the heads that read them.
 
     Layouts, ids and masks come from :func:`~gptface.systems.gptface.sequence.build_sequence`. The mask is built once a
