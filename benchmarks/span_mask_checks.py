@@ -202,8 +202,9 @@ def measure_varied_counts(samples: int, advance: Advance) -> dict[str, int]:
         ids = rng.integers(0, 2**62, size)
         text = sample_span_mask(TextSpans(ratio), lengths, seed=0, step=0, sample_ids=ids, max_length=LENGTH)
         image = sample_span_mask(ImageBlocks(GRID, ratio), eligible, seed=0, step=0, sample_ids=ids)
-        for mask, units in ((text.mask, lengths), (image.mask, eligible.sum(1))):
-            exact += int((mask.sum(1) == np.array([round(ratio * n) for n in units.tolist()])).sum())
+        for mask, units, least in ((text.mask, lengths, 1), (image.mask, eligible.sum(1), 0)):
+            wanted = [max(round(ratio * n), min(least, n)) for n in units.tolist()]
+            exact += int((mask.sum(1) == np.array(wanted)).sum())
         total += size
         advance(size)
     return {"samples": 2 * total, "exact": exact}

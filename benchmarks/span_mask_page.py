@@ -38,7 +38,8 @@ ALGORITHM = """\
 ## How it works
 
 **Text** (`TextSpans`). A sample has n eligible positions, or n words with `whole_words=True`, and m = round(ratio · n)
-of them are masked. The positions are treated as a ring.
+of them are masked, but `minimum` at least (one by default, or all n where there are fewer), so that short texts take
+part too. The positions are treated as a ring.
 
 1. *Lengths.* Span lengths are drawn from the law until they add up to m or more. The last one is cut so that the sum is
    exactly m. This gives k spans. The law is a table of 32-bit thresholds: no device has to compute a logarithm.

@@ -5,7 +5,8 @@ Where ``DataCollatorForLanguageModeling`` stands, this can stand::
     collator = SpanMaskingCollator(tokenizer, TextSpans(0.15))
 
 The features, the keys of the batch and the label −100 of unmasked positions are the same. What differs: spans instead
-of single tokens, exactly ``round(ratio · n)`` masked tokens in every sample, no special one among the replacements.
+of single tokens, exactly ``round(ratio · n)`` masked tokens in every sample, and one at least (``TextSpans.minimum``),
+so that every text is learned from; no special one among the replacements.
 """
 
 from __future__ import annotations

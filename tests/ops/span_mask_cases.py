@@ -50,7 +50,8 @@ def random_text(rng: np.random.Generator) -> TextSpans:
         Uniform(low, low + int(rng.integers(0, 30))),
         Fixed(int(rng.integers(1, 9))),
     ][rng.integers(5)]
-    return TextSpans(random_ratio(rng), lengths, int(rng.integers(0, 5)), bool(rng.random() < 0.3))
+    minimum = int(rng.choice([0, 1, 1, 2, 7, 100]))
+    return TextSpans(random_ratio(rng), lengths, int(rng.integers(0, 5)), bool(rng.random() < 0.3), minimum)
 
 
 def random_image(rng: np.random.Generator, largest: int = 12) -> Any:

@@ -67,12 +67,19 @@ def test_the_four_views_agree(impl: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-@given(ratio=st.floats(0, 1), lengths=st.lists(st.integers(0, 90), max_size=5), seed=seeds, gap=st.integers(0, 5))
+@given(
+    ratio=st.floats(0, 1),
+    lengths=st.lists(st.integers(0, 90), max_size=5),
+    seed=seeds,
+    gap=st.integers(0, 5),
+    least=st.integers(0, 5),
+)
 @settings(max_examples=60, deadline=None)
-def test_text_counts_are_exact(impl: str, ratio: float, lengths: list[int], seed: int, gap: int) -> None:
-    ids = list(range(len(lengths)))
-    found = sample_span_mask(TextSpans(ratio, min_gap=gap), lengths, seed=seed, step=0, sample_ids=ids, impl=impl)
-    assert found.mask.sum(1).tolist() == [round(ratio * length) for length in lengths]
+def test_text_counts_are_exact(impl: str, ratio: float, lengths: list[int], seed: int, gap: int, least: int) -> None:
+    ids, spec = list(range(len(lengths))), TextSpans(ratio, min_gap=gap, minimum=least)
+    found = sample_span_mask(spec, lengths, seed=seed, step=0, sample_ids=ids, impl=impl)
+    wanted = [max(round(ratio * length), min(least, length) if ratio else 0) for length in lengths]
+    assert found.mask.sum(1).tolist() == wanted
     assert not any(found.mask[b, length:].any() for b, length in enumerate(lengths))
 
 
@@ -166,7 +173,7 @@ def test_whole_words_stay_whole(impl: str, seed: int, ratio: float) -> None:
     words = np.cumsum(rng.random((4, 50)) < 0.5, axis=1)
     lengths = rng.integers(0, 51, 4)
     found = sample_span_mask(
-        TextSpans(ratio, whole_words=True),
+        TextSpans(ratio, whole_words=True, minimum=2),
         lengths,
         seed=seed,
         step=0,
@@ -179,7 +186,8 @@ def test_whole_words_stay_whole(impl: str, seed: int, ratio: float) -> None:
         ids = ids[:length]
         masked = [mask[:length][ids == word] for word in np.unique(ids)]
         assert all(word.all() or not word.any() for word in masked)
-        assert sum(bool(word.all()) for word in masked) == round(ratio * len(masked))
+        least = min(2, len(masked)) if ratio else 0
+        assert sum(bool(word.all()) for word in masked) == max(round(ratio * len(masked)), least)
 
 
 @pytest.mark.parametrize("impl", IMPLS)

@@ -42,8 +42,14 @@ RATIOS = st.one_of(
 EDGES = st.sampled_from([0, 1, 2, 63, 64, 65])
 
 
-def counts_allowed(ratio: Any, units: int) -> range:
-    """The counts that the docstring of a ratio allows for so many units."""
+def counts_allowed(ratio: Any, units: int, least: int = 0) -> range:
+    """The counts that the docstrings allow for so many units, of which ``least`` are masked at least."""
+    found = by_ratio(ratio, units)
+    least = min(least, units) if ratio not in (0, (0, 0)) else 0
+    return range(max(found.start, least), max(found.stop, least + 1))
+
+
+def by_ratio(ratio: Any, units: int) -> range:
     if isinstance(ratio, MaskGITCosine):
         return range(units + 1)
     if isinstance(ratio, tuple):
@@ -62,7 +68,7 @@ def test_text(impl: str, law: Any, ratio: Any, gap: int, lengths: list[int]) -> 
         TextSpans(ratio, law, gap), lengths, seed=1, step=0, sample_ids=list(range(len(lengths))), impl=impl
     )
     for mask, length in zip(found.mask, lengths, strict=True):
-        assert int(mask.sum()) in counts_allowed(ratio, length) and not mask[length:].any()
+        assert int(mask.sum()) in counts_allowed(ratio, length, 1) and not mask[length:].any()
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -87,7 +93,7 @@ def test_whole_words(impl: str, law: Any, ratio: Any, tokens: list[tuple[int, bo
         before = int(ids[0, place])
     masked = [found.mask[0, word] for word in words]
     assert not found.mask[~eligible].any() and all(word.all() or not word.any() for word in masked)
-    assert sum(bool(word.all()) for word in masked) in counts_allowed(ratio, len(words))
+    assert sum(bool(word.all()) for word in masked) in counts_allowed(ratio, len(words), 1)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -130,6 +136,6 @@ def test_joint_sequences_of_any_make(impl: str, text: Any, image: Any, kinds: li
     assert not mask[(modality == 0) | (modality == 3)].any()
     cells = np.flatnonzero(modality[0] >= 2)[:12]
     seen = [cell for cell in cells if modality[0, cell] == 2]
-    assert int(mask[modality == 1].sum()) in counts_allowed(text, int((modality == 1).sum()))
+    assert int(mask[modality == 1].sum()) in counts_allowed(text, int((modality == 1).sum()), 1)
     assert int(mask[0, seen].sum()) in counts_allowed(image, len(seen))
     assert int(mask[modality == 2].sum()) == int(mask[0, seen].sum())

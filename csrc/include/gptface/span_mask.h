@@ -109,7 +109,9 @@ struct SpansOnRing {
 
 GPTFACE_HOST_DEVICE inline SpansOnRing text_spans(
     const TextProgram& text, int32_t units, RandomStream& stream, uint64_t* bits, int32_t* spans) {
-  const int32_t budget = draw_count(text.ratio, units, stream);
+  const int32_t drawn = draw_count(text.ratio, units, stream);
+  const int32_t least = text.minimum < units ? text.minimum : units;
+  const int32_t budget = drawn > least ? drawn : least;
   if (budget == 0) return {0, 0};
   // Lengths are drawn twice, here to count them and below to lay them out: a replayed stream needs no memory.
   RandomStream replay = stream;

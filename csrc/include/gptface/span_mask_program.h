@@ -14,7 +14,7 @@ namespace gptface {
 constexpr int32_t kMaximumTable = 128;
 constexpr int32_t kAspects = 32;
 constexpr int32_t kMaximumRegions = 64;
-constexpr int32_t kProgramHead = 21;
+constexpr int32_t kProgramHead = 22;
 
 enum class RatioKind : int32_t { number = 0, range = 1, cosine = 2 };
 enum class LawKind : int32_t { uniform = 0, table = 1 };
@@ -29,6 +29,7 @@ struct Ratio {
 struct TextProgram {
   bool present;
   Ratio ratio;
+  int32_t minimum;    // units masked at least, where the sample has so many
   int32_t min_gap;
   bool whole_words;
   LawKind law;
@@ -56,32 +57,33 @@ struct SpanMaskProgram {
   bool parse(const int64_t* words, int64_t count) {
     std::memset(static_cast<void*>(this), 0, sizeof(*this));
     if (count < kProgramHead) return false;
-    const int64_t table = words[18], aspects = words[19], weights = words[20];
+    const int64_t table = words[19], aspects = words[20], weights = words[21];
     if (table < 0 || table > kMaximumTable || (aspects != 0 && aspects != kAspects) || weights < 0 ||
         weights > kMaximumRegions || count != kProgramHead + table + aspects + weights)
       return false;
     text.present = words[0] != 0;
     text.ratio = parse_ratio(words + 1);
-    text.min_gap = static_cast<int32_t>(words[4]);
-    text.whole_words = words[5] != 0;
-    text.law = static_cast<LawKind>(words[6]);
-    text.low = static_cast<int32_t>(words[7]);
-    text.high = static_cast<int32_t>(words[8]);
+    text.minimum = static_cast<int32_t>(words[4]);
+    text.min_gap = static_cast<int32_t>(words[5]);
+    text.whole_words = words[6] != 0;
+    text.law = static_cast<LawKind>(words[7]);
+    text.low = static_cast<int32_t>(words[8]);
+    text.high = static_cast<int32_t>(words[9]);
     text.table_size = static_cast<int32_t>(table);
-    image.kind = static_cast<ImageKind>(words[9]);
-    image.ratio = parse_ratio(words + 10);
-    image.height = static_cast<int32_t>(words[13]);
-    image.width = static_cast<int32_t>(words[14]);
-    image.minimum = static_cast<int32_t>(words[15]);
-    image.maximum = static_cast<int32_t>(words[16]);
-    image.kept = static_cast<uint64_t>(words[17]);
+    image.kind = static_cast<ImageKind>(words[10]);
+    image.ratio = parse_ratio(words + 11);
+    image.height = static_cast<int32_t>(words[14]);
+    image.width = static_cast<int32_t>(words[15]);
+    image.minimum = static_cast<int32_t>(words[16]);
+    image.maximum = static_cast<int32_t>(words[17]);
+    image.kept = static_cast<uint64_t>(words[18]);
     image.regions = static_cast<int32_t>(weights);
     const int64_t* next = words + kProgramHead;
     for (int64_t i = 0; i < table; ++i) text.table[i] = static_cast<uint64_t>(*next++);
     for (int64_t i = 0; i < aspects; ++i) image.aspects[i] = static_cast<uint32_t>(*next++);
     for (int64_t i = 0; i < weights; ++i) image.weights[i] = static_cast<uint32_t>(*next++);
-    const bool text_sound = !text.present || (text.low >= 1 && text.high >= text.low && text.min_gap >= 0 &&
-                                              (text.law == LawKind::uniform || table > 0));
+    const bool text_sound = !text.present || (text.low >= 1 && text.high >= text.low && text.minimum >= 0 &&
+                                              text.min_gap >= 0 && (text.law == LawKind::uniform || table > 0));
     const bool blocks = image.kind == ImageKind::blocks || image.kind == ImageKind::regions;
     const bool image_sound =
         image.kind == ImageKind::none ||

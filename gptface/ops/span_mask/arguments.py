@@ -125,7 +125,9 @@ def most_masked(program: Program, size: int) -> int:
     """Upper bound of the masked positions of one sample of ``size`` positions."""
     most = 0
     if program.text is not None:
-        most += size if program.text.whole_words else masked_count(program.text.ratio.largest(), size)
+        text = program.text
+        drawn = max(masked_count(text.ratio.largest(), size), min(text.minimum, size))
+        most += size if text.whole_words else drawn
     if program.image is not None:
         most += masked_count(program.image.ratio.largest(), min(size, program.image.height * program.image.width))
     return min(most, size)

@@ -73,6 +73,7 @@ class LengthLaw(NamedTuple):
 
 class TextProgram(NamedTuple):
     ratio: Ratio
+    minimum: int  # units masked at least, where the sample has so many
     min_gap: int
     whole_words: bool
     law: LengthLaw
@@ -97,12 +98,13 @@ class Program(NamedTuple):
     image: ImageProgram | None
 
     def encode(self) -> tuple[int, ...]:
-        """The words that travel to a kernel: 21 of fixed meaning, then the three tables."""
-        text = self.text or TextProgram(Ratio(0, 0, 0), 0, False, LengthLaw(LAW_UNIFORM, 1, 1, ()))
+        """The words that travel to a kernel: 22 of fixed meaning, then the three tables."""
+        text = self.text or TextProgram(Ratio(0, 0, 0), 0, 0, False, LengthLaw(LAW_UNIFORM, 1, 1, ()))
         image = self.image or ImageProgram(IMAGE_NONE, Ratio(0, 0, 0), 0, 0, 0, 0, (), (), 0)
         head = (
             int(self.text is not None),
             *text.ratio,
+            text.minimum,
             text.min_gap,
             int(text.whole_words),
             text.law.kind,
@@ -124,19 +126,19 @@ class Program(NamedTuple):
     @classmethod
     def decode(cls, words: tuple[int, ...]) -> Program:
         """The inverse of :meth:`encode`."""
-        tables, aspects, weights = words[18:21]
-        law_end, aspects_end = 21 + tables, 21 + tables + aspects
-        law = LengthLaw(words[6], words[7], words[8], tuple(words[21:law_end]))
-        text = TextProgram(Ratio(*words[1:4]), words[4], bool(words[5]), law)
+        tables, aspects, weights = words[19:22]
+        law_end, aspects_end = 22 + tables, 22 + tables + aspects
+        law = LengthLaw(words[7], words[8], words[9], tuple(words[22:law_end]))
+        text = TextProgram(Ratio(*words[1:4]), words[4], words[5], bool(words[6]), law)
         image = ImageProgram(
-            words[9],
-            Ratio(*words[10:13]),
-            words[13],
+            words[10],
+            Ratio(*words[11:14]),
             words[14],
             words[15],
             words[16],
+            words[17],
             tuple(words[law_end:aspects_end]),
             tuple(words[aspects_end : aspects_end + weights]),
-            words[17] & (2**64 - 1),
+            words[18] & (2**64 - 1),
         )
         return cls(text if words[0] else None, None if image.kind == IMAGE_NONE else image)

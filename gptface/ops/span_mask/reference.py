@@ -75,7 +75,7 @@ def random_subset(size: int, count: int, stream: RandomStream) -> list[int]:
 def text_spans(program: TextProgram, units: int, stream: RandomStream) -> list[int]:
     """Spans on a ring of units: lengths up to the budget, a uniform composition of gaps, a uniform turn."""
     spans = [-1] * units
-    budget = draw_count(program.ratio, units, stream)
+    budget = max(draw_count(program.ratio, units, stream), min(program.minimum, units))
     if budget == 0:
         return spans
     lengths: list[int] = []

@@ -2,7 +2,8 @@
 
 Each docstring states the law of the masks it gives: how lengths and places are drawn, and how likely a position is to
 be masked. ``m`` is the exact number of masked positions, ``round(ratio · n)`` with Python's rounding (ties to even, of
-the float64 product) for ``n`` eligible positions.
+the float64 product) for ``n`` eligible positions; text has a ``minimum`` beside it, so that rounding leaves no short
+caption untouched for ever.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ class Specification:
 class TextSpans(Specification):
     """Contiguous spans over the eligible positions of a sample.
 
-    Law. The n eligible positions, in order, form a ring. Lengths are drawn independently from ``lengths`` until their
+    Law. Of n eligible positions exactly m = max(round(ratio · n), min(``minimum``, n)) are masked: as the ratio says,
+    but one at least where anything is eligible, so that short texts are learned from too (rounding alone would never
+    mask a text of up to three pieces at 0.15). ``minimum=0`` is the rounded ratio alone, and a ratio of 0 masks nothing.
+    The n eligible positions, in order, form a ring. Lengths are drawn independently from ``lengths`` until their
     sum reaches m; the last is cut to make it exactly m. The n − m unmasked positions are dealt into the gaps between
     successive spans: ``min_gap`` each, the rest by a composition drawn uniformly from all. The ring is then turned by a
     uniform draw. Hence:
@@ -91,24 +95,27 @@ class TextSpans(Specification):
     - where k spans leave fewer than k · min_gap unmasked positions, the gap shrinks to (n − m) // k: the count wins.
 
     With ``whole_words`` the unit is the word and not the position: n counts the words of a sample (runs of eligible
-    positions with one word id), exactly m = round(ratio · n) words are masked, each whole, ``lengths`` and ``min_gap``
-    count words, and every position is masked with probability m/n. The number of masked positions then varies.
+    positions with one word id), exactly m words are masked, each whole, ``lengths``, ``minimum`` and ``min_gap`` count
+    words, and every position is masked with probability m/n. The number of masked positions then varies.
 
     Attributes:
         ratio: a number, a range ``(low, high)`` (uniform for each sample) or ``MaskGITCosine()``.
         lengths: ``Geometric``, ``Poisson``, ``Normal``, ``Uniform`` or ``Fixed``.
         min_gap: unmasked positions between two spans, at least.
         whole_words: mask whole words; needs ``word_ids``.
+        minimum: positions masked at least in a sample that has so many; all of them in a shorter one.
     """
 
     ratio: RatioLike = 0.15
     lengths: Lengths = field(default_factory=Geometric)
     min_gap: int = 1
     whole_words: bool = False
+    minimum: int = 1
 
     def __post_init__(self) -> None:
         make_plain(self)
         whole("TextSpans.min_gap", self.min_gap, 0, LARGEST_SIZE)
+        whole("TextSpans.minimum", self.minimum, 0, LARGEST_SIZE)
         if not isinstance(self.lengths, (Geometric, Poisson, Normal, Uniform, Fixed)):
             raise InputError(
                 f"TextSpans.lengths is {self.lengths!r}; allowed: Geometric, Poisson, Normal, Uniform, Fixed"
@@ -117,7 +124,8 @@ class TextSpans(Specification):
 
     def program(self) -> Program:
         ratio = read_ratio("TextSpans", self.ratio)
-        return Program(TextProgram(ratio, self.min_gap, bool(self.whole_words), self.lengths.law()), None)
+        minimum = self.minimum if ratio.largest() > 0 else 0
+        return Program(TextProgram(ratio, minimum, self.min_gap, bool(self.whole_words), self.lengths.law()), None)
 
 
 def _grid(owner: str, grid: tuple[int, int]) -> tuple[int, int]:

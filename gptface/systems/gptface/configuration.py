@@ -156,7 +156,7 @@ class PretrainSection(LoopSection):
     """Share of the masked and text→image rows that lose their caption, for classifier-free guidance."""
     regimes: RegimeShares = RegimeShares()
     text_mask_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of its tokens that a caption hides where spans of it are masked."""
+    """Share of its tokens that a caption hides where spans of it are masked; one token at least."""
     image_masks: ImageMaskSection = ImageMaskSection()
     matching: MatchingSection = MatchingSection()
     contrastive: ContrastiveSection = ContrastiveSection()
