@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptface.objectives.face_parsing import parsing_losses
+from gptface.objectives.face_parsing import parsing_counts, parsing_losses
 from gptface.objectives.image_text_matching import (
     Negatives,
     contrastive_loss,
@@ -18,6 +18,7 @@ from gptface.objectives.reconstruction import (
     generator_hinge_loss,
     gradient_loss,
     psnr,
+    reconstruction_counts,
     reconstruction_losses,
 )
 
@@ -32,9 +33,11 @@ __all__ = [
     "gradient_loss",
     "hard_negatives",
     "match_loss",
+    "parsing_counts",
     "parsing_losses",
     "psnr",
     "random_negatives",
+    "reconstruction_counts",
     "reconstruction_losses",
     "same_captions",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.objectives.normalisation import divided
 from gptface.ops.philox import philox4x32
 
 __all__ = [
@@ -40,13 +41,17 @@ class Negatives(NamedTuple):
     valid: Tensor
 
 
-def match_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def match_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, normaliser: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Two-way cross-entropy and accuracy.
 
     Args:
         logits: ``(B, 2)``; class 1 means "match".
         labels: ``(B,)`` int64 or bool.
         weights: ``(B,)`` non-negative; 0 leaves a pair out.
+        normaliser: scalar that the sums are divided by, in place of the total weight: for a batch that is one of
+            several of a step (:mod:`gptface.objectives.normalisation`).
 
     Returns:
         ``(loss, accuracy)``, float32 scalars, both 0 where all weights are.
@@ -59,15 +64,14 @@ def match_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) ->
     targets = labels.long()
     losses = functional.cross_entropy(scores, targets, reduction="none")
     correct = (scores.detach().argmax(-1) == targets).to(scores.dtype)
-    if weights is None:
-        return losses.mean(), correct.mean()
-    share = weights.to(scores.dtype)
-    total = share.sum()
-    normaliser = torch.where(total > 0, total, 1.0)
-    return (losses * share).sum() / normaliser, (correct * share).sum() / normaliser
+    share = torch.ones_like(losses) if weights is None else weights.to(scores.dtype)
+    count = share.sum() if normaliser is None else normaliser
+    return divided((losses * share).sum(), count), divided((correct * share).sum(), count)
 
 
-def contrastive_loss(similarities: Tensor, same: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def contrastive_loss(
+    similarities: Tensor, same: Tensor, valid: Tensor, normaliser: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Symmetric InfoNCE (CLIP, arXiv 2103.00020): each picture picks its caption among all, each caption its picture.
 
     Args:
@@ -75,27 +79,30 @@ def contrastive_loss(similarities: Tensor, same: Tensor, valid: Tensor) -> tuple
         same: ``(B, B)`` bool, :func:`same_captions`: an equal caption of another sample is no wrong answer and is left
             out.
         valid: ``(B,)`` bool, pairs that have a caption; the others neither ask nor answer.
+        normaliser: scalar that the sums are divided by, in place of the number of valid pairs: for a batch that is one
+            of several of a step (:mod:`gptface.objectives.normalisation`). Each pair still picks within its own batch.
 
     Returns:
         ``(loss, accuracy)``, float32 scalars; accuracy is that of pictures picking captions.
     """
-    count = similarities.shape[0]
-    if similarities.shape != (count, count) or same.shape != similarities.shape or valid.shape != (count,):
+    pairs = similarities.shape[0]
+    if similarities.shape != (pairs, pairs) or same.shape != similarities.shape or valid.shape != (pairs,):
         raise InputError(
             "similarities and same must have shape (B, B) and valid (B,), got "
             f"{tuple(similarities.shape)}, {tuple(same.shape)} and {tuple(valid.shape)}"
         )
-    own = torch.eye(count, dtype=torch.bool, device=same.device)
+    own = torch.eye(pairs, dtype=torch.bool, device=same.device)
     # A pair's own entry always stays, so that no row is empty; where the pair has no caption its weight is 0.
     left_out = (same | ~valid) & ~own
     scores = similarities.float().masked_fill(left_out, -torch.inf)
     backwards = similarities.float().T.masked_fill(left_out, -torch.inf)
-    rows = torch.arange(count, device=same.device)
-    weights = valid.float() / valid.sum().clamp_min(1)
+    rows = torch.arange(pairs, device=same.device)
+    share = valid.float()
+    count = share.sum() if normaliser is None else normaliser
     losses = functional.cross_entropy(scores, rows, reduction="none")
     losses = losses + functional.cross_entropy(backwards, rows, reduction="none")
     correct = (scores.detach().argmax(-1) == rows).float()
-    return (losses * weights).sum() / 2, (correct * weights).sum()
+    return divided((losses * share).sum(), count) / 2, divided((correct * share).sum(), count)
 
 
 def same_captions(text_ids: Tensor, text_lengths: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.objectives.normalisation import divided
 from gptface.ops import gather_rows
 
 __all__ = ["gathered_cross_entropy", "gathered_token_losses"]
@@ -62,6 +63,7 @@ def gathered_cross_entropy(
     project: Callable[[Tensor], Tensor],
     *,
     weights: Tensor | None = None,
+    normaliser: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy and accuracy over the chosen rows; rows of −1 add nothing to loss, accuracy or gradient.
@@ -69,6 +71,8 @@ def gathered_cross_entropy(
     Args:
         hidden, positions, labels, project, label_smoothing: see :func:`gathered_token_losses`.
         weights: ``(M,)`` non-negative weight a row; the means are weighted by it.
+        normaliser: scalar that the sums are divided by, in place of the number (or total weight) of the chosen rows:
+            for a batch that is one of several of a step (:mod:`gptface.objectives.normalisation`).
 
     Returns:
         ``(loss, accuracy)``, float32 scalars on the device of ``hidden``; both 0 where no row is chosen.
@@ -77,6 +81,5 @@ def gathered_cross_entropy(
     share = (positions >= 0).to(losses.dtype)
     if weights is not None:
         share = share * weights.to(losses.dtype)
-    total = share.sum()
-    normaliser = torch.where(total > 0, total, 1.0)
-    return (losses * share).sum() / normaliser, (correct * share).sum() / normaliser
+    count = share.sum() if normaliser is None else normaliser
+    return divided((losses * share).sum(), count), divided((correct * share).sum(), count)

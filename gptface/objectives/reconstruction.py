@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.objectives.normalisation import divided
 
 __all__ = [
     "adversarial_weight",
@@ -16,19 +17,52 @@ __all__ = [
     "generator_hinge_loss",
     "gradient_loss",
     "psnr",
+    "reconstruction_counts",
     "reconstruction_losses",
 ]
 
 
-def _mean(values: Tensor, importance: Tensor | None) -> Tensor:
-    """Mean of ``values (B, C, H, W)``, weighted by ``importance (B, 1, H, W)``."""
+SCALES = (1, 2, 4)
+
+
+def _mean(values: Tensor, importance: Tensor | None, count: Tensor | None) -> Tensor:
+    """Mean of ``values (B, C, H, W)``, weighted by ``importance (B, 1, H, W)``, over ``count`` in place of its sum."""
     if importance is None:
-        return values.mean()
-    return (values * importance).sum() / (importance.sum() * values.shape[1]).clamp_min(1e-6)
+        return values.mean() if count is None else divided(values.sum(), count * values.shape[1])
+    return divided((values * importance).sum(), (importance.sum() if count is None else count) * values.shape[1])
+
+
+def _between(importance: Tensor, dimension: int) -> Tensor:
+    """The importance of differences of neighbours: the sum of both."""
+    count = importance.shape[dimension] - 1
+    return importance.narrow(dimension, 0, count) + importance.narrow(dimension, 1, count)
+
+
+def reconstruction_counts(images: Tensor, importance: Tensor | None = None, scales: Sequence[int] = SCALES) -> Tensor:
+    """float32 ``(1 + 2 · scales,)``: the pixels of a batch, and its neighbours down and across at every scale.
+
+    Args:
+        images, importance, scales: see :func:`reconstruction_losses`; each counts with its importance.
+    """
+    if importance is None:
+        batch, (height, width) = images.shape[0], images.shape[2:]
+        numbers = [batch * height * width]
+        for high, wide in ((height // scale, width // scale) for scale in scales):
+            numbers += [batch * (high - 1) * wide, batch * high * (wide - 1)]
+        return torch.tensor(numbers, dtype=torch.float32).to(images.device, non_blocking=True)
+    sums = [importance.sum()]
+    for scale in scales:
+        reduced = functional.avg_pool2d(importance, scale) if scale > 1 else importance
+        sums += [_between(reduced, dimension).sum() for dimension in (2, 3)]
+    return torch.stack(sums).float()
 
 
 def gradient_loss(
-    reconstruction: Tensor, images: Tensor, scales: Sequence[int] = (1, 2, 4), importance: Tensor | None = None
+    reconstruction: Tensor,
+    images: Tensor,
+    scales: Sequence[int] = SCALES,
+    importance: Tensor | None = None,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Mean absolute error of neighbouring-pixel differences, averaged over ``scales``.
 
@@ -39,10 +73,11 @@ def gradient_loss(
         reconstruction, images: ``(B, 3, H, W)``.
         scales: factors by which both are first reduced (mean over blocks).
         importance: see :func:`reconstruction_losses`.
+        counts: ``(2 · scales,)`` what the sums are divided by: :func:`reconstruction_counts` without the first.
     """
     error = reconstruction.float() - images.float()  # differences and means are linear: one map is enough
     total = error.new_zeros(())
-    for scale in scales:
+    for index, scale in enumerate(scales):
         reduced, weight = error, importance
         if scale > 1:
             reduced = functional.avg_pool2d(error, scale)
@@ -50,12 +85,9 @@ def gradient_loss(
         for dimension in (2, 3):
             near = reduced.narrow(dimension, 0, reduced.shape[dimension] - 1)
             far = reduced.narrow(dimension, 1, reduced.shape[dimension] - 1)
-            if weight is None:
-                total = total + (far - near).abs().mean()
-            else:
-                count = weight.shape[dimension] - 1
-                between = weight.narrow(dimension, 0, count) + weight.narrow(dimension, 1, count)
-                total = total + _mean((far - near).abs(), between)
+            between = None if weight is None else _between(weight, dimension)
+            count = None if counts is None else counts[2 * index + dimension - 2]
+            total = total + _mean((far - near).abs(), between, count)
     return total / len(scales)
 
 
@@ -65,8 +97,9 @@ def reconstruction_losses(
     *,
     l1: float = 1.0,
     gradient: float = 1.0,
-    scales: Sequence[int] = (1, 2, 4),
+    scales: Sequence[int] = SCALES,
     importance: Tensor | None = None,
+    counts: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The weighted parts of the reconstruction loss, and their sum under ``"total"``; a weight of 0 costs nothing.
 
@@ -76,6 +109,8 @@ def reconstruction_losses(
         scales: of :func:`gradient_loss`.
         importance: ``(B, 1, H, W)`` non-negative weight of each pixel in both means. A face's expression sits on a
             twentieth of the pixels; where region maps say which, a small codebook can be told to spend itself there.
+        counts: what the sums are divided by, in place of this batch's own :func:`reconstruction_counts`: for a batch
+            that is one of several of a step (:mod:`gptface.objectives.normalisation`).
     """
     if reconstruction.shape != images.shape:
         raise InputError(
@@ -90,9 +125,11 @@ def reconstruction_losses(
     error = reconstruction.float() - images.float()
     parts: dict[str, Tensor] = {}
     if l1:
-        parts["l1"] = l1 * _mean(error.abs(), importance)
+        parts["l1"] = l1 * _mean(error.abs(), importance, None if counts is None else counts[0])
     if gradient:
-        parts["gradient"] = gradient * gradient_loss(reconstruction, images, scales, importance)
+        parts["gradient"] = gradient * gradient_loss(
+            reconstruction, images, scales, importance, None if counts is None else counts[1:]
+        )
     parts["total"] = torch.stack(list(parts.values())).sum() if parts else error.sum() * 0.0
     return parts
 

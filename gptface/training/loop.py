@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from gptface.training.checkpoint import (
 )
 from gptface.training.configuration import LoopSection
 from gptface.training.hardware import mixed_precision, peak_flops, peak_memory_gib
+from gptface.training.interruption import Interruption
 from gptface.training.metrics import MetricsFile, TensorBoard, log_line
 from gptface.training.optimization import Optimizers
 from gptface.training.schedule import Budget
@@ -130,7 +129,7 @@ class Loop:
         self.step = 0
         self.budget = Budget(self.section)
         self.pending: list[dict[str, Tensor]] = []
-        self.interrupted: int | None = None
+        self.interruption = Interruption(accelerator)
 
     # The run ---------------------------------------------------------------------------------------------------------
 
@@ -140,7 +139,7 @@ class Loop:
         Raises:
             InputError: the newest checkpoint is damaged or another run's; the loss is no longer finite.
             OSError: a file cannot be written; the checkpoints written before remain.
-            KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint was written.
+            KeyboardInterrupt: on SIGINT or SIGTERM to any of the processes, after a checkpoint was written.
         """
         resumed = self._resume()
         resume_step = self.step if resumed else None
@@ -153,7 +152,7 @@ class Loop:
         self.peak = peak_flops(self.accelerator.device, precision) if measured else self.section.peak_tflops * 1e12  # type: ignore[operator]
         self.peak_name = f"{self.peak / 1e12:.3g} TFLOP/s {'measured' if measured else 'configured'}"
         self.budget = Budget(self.section, self.budget.seconds if resumed else 0.0)
-        with Display(self.stage.name, self.verbose) as self.display, self._signals():
+        with Display(self.stage.name, self.verbose) as self.display, self.interruption.listening():
             self.display.line(self._opening(precision, resumed))
             try:
                 return self._train()
@@ -184,12 +183,13 @@ class Loop:
             if self.step % self.section.log_every == 0:
                 self._log(share)
             last = share >= 1
+            interrupted = self.interruption.due() and not last
             validate_every = self.section.validate_every
             if not last and validate_every and self.step % validate_every == 0:
                 self._validate()
-            if not last and (self.step % self.section.checkpoint_every == 0 or self.interrupted is not None):
+            if not last and (self.step % self.section.checkpoint_every == 0 or interrupted):
                 self._save()
-            if self.interrupted is not None and not last:
+            if interrupted:
                 self.display.line(f"{self.stage.name} stopped at step {self.step}; the same command goes on from there")
                 raise KeyboardInterrupt
         if self.pending:
@@ -215,9 +215,7 @@ class Loop:
         scalars: dict[str, Tensor] = {}
         samples, operations = self.stage.work(share)
         self.worked = self.worked[0] + accumulation * samples, self.worked[1] + accumulation * operations
-        for micro in range(accumulation):
-            batch = next(self.stage.batches)
-            moment = Moment(self.step, self.step * accumulation + micro, share)
+        for micro, (batch, moment) in enumerate(self._passes(share)):
             for index in active:
                 module = self.wrapped[index]
                 final = micro + 1 == accumulation
@@ -240,6 +238,26 @@ class Loop:
         self.step += 1
         self.rate = factor * self.section.learning_rate
         self.pending.append(scalars)
+
+    def _passes(self, share: float) -> Iterator[tuple[Any, Moment]]:
+        """The batches and moments of a step; where it has several uneven passes, each knows what it is a part of."""
+        accumulation, processes = self.section.accumulation, self.accelerator.num_processes
+        # Passes are numbered alike whether they are accumulated or made by several processes.
+        first = self.step * accumulation * processes + self.accelerator.process_index
+        moments = [Moment(self.step, first + micro * processes, share) for micro in range(accumulation)]
+        if not self.stage.uneven or accumulation * processes == 1:
+            yield from ((next(self.stage.batches), moment) for moment in moments)
+            return
+        batches = [next(self.stage.batches) for _ in moments]
+        with torch.no_grad(), self.accelerator.autocast():
+            counts = [self.stage.counts(batch, moment) for batch, moment in zip(batches, moments, strict=True)]
+        # Gradients are averaged over the processes, and losses over the passes, so the mean count is the one to divide
+        # by. Nothing here waits for the device.
+        mean = self.accelerator.reduce(torch.stack(counts).mean(0), reduction="mean")
+        for moment in moments:
+            moment.counts = mean
+        while batches:  # let go of one after the other
+            yield batches.pop(0), moments.pop(0)
 
     # Logging ---------------------------------------------------------------------------------------------------------
 
@@ -360,25 +378,3 @@ class Loop:
         set_random_state(own["random"])
         self.step = checkpoint.step
         return True
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; a second one ends it at once.
-
-        Several processes would have to agree on the step, so they leave signals to their launcher.
-        """
-        if self.accelerator.num_processes > 1 or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(number: int, frame: Any) -> None:
-            if self.interrupted is not None:
-                raise KeyboardInterrupt
-            self.interrupted = number
-
-        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)

@@ -26,14 +26,18 @@ class Moment:
 
     Attributes:
         step: optimiser steps made before.
-        micro_step: forward passes made before, accumulation counted; a fresh number keys fresh masks.
+        micro_step: number of the forward pass among all of the run, accumulated ones and those of other processes
+            counted; it keys fresh masks, the same ones whether passes are accumulated or made side by side.
         share: of the run's budget that is spent, 0 to 1.
+        counts: what the losses of this pass are divided by, as :meth:`Stage.counts` names them: their mean over all
+            passes of the step; ``None`` where each is divided by its own.
         handover: what an earlier phase of the same pass leaves for a later one.
     """
 
     step: int
     micro_step: int
     share: float
+    counts: Tensor | None = None
     handover: dict[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +69,8 @@ class Stage(ABC):
         phases: at least one; the weights of the first are averaged and saved.
         batches: the training data of this process.
         flops_per_sample: operations of a training step, forward and backward, per sample of the batch.
+        uneven: whether forward passes may differ in how many targets their losses have; those of a step are then
+            counted (:meth:`counts`) before the first is made, where a step has several.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Stage(ABC):
     phases: Sequence[Phase]
     batches: Batches[Any]
     flops_per_sample: float
+    uneven: bool = False
 
     def rate(self, step: int, share: float) -> float:
         """Learning rates at a step, as a share of their peaks."""
@@ -81,6 +88,15 @@ class Stage(ABC):
     def work(self, share: float) -> tuple[int, float]:
         """Samples and operations of one forward and backward pass at this ``share`` of the budget."""
         return self.section.batch_size, self.section.batch_size * self.flops_per_sample
+
+    def counts(self, batch: Any, moment: Moment) -> Tensor:
+        """How many targets each loss of a forward pass has: float32 (n,) on the device, without a look at its values.
+
+        Every loss that is a mean must then be a sum over ``moment.counts``, so that a step of several passes has the
+        gradient of all its targets together (:mod:`gptface.objectives.normalisation`). What is worked out on the way
+        may be left in ``moment.handover`` for the pass.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has uneven passes and does not count them")
 
     def compilable(self) -> Sequence[nn.Module]:
         """Modules that ``compile: true`` compiles in place."""

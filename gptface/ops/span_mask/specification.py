@@ -81,7 +81,7 @@ class TextSpans(Specification):
 
     Law. Of n eligible positions exactly m = max(round(ratio · n), min(``minimum``, n)) are masked: as the ratio says,
     but one at least where anything is eligible, so that short texts are learned from too (rounding alone would never
-    mask a text of up to three pieces at 0.15). ``minimum=0`` is the rounded ratio alone, and a ratio of 0 masks nothing.
+    mask a text of up to three pieces at 0.15). ``minimum=0`` is the rounded ratio alone; a ratio of 0 masks nothing.
     The n eligible positions, in order, form a ring. Lengths are drawn independently from ``lengths`` until their
     sum reaches m; the last is cut to make it exactly m. The n − m unmasked positions are dealt into the gaps between
     successive spans: ``min_gap`` each, the rest by a composition drawn uniformly from all. The ring is then turned by a

@@ -66,6 +66,11 @@ class Targets:
     labels: Tensor
     weights: Tensor | None = None
 
+    def count(self) -> Tensor:
+        """How many there are, or their total weight: float32."""
+        named = (self.positions >= 0).float()
+        return (named if self.weights is None else named * self.weights.float()).sum()
+
 
 def joint_positions(indices: Tensor, rows: Tensor, slots: Tensor, sequence_length: int) -> Tensor:
     """Packed positions in the joint batch of tokens that are named in a block of some of its rows.

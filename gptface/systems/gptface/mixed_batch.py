@@ -47,7 +47,7 @@ class MixedBatch:
         masked, to_image, to_text, mismatched: how many rows of each kind.
         masked_image, masked_text, next_image, next_text: targets of the four modelling losses.
         match_labels: (masked + mismatched,) int64, 1 for the caption that came with the image.
-        match_weights: float, 0 for pairs without a caption or without a true mismatch; both classes sum to one.
+        match_valid: bool, false for pairs without a caption or without a true mismatch.
     """
 
     sequence: JointSequence
@@ -60,7 +60,7 @@ class MixedBatch:
     next_image: Targets
     next_text: Targets
     match_labels: Tensor
-    match_weights: Tensor
+    match_valid: Tensor
 
 
 def row_counts(section: PretrainSection, pairs: int) -> tuple[int, int, int, int]:
@@ -135,7 +135,7 @@ class BatchComposer:
             next_image=next_image,
             next_text=next_text,
             match_labels=(torch.arange(masked + mismatched, device=device) < masked).long(),
-            match_weights=torch.cat([_balanced(captioned), _balanced(mismatch)]),
+            match_valid=torch.cat([captioned, mismatch]),
         )
 
     def _kept_lengths(self, pairs: Pairs, keep: Tensor | None, droppable: int) -> Tensor:
@@ -234,8 +234,3 @@ def _walk(count: int, step: int, device: torch.device) -> Tensor:
     while math.gcd(stride, count) != 1:
         stride += 1
     return (torch.arange(count, device=device) * stride + step) % count
-
-
-def _balanced(valid: Tensor) -> Tensor:
-    """Equal weights over the valid rows, summing to one (or to zero, where there are none)."""
-    return valid.float() / valid.sum().clamp_min(1)

@@ -90,6 +90,7 @@ class PretrainingStage(Stage):
     name = "pretrain"
     result = "."
     section: PretrainSection
+    uneven = True  # captions differ in length, masks in size
 
     def __init__(self, context: StageContext) -> None:
         configuration: Configuration = context.configuration
@@ -190,6 +191,9 @@ class PretrainingStage(Stage):
         if share < contrastive.alone:
             return pairs, compared
         return samples, samples * self.flops_per_sample + compared
+
+    def counts(self, batch: Pairs, moment: Moment) -> Tensor:
+        return self.objective.counts(batch, moment)
 
     def compilable(self) -> list[nn.Module]:
         return list(self.model.layers)

@@ -19,6 +19,7 @@ from gptface.objectives import (
     discriminator_hinge_loss,
     generator_hinge_loss,
     psnr,
+    reconstruction_counts,
     reconstruction_losses,
 )
 from gptface.systems.gptface.configuration import Configuration, TokenizerLossWeights
@@ -63,6 +64,11 @@ def region_importance(region_maps: Tensor, weights: Tensor) -> Tensor:
     return functional.max_pool2d(weights[region_maps.long()].unsqueeze(1), 3, stride=1, padding=1)
 
 
+def image_share(batch: WeightedImages, moment: Moment) -> Tensor | float:
+    """What a mean over this pass's images counts for among the passes of a step: their number over the mean number."""
+    return 1.0 if moment.counts is None else len(batch.images) / moment.counts[0]
+
+
 class TokenizerObjective(nn.Module):
     """The generator's side: ``forward(batch, moment) -> (loss, parts)``.
 
@@ -78,7 +84,7 @@ class TokenizerObjective(nn.Module):
         self._discriminator = (discriminator,)  # in a tuple, so that it is not registered as a part of this module
 
     def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
-        images = batch.images
+        images, share = batch.images, image_share(batch, moment)
         out = self.tokenizer(images)
         weights, reconstruction = self.weights, out.reconstruction
         parts = reconstruction_losses(
@@ -86,12 +92,13 @@ class TokenizerObjective(nn.Module):
             images,
             gradient=weights.gradient,
             importance=batch.importance,
+            counts=None if moment.counts is None else moment.counts[1:],
         )
         loss = parts.pop("total")
         discriminator = self._discriminator[0]
         if discriminator is not None and moment.share >= weights.adversarial_start:
             discriminator.requires_grad_(False)
-            adversarial = generator_hinge_loss(discriminator(reconstruction))
+            adversarial = share * generator_hinge_loss(discriminator(reconstruction))
             discriminator.requires_grad_(True)
             if self.training:
                 balance = adversarial_weight(loss, adversarial, self.tokenizer.decoder.output.weight)
@@ -99,8 +106,9 @@ class TokenizerObjective(nn.Module):
                 loss = loss + weights.adversarial * balance * adversarial
             parts["adversarial"] = adversarial
             moment.handover["reconstruction"] = reconstruction.detach()
-        parts |= {"quantizer": out.quantizer_loss, "perplexity": out.perplexity, "usage": out.usage}
-        return loss + out.quantizer_loss, parts
+        quantizer = share * out.quantizer_loss
+        parts |= {"quantizer": quantizer, "perplexity": out.perplexity, "usage": out.usage}
+        return loss + quantizer, parts
 
 
 class DiscriminatorObjective(nn.Module):
@@ -113,7 +121,7 @@ class DiscriminatorObjective(nn.Module):
     def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
         real = self.discriminator(batch.images)
         fake = self.discriminator(moment.handover["reconstruction"])
-        loss = discriminator_hinge_loss(real, fake)
+        loss = image_share(batch, moment) * discriminator_hinge_loss(real, fake)
         return loss, {"discriminator": loss}
 
 
@@ -145,6 +153,8 @@ class TokenizerStage(Stage):
         self.importance: Tensor | None = None
         if regions := section.losses.regions:
             self.importance = torch.tensor([regions.get(name, 1.0) for name in REGIONS], device=self.device)
+        # Regions weigh each image otherwise, and what is read as it comes may leave images out.
+        self.uneven = self.importance is not None or not data.cache
         needs = Needs(
             region_maps=self.importance is not None, without_regions="tokenizer.losses.regions: must be empty"
         )
@@ -160,6 +170,11 @@ class TokenizerStage(Stage):
             return WeightedImages(_images(faces))
         assert faces.region_maps is not None
         return WeightedImages(_images(faces), region_importance(faces.region_maps, self.importance))
+
+    def counts(self, batch: WeightedImages, moment: Moment) -> Tensor:
+        """The images, then the pixels and neighbours as they weigh."""
+        pixels = reconstruction_counts(batch.images, batch.importance)
+        return torch.cat([torch.full((1,), float(len(batch.images)), device=self.device), pixels])
 
     def compilable(self) -> list[nn.Module]:
         return [self.tokenizer.encoder, self.tokenizer.decoder]

@@ -16,7 +16,7 @@ from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
 from gptface.models import FaceParser, FaceParserConfig
-from gptface.objectives import parsing_losses
+from gptface.objectives import parsing_counts, parsing_losses
 from gptface.systems.parser.configuration import Configuration, ParserSection
 from gptface.training.declaration import StageContext
 from gptface.training.hardware import forward_flops
@@ -95,6 +95,7 @@ class ParserObjective(nn.Module):
             faces.expressions,
             region=self.section.region_weight,
             region_weights=self.region_weights,
+            counts=moment.counts,
         )
         return parts.pop("total"), parts
 
@@ -104,6 +105,7 @@ class ParserStage(Stage):
 
     name = "parser"
     result = "parser"
+    uneven = True  # regions weigh by their rarity, and labels may be unknown
 
     def __init__(self, context: StageContext) -> None:
         configuration: Configuration = context.configuration
@@ -127,6 +129,9 @@ class ParserStage(Stage):
         blank = torch.zeros(1, 3, data.image_size, data.image_size)
         # A backward pass costs twice a forward pass.
         self.flops_per_sample = 3 * forward_flops(lambda: self.parser(blank))
+
+    def counts(self, batch: LabelledFaces, moment: Moment) -> Tensor:
+        return parsing_counts(batch.regions, batch.attributes, batch.expressions, self.objective.region_weights)
 
     def compilable(self) -> list[nn.Module]:
         return [self.parser]

@@ -113,7 +113,7 @@ def test_mismatched_rows_have_the_first_rows_images_and_other_rows_captions(
     images = ids.gather(1, slots)
     assert torch.equal(images[mismatched], images[: batch.mismatched])
     captions = torch.where(batch.sequence.text_valid, ids.gather(1, batch.sequence.text_slots), -1)
-    valid = batch.match_weights[batch.masked :] > 0
+    valid = batch.match_valid[batch.masked :]
     assert bool(valid.any())
     own = (captions[mismatched] == captions[: batch.mismatched]).all(1)
     assert not bool((own & valid).any())
@@ -134,13 +134,11 @@ def test_with_few_mismatched_rows_the_mask_shape_does_not_tell_them_apart() -> N
     assert used.min() > 8  # of 64 steps; 16 expected of each row, whatever its kind of mask
 
 
-def test_match_labels_and_balanced_weights(composed: tuple[MixedBatch, Pairs, PretrainingObjective]) -> None:
+def test_match_labels_and_which_rows_count(composed: tuple[MixedBatch, Pairs, PretrainingObjective]) -> None:
     batch, _, _ = composed
     assert batch.match_labels.tolist() == [1] * batch.masked + [0] * batch.mismatched
-    torch.testing.assert_close(batch.match_weights[: batch.masked].sum(), torch.tensor(1.0))
-    torch.testing.assert_close(batch.match_weights[batch.masked :].sum(), torch.tensor(1.0))
     captioned = batch.sequence.text_valid[: batch.masked].any(1)
-    assert torch.equal(batch.match_weights[: batch.masked] > 0, captioned)
+    assert torch.equal(batch.match_valid[: batch.masked], captioned)
 
 
 def test_next_token_targets_lie_one_slot_before_what_they_predict(
@@ -295,7 +293,7 @@ def test_caption_dropout_leaves_image_to_text_alone() -> None:
     first = batch.masked + batch.to_image
     assert not bool(captioned[:first].any())
     assert bool(captioned[first : first + batch.to_text].all())
-    assert float(batch.match_weights.sum()) == 0
+    assert not batch.match_valid.any()
     assert not len(places(batch.masked_text, batch.sequence.token_ids.shape[1])[0])
 
 
