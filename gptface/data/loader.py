@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -125,7 +128,12 @@ class ResumableLoader(Generic[Batch]):
         collate = cast("Callable[[list[Any]], Any]", self._collate)
         requests = _requests(dataclasses.replace(self.position))
         reader = DataLoader(
-            self._reader, batch_sampler=requests, collate_fn=collate, generator=generator, **self._options
+            self._reader,
+            batch_sampler=requests,
+            collate_fn=collate,
+            generator=generator,
+            worker_init_fn=_outlive_signals,
+            **self._options,
         )
         return iter(reader)
 
@@ -136,6 +144,25 @@ class ResumableLoader(Generic[Batch]):
             self.skipped[skipped.reason] += 1
         self.notes.update(delivery.notes)
         self.stand_ins += delivery.stand_ins
+
+
+def _outlive_signals(worker: int) -> None:
+    """In a worker: no SIGINT ends it, and no SIGTERM but its loader's own.
+
+    Launchers (torchrun, Slurm, a terminal) send theirs to all processes of a run, and training that has yet to finish
+    its step and to write a checkpoint needs its workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # macOS, Windows
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_the_loader, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_the_loader(loader: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != loader:
+        pass
+    os._exit(0)
 
 
 @dataclass(frozen=True)
