@@ -19,7 +19,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help="train one stage of a system, such as the image tokenizer",
         description="Train one stage. The same command goes on where a killed run stopped, and returns at once when it "
-        "is complete. Over several processes: torchrun --nproc-per-node N -m gptface train ...",
+        "is complete; with more steps or minutes it goes on further. Over several processes: torchrun "
+        "--nproc-per-node N -m gptface train ...",
         epilog=f"example: {declared['tokenizer'].example}",
     )
     stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)

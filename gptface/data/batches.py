@@ -31,7 +31,7 @@ from gptface.data.cache import FaceCache, cached_faces
 from gptface.data.configuration import DataSection
 from gptface.data.decoding import known_labels
 from gptface.data.loader import ResumableLoader
-from gptface.data.order import Position, epoch_coins
+from gptface.data.order import Position, epoch_coins, faces_digest
 from gptface.data.pixels import images_to_tensor
 from gptface.data.sample import Sample
 from gptface.data.sources import has_validation, open_faces
@@ -196,11 +196,15 @@ class Faces:
         """
         if self.cache is not None:
             position = Position(len(self.cache), seed, batch_size, self.rank, self.world_size)
+            position.faces = faces_digest(self.cache.sample_ids)
             return _Made(_CachedBatches(self._select(needs), position, self.flip), make)
         assert self._samples is not None
+        position = Position(len(self._samples), seed, batch_size, self.rank, self.world_size)
+        if (sample_ids := getattr(self._samples, "sample_ids", None)) is not None:
+            position.faces = faces_digest(sample_ids)
         loader = ResumableLoader(
             self._samples,
-            Position(len(self._samples), seed, batch_size, self.rank, self.world_size),
+            position,
             _Collator(needs),
             workers=self.workers,
             transform=HorizontalFlip(seed) if self.flip else None,

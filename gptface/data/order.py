@@ -6,6 +6,7 @@ one reads, and a run that goes on from a position goes on exactly.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from gptface.errors import InputError
 
-__all__ = ["Position", "epoch_coins", "epoch_order"]
+__all__ = ["Position", "epoch_coins", "epoch_order", "faces_digest"]
 
 
 @lru_cache(maxsize=4)  # a batch needs one epoch's order, or two at the seam
@@ -38,6 +39,11 @@ def epoch_coins(count: int, seed: int, epoch: int) -> np.ndarray:
     return (words >> np.uint64(63)).astype(bool)
 
 
+def faces_digest(sample_ids: np.ndarray) -> str:
+    """A short digest of a data set's identities int64 (n,), in their order: the same wherever its files lie."""
+    return hashlib.blake2b(np.ascontiguousarray(sample_ids, np.int64).tobytes(), digest_size=8).hexdigest()
+
+
 @dataclass
 class Position:
     """Where one rank is in the endless sequence of samples.
@@ -55,6 +61,7 @@ class Position:
         batch_size: samples in one rank's batch.
         rank, world_size: which of how many processes this one is.
         samples: handed out by all ranks together since the beginning.
+        faces: :func:`faces_digest` of the samples, where it is known.
 
     Raises:
         InputError: a number out of its range.
@@ -66,6 +73,7 @@ class Position:
     rank: int = 0
     world_size: int = 1
     samples: int = 0
+    faces: str | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -95,17 +103,24 @@ class Position:
 
     def state_dict(self) -> dict[str, Any]:
         """The position as plain numbers (JSON can hold it)."""
-        return {"position": self.samples, "samples": self.count, "seed": self.seed}
+        state = {"position": self.samples, "samples": self.count, "seed": self.seed}
+        return state if self.faces is None else {**state, "faces": self.faces}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position.
 
         Raises:
-            InputError: the state is of another data set's size or seed; the position is left as it was.
+            InputError: the state is of another seed, or of other faces; the position is left as it was.
         """
         for name, own in (("samples", self.count), ("seed", self.seed)):
             if state.get(name) != own:
                 raise InputError(f"data: {name} is {own}, the checkpoint's is {state.get(name)!r}; cannot resume")
+        theirs = state.get("faces")
+        if theirs is not None and self.faces is not None and theirs != self.faces:
+            raise InputError(
+                f"data: holds as many samples as the checkpoint's ({self.count}), but of other names or in another "
+                "order; cannot resume"
+            )
         position = state.get("position")
         if not isinstance(position, int) or position < 0:
             raise InputError(f"data: the checkpoint's position is {position!r}, not a number of samples; cannot resume")

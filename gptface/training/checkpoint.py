@@ -17,11 +17,9 @@ import torch
 
 from gptface.errors import InputError
 from gptface.files import atomic_directory
-from gptface.training.configuration_files import differing_keys
 
 __all__ = [
     "Checkpoint",
-    "check_same_run",
     "checkpoint_folders",
     "load_checkpoint",
     "random_state",
@@ -41,9 +39,11 @@ class Checkpoint:
 
     Attributes:
         step: optimiser steps made.
-        run: what the run is (stage, configuration, processes), as JSON holds it; see :func:`check_same_run`.
-        shared: the same on every process: modules, averages, optimisers, seconds spent, pending log values.
-        processes: what each process has of its own, by rank: random generators and the position in the data.
+        run: what the run is (stage, configuration, processes), as JSON holds it; :mod:`gptface.training.continuation`
+            says which other runs may go on from it.
+        shared: the same on every process: modules, averages, optimisers, seconds spent.
+        processes: what each process has of its own, by rank: random generators, the position in the data, and values
+            that are yet to be logged.
     """
 
     step: int
@@ -121,18 +121,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(
             f"{path}: is not a readable checkpoint ({reason}); remove it to go on from an older one"
         ) from None
-
-
-def check_same_run(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> None:
-    """Raises InputError, naming the first key in which they differ, unless ``theirs`` describes this very run."""
-    different = differing_keys(ours, theirs)
-    if different:
-        key, own, other = different[0]
-        more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
-        raise InputError(
-            f"{path}: belongs to another configuration: {key} is {other!r} there and {own!r} here{more}; "
-            "choose another output folder, or --restart to begin anew in this one"
-        )
 
 
 def sweep(folder: Path) -> None:

@@ -22,7 +22,6 @@ from gptface.progress import Display, format_duration
 from gptface.training.averaging import MovingAverage
 from gptface.training.checkpoint import (
     Checkpoint,
-    check_same_run,
     checkpoint_folders,
     load_checkpoint,
     random_state,
@@ -31,6 +30,7 @@ from gptface.training.checkpoint import (
     sweep,
 )
 from gptface.training.configuration import LoopSection
+from gptface.training.continuation import check_budget, check_same_run, own_state
 from gptface.training.hardware import mixed_precision, peak_flops, peak_memory_gib
 from gptface.training.interruption import Interruption
 from gptface.training.metrics import MetricsFile, TensorBoard, log_line
@@ -97,7 +97,7 @@ class Loop:
         stage: built on ``accelerator.device``.
         accelerator: of :func:`build_accelerator`.
         output: where rank 0 writes ``metrics.jsonl``, ``validation.jsonl``, ``tensorboard/`` and ``checkpoints/``.
-        run: what identifies the run; a checkpoint of another one is refused.
+        run: what identifies the run; a checkpoint of another one is refused (:mod:`gptface.training.continuation`).
         verbose: show progress on stderr (rank 0).
     """
 
@@ -129,6 +129,7 @@ class Loop:
         self.step = 0
         self.budget = Budget(self.section)
         self.pending: list[dict[str, Tensor]] = []
+        self.notes: list[str] = []
         self.interruption = Interruption(accelerator)
 
     # The run ---------------------------------------------------------------------------------------------------------
@@ -137,7 +138,8 @@ class Loop:
         """Train until the budget is spent.
 
         Raises:
-            InputError: the newest checkpoint is damaged or another run's; the loss is no longer finite.
+            InputError: the newest checkpoint is damaged, another run's, or cannot go on with this budget; the loss is
+                no longer finite.
             OSError: a file cannot be written; the checkpoints written before remain.
             KeyboardInterrupt: on SIGINT or SIGTERM to any of the processes, after a checkpoint was written.
         """
@@ -154,6 +156,8 @@ class Loop:
         self.budget = Budget(self.section, self.budget.seconds if resumed else 0.0)
         with Display(self.stage.name, self.verbose) as self.display, self.interruption.listening():
             self.display.line(self._opening(precision, resumed))
+            for note in self.notes:
+                self.display.line(f"{self.stage.name}: {note}")
             try:
                 return self._train()
             finally:
@@ -326,7 +330,8 @@ class Loop:
 
     def _save(self) -> None:
         begun = time.perf_counter()
-        own = {"random": random_state(), "batches": self.stage.batches.state_dict()}
+        pending = [{name: value.cpu() for name, value in scalars.items()} for scalars in self.pending]
+        own = {"random": random_state(), "batches": self.stage.batches.state_dict(), "pending": pending}
         processes = gather_object([own])
         self._check_finite(float(self.pending[-1]["loss"]) if self.pending else 0.0)
         failure: OSError | None = None
@@ -336,7 +341,6 @@ class Loop:
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "average": self.average.state_dict(),
                 "seconds": self.budget.seconds,
-                "pending": [{name: value.cpu() for name, value in scalars.items()} for scalars in self.pending],
             }
             try:
                 save_checkpoint(
@@ -364,8 +368,13 @@ class Loop:
         if not found:
             return False
         checkpoint = load_checkpoint(found[-1])
-        check_same_run(self.run_identity, checkpoint.run, found[-1])
-        shared, own = checkpoint.shared, checkpoint.processes[self.accelerator.process_index]
+        shared, theirs = checkpoint.shared, checkpoint.run
+        known = all("faces" in state for state in (checkpoint.processes[0]["batches"], self.stage.batches.state_dict()))
+        self.notes = check_same_run(self.run_identity, theirs, found[-1], known_faces=known)
+        milestones = self.stage.milestones()
+        check_budget(self.section, theirs, checkpoint.step, float(shared["seconds"]), milestones)
+        own = own_state(checkpoint.processes, self.accelerator.process_index, self.section, checkpoint.step)
+        self.stage.batches.load_state_dict(own["batches"])
         for module, state in zip(self.modules, shared["modules"], strict=True):
             module.load_state_dict(state)
         for optimizer, state in zip(self.optimizers, shared["optimizers"], strict=True):
@@ -373,8 +382,8 @@ class Loop:
         self.average.load_state_dict(shared["average"])
         self.budget = Budget(self.section, float(shared["seconds"]))
         device = self.accelerator.device
-        self.pending = [{name: value.to(device) for name, value in scalars.items()} for scalars in shared["pending"]]
-        self.stage.batches.load_state_dict(own["batches"])
-        set_random_state(own["random"])
+        self.pending = [{name: value.to(device) for name, value in part.items()} for part in own.get("pending", [])]
+        if "random" in own:
+            set_random_state(own["random"])
         self.step = checkpoint.step
         return True

@@ -10,7 +10,8 @@ An output folder holds
     summary.json       how the run ended; present only when it is complete
 
 and the stage's result. Running the same configuration into the same folder again goes on from the newest checkpoint, or
-returns at once when it is complete.
+returns at once when it is complete; with more steps or minutes it goes on further
+(:mod:`gptface.training.continuation` says what else may differ).
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ import gptface
 from gptface.configuration import Section
 from gptface.errors import InputError
 from gptface.files import atomic_write
-from gptface.training.checkpoint import check_same_run, checkpoint_folders
+from gptface.training.checkpoint import checkpoint_folders
 from gptface.training.configuration import LoopSection
 from gptface.training.configuration_files import configuration_to_yaml
+from gptface.training.continuation import check_budget, check_same_run, goes_further
 from gptface.training.declaration import StageContext, StageDeclaration
 from gptface.training.loop import Loop, Outcome, build_accelerator
 from gptface.training.stage import Stage
@@ -88,14 +90,15 @@ def run_stage(
     if accelerator.is_main_process:
         _prepare(target, restart)
     accelerator.wait_for_everyone()
-    if summary.is_file():
+    resuming = bool(checkpoint_folders(target / "checkpoints"))
+    if summary.is_file() and not _goes_further(summary, run, section, resuming):
         former = _read_summary(summary)
-        check_same_run(run, former["run"], summary)
         if verbose and accelerator.is_main_process:
             print(f"{name}: {target} is already complete ({former['steps']} steps)", flush=True)
         return target / str(former["result"])
-    resuming = bool(checkpoint_folders(target / "checkpoints"))
+    accelerator.wait_for_everyone()  # all have seen the summary
     if accelerator.is_main_process:
+        summary.unlink(missing_ok=True)
         with atomic_write(target / "config.yaml") as temporary:
             temporary.write_text(configuration_to_yaml(configuration), encoding="utf-8")
     set_seed(section.seed)
@@ -137,10 +140,36 @@ def _prepare(output: Path, restart: bool) -> None:
             (output / part).unlink(missing_ok=True)
 
 
+def _goes_further(summary: Path, run: dict[str, Any], section: LoopSection, resuming: bool) -> bool:
+    """Whether the complete run of ``summary`` is given more to do.
+
+    Raises:
+        InputError: it is another run, its budget is now smaller than what is spent, or its checkpoints are gone.
+    """
+    former = _read_summary(summary)
+    theirs, steps, seconds = former["run"], former["steps"], former["seconds"]
+    if theirs.get("stage") != run["stage"] or not goes_further(section, theirs, steps, seconds):
+        check_same_run(run, theirs, summary, finished=True)
+        check_budget(section, theirs, steps, seconds, {})
+        return False
+    check_same_run(run, theirs, summary)
+    if not resuming:
+        raise InputError(
+            f"{summary.parent}: is complete ({steps} steps), and without its checkpoints it cannot go on to more; "
+            "choose another output folder, or --restart to begin anew in this one"
+        )
+    return True
+
+
 def _read_summary(path: Path) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        return {"run": dict(summary["run"]), "steps": int(summary["steps"]), "result": str(summary["result"])}
+        return {
+            "run": dict(summary["run"]),
+            "steps": int(summary["steps"]),
+            "seconds": float(summary["seconds"]),
+            "result": str(summary["result"]),
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: is not a readable summary ({error}); use --restart or another output folder"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,13 @@ class Stage(ABC):
         may be left in ``moment.handover`` for the pass.
         """
         raise NotImplementedError(f"{type(self).__name__} has uneven passes and does not count them")
+
+    def milestones(self) -> Mapping[str, float]:
+        """Fields of the section that name a share of the budget at which the training changes its kind, and the shares.
+
+        A run that is given a larger budget may not fall back behind one.
+        """
+        return {}
 
     def compilable(self) -> Sequence[nn.Module]:
         """Modules that ``compile: true`` compiles in place."""

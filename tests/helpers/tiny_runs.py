@@ -1,14 +1,18 @@
-"""The shipped ``tiny`` configurations, over one shared cache of faces."""
+"""The shipped ``tiny`` configurations, over one shared cache of faces, and runs of them by several processes."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+from gptface.configuration import Section
 from gptface.systems.gptface.configuration import Configuration
 from gptface.systems.parser.configuration import Configuration as ParserConfiguration
-from gptface.training.configuration_files import load_configuration
+from gptface.training.configuration_files import configuration_to_yaml, load_configuration
 
-__all__ = ["tiny", "tiny_parser"]
+__all__ = ["launch", "tiny", "tiny_parser"]
 
 
 def _common(cache: Path, *stages: str) -> list[str]:
@@ -27,3 +31,16 @@ def tiny(cache: Path, *overrides: str) -> Configuration:
 def tiny_parser(cache: Path, *overrides: str) -> ParserConfiguration:
     """The parser's ``tiny``."""
     return load_configuration(ParserConfiguration, "tiny", [*_common(cache, "parser"), *overrides])
+
+
+def launch(processes: int, stage: str, configuration: Section, output: Path, *more: str) -> subprocess.Popen[bytes]:
+    """``torchrun … gptface train`` into ``output``, on the CPU; what it says goes to a ``.log`` beside it."""
+    file, log = output.with_suffix(".yaml"), output.with_suffix(".log")
+    file.write_text(configuration_to_yaml(configuration))
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m",
+        "gptface", "train", stage, "--quiet", "--config", str(file), "--output", str(output), *more,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with open(log, "wb") as target:
+        return subprocess.Popen(command, env=environment, stdout=target, stderr=subprocess.STDOUT)

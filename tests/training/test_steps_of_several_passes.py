@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,9 @@ from gptface.systems.gptface.objective import PretrainingObjective, StepCounts
 from gptface.systems.gptface.stages import PRETRAIN
 from gptface.systems.gptface.tokenizer_training import TokenizerObjective, WeightedImages
 from gptface.training.checkpoint import checkpoint_folders, load_checkpoint
-from gptface.training.configuration_files import configuration_to_yaml
 from gptface.training.run import run_stage
 from gptface.training.stage import Moment
-from tests.helpers.tiny_runs import tiny
+from tests.helpers.tiny_runs import launch, tiny
 from tests.systems.gptface.test_objective import ALIGNED, make_objective, make_pairs
 
 
@@ -248,26 +244,14 @@ STEPS = (
 )
 
 
-def launch(face_cache: Path, tokenizer: Path, output: Path, processes: int, *overrides: str) -> None:
-    file = output.with_suffix(".yaml")
-    file.write_text(configuration_to_yaml(tiny(face_cache, *overrides)))
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m",
-        "gptface", "train", "pretrain", "--quiet", "--config", str(file), "--tokenizer", str(tokenizer), "--output",
-        str(output),
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.slow
 def test_two_processes_learn_what_two_accumulated_passes_do(
     face_cache: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     """The same samples, masks, losses and weights; by the test above, those of the whole step."""
     together, alone = tmp_path / "together", tmp_path / "alone"
-    launch(face_cache, tokenizer_folder, together, 2, *STEPS)
+    process = launch(2, "pretrain", tiny(face_cache, *STEPS), together, "--tokenizer", str(tokenizer_folder))
+    assert process.wait(timeout=300) == 0, (tmp_path / "together.log").read_text()
     run_stage(
         PRETRAIN, tiny(face_cache, *STEPS, "pretrain.accumulation=2"), alone, verbose=False, tokenizer=tokenizer_folder
     )

@@ -195,6 +195,10 @@ class PretrainingStage(Stage):
     def counts(self, batch: Pairs, moment: Moment) -> Tensor:
         return self.objective.counts(batch, moment)
 
+    def milestones(self) -> dict[str, float]:
+        alone = self.section.contrastive.alone
+        return {"contrastive.alone": alone} if alone > 0 else {}
+
     def compilable(self) -> list[nn.Module]:
         return list(self.model.layers)
 

@@ -22,7 +22,7 @@ from gptface.objectives import (
     reconstruction_counts,
     reconstruction_losses,
 )
-from gptface.systems.gptface.configuration import Configuration, TokenizerLossWeights
+from gptface.systems.gptface.configuration import Configuration, TokenizerLossWeights, TokenizerSection
 from gptface.training.declaration import StageContext
 from gptface.training.optimization import kernels
 from gptface.training.stage import Losses, Moment, Phase, Stage
@@ -130,6 +130,7 @@ class TokenizerStage(Stage):
 
     name = "tokenizer"
     result = "tokenizer"
+    section: TokenizerSection
 
     def __init__(self, context: StageContext) -> None:
         configuration: Configuration = context.configuration
@@ -175,6 +176,10 @@ class TokenizerStage(Stage):
         """The images, then the pixels and neighbours as they weigh."""
         pixels = reconstruction_counts(batch.images, batch.importance)
         return torch.cat([torch.full((1,), float(len(batch.images)), device=self.device), pixels])
+
+    def milestones(self) -> dict[str, float]:
+        losses = self.section.losses
+        return {"losses.adversarial_start": losses.adversarial_start} if losses.adversarial > 0 else {}
 
     def compilable(self) -> list[nn.Module]:
         return [self.tokenizer.encoder, self.tokenizer.decoder]
