@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
         "integrations",
     },
 }
-EVERYBODY = {"configuration", "errors", "files", "progress", "__version__", "get_include"}
+EVERYBODY = {"configuration", "errors", "files", "integers", "progress", "__version__", "get_include"}
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gptface.data.sample import Sample
 from gptface.faces.landmarks import MIRRORED_ORDER, mirror_landmarks
+from gptface.integers import whole_number
 
 __all__ = ["SIDES", "HorizontalFlip", "mirrored"]
 
@@ -23,7 +24,7 @@ class HorizontalFlip:
     """
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
+        self.seed = whole_number(seed, "seed")
 
     def decides(self, sample_id: int, epoch: int) -> bool:
         """The coin's outcome, from Philox4x64-10 with key (seed, sample_id) and counter epoch."""

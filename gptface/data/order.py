@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gptface.errors import InputError
+from gptface.integers import whole_number
 
 __all__ = ["Position", "epoch_coins", "epoch_order", "faces_digest"]
 
@@ -76,6 +77,8 @@ class Position:
     faces: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("count", "seed", "batch_size", "rank", "world_size", "samples"):
+            setattr(self, name, whole_number(getattr(self, name), name))
         if self.count < 1:
             raise InputError("data: it holds no samples")
         if self.batch_size < 1:

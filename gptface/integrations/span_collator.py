@@ -48,7 +48,8 @@ class SpanMaskingCollator:
     token where masked, −100 elsewhere) and the tokenizer's other keys.
 
     Raises:
-        InputError: the tokenizer has no mask token; a feature lacks a column that is needed.
+        InputError: the tokenizer has no mask token; a feature lacks a column that is needed; a batch of empty texts,
+            which has no label, so that a model's mean loss would be NaN.
     """
 
     def __init__(
@@ -122,6 +123,11 @@ class SpanMaskingCollator:
             sample_ids=sample_ids,
             word_ids=words,
         )
+        if not len(span_mask.indices) and self.spec.ratio:
+            raise InputError(
+                f"features: none of the {len(features)} has a token that can be masked, and without a label the mean "
+                "loss is NaN; leave empty texts out of the data set"
+            )
         batch["labels"] = torch.where(span_mask.mask, tokens, _UNMASKED)
         batch["input_ids"] = hidden
         return batch

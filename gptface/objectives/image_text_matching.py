@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.integers import whole_number
 from gptface.objectives.normalisation import divided
 from gptface.ops.philox import philox4x32
 
@@ -175,7 +176,7 @@ def _draw(log_weights: Tensor, sample_ids: Tensor, seed: int, step: int | Tensor
     steps = torch.as_tensor(step, dtype=torch.int64, device=ids.device) & _WORD
     word, _, _, _ = philox4x32(
         (low.unsqueeze(1), high.unsqueeze(1), low.unsqueeze(0), high.unsqueeze(0)),
-        (torch.full_like(steps, seed & _WORD), steps),
+        (torch.full_like(steps, whole_number(seed, "seed") & _WORD), steps),
     )
     uniform = ((word >> 8).float() + 0.5) * 2.0**-24  # inside (0, 1), so that both logarithms are finite
     gumbel = -torch.log(-torch.log(uniform))

@@ -106,3 +106,14 @@ def test_bad_calls_are_named(tokenizer: Any) -> None:
     without = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
     with pytest.raises(InputError, match="mask token"):
         SpanMaskingCollator(without)
+
+
+def test_short_texts_are_masked_and_empty_ones_named(tokenizer: Any) -> None:
+    """At 0.15 of one to three pieces rounding would mask none, and the mean loss over no label is NaN."""
+    collator = SpanMaskingCollator(tokenizer, TextSpans(0.15))
+    for text in ("a", "ab", "abc"):
+        assert (collator(features(tokenizer, [text]))["labels"] != -100).sum() == 1
+    batch = collator(features(tokenizer, ["", "ab"]))
+    assert (batch["labels"] != -100).sum(1).tolist() == [0, 1]
+    with pytest.raises(InputError, match="none of the 2 has a token that can be masked"):
+        collator(features(tokenizer, ["", ""]))

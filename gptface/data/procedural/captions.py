@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gptface.errors import InputError
+from gptface.integers import whole_number
 
 from .randomness import Draws
 from .sampling import sample_specification
@@ -337,6 +338,7 @@ def describe(
     speaks of nothing or of another face. With probability ``detail`` it states as many facts as its length
     allows. The draws depend on (seed, index) only, so a counterfactual face keeps its template.
     """
+    seed = whole_number(seed, "seed")
     d = Draws(seed ^ 0x63617074, index)
     if d.chance("correlated", correlation):
         return _honest_caption(d, specification, detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gptface.data.sample import Sample
 from gptface.errors import InputError
+from gptface.integers import whole_number
 
 from .captions import describe
 from .randomness import sample_identity
@@ -43,6 +44,8 @@ class ProceduralFaces:
         occluder_probability: float = 0.2,
         detail: float = 0.0,
     ) -> None:
+        seed, size = whole_number(seed, "seed"), whole_number(size, "size")
+        start, count = whole_number(start, "start"), whole_number(count, "count")
         if not SMALLEST <= size <= LARGEST:
             raise InputError(f"size is {size}; it must lie between {SMALLEST} and {LARGEST} pixels")
         if start < 0 or count < 1:
@@ -65,7 +68,7 @@ class ProceduralFaces:
 
     def __getitem__(self, item: int) -> Sample:
         s = self.specification(item)
-        index = self.start + item
+        index = self.start + int(item)
         face = render_face(s, self.size)
         return Sample(
             image=face.image,

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from gptface.integers import whole_number
+
 __all__ = ["Draws", "noise_texture", "sample_identity"]
 
 _MASK = (1 << 64) - 1
@@ -29,6 +31,7 @@ def _mix(value: int) -> int:
 
 def sample_identity(seed: int, index: int) -> int:
     """63-bit identity of face ``index`` of generator ``seed``."""
+    seed, index = whole_number(seed, "seed"), whole_number(index, "index")
     return _mix(_mix((seed * _GOLDEN + 1) & _MASK) ^ ((index * _GOLDEN) & _MASK)) >> 1
 
 

@@ -211,11 +211,13 @@ class PretrainingStage(Stage):
             return {}
         torch.manual_seed(0)
         held_out = list(self.held_out)
+        passes = [(pairs, Moment(0, number, 1.0)) for number, pairs in enumerate(held_out)]
+        # As in training: every token counts alike, in whatever batch it stands.
+        counts = torch.stack([self.counts(pairs, moment) for pairs, moment in passes]).mean(0)
         totals: dict[str, list[Tensor]] = {}
-        for number, pairs in enumerate(held_out):
-            if number and len(pairs.codes) < self.section.batch_size:
-                continue  # a smaller batch would weigh as much as a whole one
-            loss, parts = self.objective(pairs, Moment(0, number, 1.0))
+        for pairs, moment in passes:
+            moment.counts = counts
+            loss, parts = self.objective(pairs, moment)
             for name, value in {"loss": loss, **parts}.items():
                 totals.setdefault(name, []).append(value.float())
         figures = {name: float(torch.stack(values).mean()) for name, values in totals.items()}

@@ -17,6 +17,7 @@ from torch import Tensor
 from gptface.data.images import convert_image, convert_labels, load_image, load_labels
 from gptface.errors import InputError
 from gptface.faces.areas import REGION_NAMES
+from gptface.integers import whole_number
 
 __all__ = ["as_labels", "as_mask", "as_photo", "as_photos", "one_each", "seed_list", "strings"]
 
@@ -185,7 +186,16 @@ def strings(values: str | Sequence[str], count: int, name: str) -> list[str]:
 
 
 def seed_list(seeds: int | Sequence[int], count: int) -> list[int]:
-    own = [seeds + index for index in range(count)] if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    """``count`` seeds: those given, or s, s + 1, … for one number s (Python's, NumPy's or a tensor's).
+
+    Raises:
+        InputError: another number of them, or one that is not whole.
+    """
+    if isinstance(seeds, Sequence) or getattr(seeds, "ndim", 0) == 1:
+        own = [whole_number(seed, "seeds") for seed in seeds]  # type: ignore[union-attr]
+    else:
+        first = whole_number(seeds, "seeds")
+        own = [first + index for index in range(count)]
     if len(own) != count:
         raise InputError(f"seeds must be one integer or {count} of them, one a sample, got {len(own)}")
     return own

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gptface.errors import InputError
+from gptface.integers import whole_number
 
 __all__ = ["SampleNoise", "derive_seed", "gumbel", "sample_categorical"]
 
@@ -16,7 +16,7 @@ _MASK = (1 << 64) - 1
 
 def derive_seed(seed: int, *parts: int) -> int:
     """A 64-bit seed from a seed and indices (SplitMix64), so that neighbours such as 0, 1, 2 share nothing."""
-    state = seed & _MASK
+    state = whole_number(seed, "seed") & _MASK
     for part in (*parts, 0x6A09E667):
         state = (state + 0x9E3779B97F4A7C15 * ((part & _MASK) + 1)) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -34,9 +34,7 @@ class SampleNoise:
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        if any(not isinstance(seed, int) for seed in seeds):
-            raise InputError(f"seeds must be integers, one a sample, got {list(seeds)!r}")
-        self.seeds = list(seeds)
+        self.seeds = [whole_number(seed, "seeds") for seed in seeds]
         self.device = torch.device(device)
         self._generator = torch.Generator()
 
