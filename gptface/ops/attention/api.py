@@ -105,7 +105,7 @@ def masked_attention(
             derivative that there is none of.
     """
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
-    chosen, *_ = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
+    (chosen, _), _ = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
 
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":
