@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.ops.derivatives import refuse_forward_mode
+from gptface.ops.derivatives import refuse_other_derivatives
 from gptface.ops.gather import library
 from gptface.ops.registry import Preference, choose, register_implementation
 
@@ -36,7 +36,7 @@ def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tenso
 
     Raises:
         InputError: an argument has the wrong rank, dtype or device.
-        RuntimeError: forward-mode differentiation, which there is none of.
+        RuntimeError: differentiation in forward mode or by ``torch.func.grad``, which there is none of.
         IndexError: on the CPU, an index outside [−1, N); on a CUDA device that is a device-side assertion.
     """
     if not isinstance(hidden, Tensor) or hidden.dim() < 2 or not (hidden.is_floating_point() or hidden.is_complex()):
@@ -48,5 +48,5 @@ def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tenso
     if hidden.device != indices.device:
         raise InputError(f"gather_rows: hidden is on {hidden.device}, indices on {indices.device}; allowed: one device")
     choose("gather_rows", impl, _PREFERENCES, lambda name: None)
-    refuse_forward_mode("gather_rows", hidden)
+    refuse_other_derivatives("gather_rows", hidden)
     return torch.ops.gptface.gather_rows(hidden.flatten(0, -2), indices)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.ops.derivatives import refuse_forward_mode
+from gptface.ops.derivatives import refuse_other_derivatives
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
 from gptface.ops.vq.choice import choose
 from gptface.ops.vq.packed import Metric, PackedCodebook, Precision, check_codebook
@@ -97,7 +97,7 @@ def vq_lookup(
     grouped = codebook.ndim == 3
     length = x.shape[-1]
     if return_scores:
-        refuse_forward_mode("vq_lookup(return_scores=True)", x, codebook)
+        refuse_other_derivatives("vq_lookup(return_scores=True)", x, codebook)
     else:
         x, codebook = x.detach(), codebook.detach()
     if grouped:
