@@ -17,7 +17,7 @@ from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel
 
 
 def tokenizer() -> FaceTokenizer:
-    model = FaceTokenizer(FaceTokenizerConfig.tiny(upsample="pixel_shuffle", codebook_size=32))
+    model = FaceTokenizer(FaceTokenizerConfig.tiny(codebook_size=32))
     model(torch.rand(4, 3, 32, 32) * 2 - 1)  # so that codebook statistics and k-means have moved
     return model
 
@@ -35,7 +35,7 @@ def parser() -> FaceParser:
 MODELS = {
     "tokenizer": tokenizer,
     "language": language,
-    "language, untied": lambda: language(tie_heads=False, image_positions="indexed"),
+    "language, aligned": lambda: language(alignment_size=16),
     "parser": parser,
 }
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import PretrainedConfig
-
 from gptface.errors import InputError
-from gptface.models.loading import at_least, preset
+from gptface.models.configuration import ModelConfig
 from gptface.systems.gptface.sequence import JointVocabulary
 
 __all__ = ["FaceLanguageConfig"]
 
 
-class FaceLanguageConfig(PretrainedConfig):
+class FaceLanguageConfig(ModelConfig):
     """The shape of a :class:`~gptface.systems.gptface.transformer.FaceLanguageModel`.
 
     Args:
@@ -26,12 +23,10 @@ class FaceLanguageConfig(PretrainedConfig):
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size: the transformer.
         dropout: on embeddings and on the output of each attention and feed-forward block.
         attention_dropout: on attention weights.
-        image_positions: ``"factorised"`` (a row and a column embedding, summed) or ``"indexed"`` (one a position).
         alignment_size: width of the summaries of two light towers beside the transformer
             (:mod:`gptface.systems.gptface.alignment`): they tell image tokens what the caption says and words what the
             picture shows, and their agreement is added to [CLS]. A contrastive loss trains them. 0: attention alone.
         alignment_rank: numbers a token in the towers.
-        tie_heads: score text and image tokens against the input embeddings instead of matrices of their own.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
             ``1 / sqrt(2 * num_hidden_layers)`` of it.
         layer_norm_eps: of every layer normalisation.
@@ -52,10 +47,8 @@ class FaceLanguageConfig(PretrainedConfig):
         intermediate_size: int = 768,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
-        image_positions: str = "factorised",
         alignment_size: int = 0,
         alignment_rank: int = 32,
-        tie_heads: bool = True,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-5,
         pad_token_id: int = 0,
@@ -75,10 +68,8 @@ class FaceLanguageConfig(PretrainedConfig):
         self.intermediate_size = intermediate_size
         self.dropout = dropout
         self.attention_dropout = attention_dropout
-        self.image_positions = image_positions
         self.alignment_size = alignment_size
         self.alignment_rank = alignment_rank
-        self.tie_heads = tie_heads
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
         self.pad_token_id = pad_token_id
@@ -88,7 +79,8 @@ class FaceLanguageConfig(PretrainedConfig):
         self._check()
 
     def _check(self) -> None:
-        for name in (
+        self.check_at_least(
+            1,
             "text_vocab_size",
             "codebook_size",
             "max_text_length",
@@ -97,9 +89,8 @@ class FaceLanguageConfig(PretrainedConfig):
             "num_attention_heads",
             "intermediate_size",
             "alignment_rank",
-        ):
-            at_least(self, name, 1)
-        at_least(self, "alignment_size", 0)
+        )
+        self.check_at_least(0, "alignment_size")
         if len(self.image_grid) != 2 or any(not isinstance(side, int) or side < 1 for side in self.image_grid):
             raise InputError(f"image_grid must be two positive integers [h, w], got {self.image_grid}")
         head = self.hidden_size // self.num_attention_heads
@@ -115,8 +106,6 @@ class FaceLanguageConfig(PretrainedConfig):
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.image_positions not in ("factorised", "indexed"):
-            raise InputError(f"image_positions must be factorised or indexed, got {self.image_positions!r}")
         if len({self.pad_token_id, self.cls_token_id, self.sep_token_id, self.mask_token_id}) < 4:
             raise InputError(
                 "pad_token_id, cls_token_id, sep_token_id and mask_token_id must differ, got "
@@ -142,19 +131,14 @@ class FaceLanguageConfig(PretrainedConfig):
         return int(self.image_grid[0] * self.image_grid[1])
 
     @property
-    def joint_length(self) -> int:
-        """Slots of the longest joint sequence."""
-        return self.max_text_length + self.num_image_tokens + 3
-
-    @classmethod
-    def field_names(cls) -> set[str]:
-        """The names that the constructor documents."""
-        return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+    def embedding_size(self) -> int:
+        """Numbers a token as the model embeds it: the transformer's C, then the towers' r where there are any."""
+        return self.hidden_size + (self.alignment_rank if self.alignment_size else 0)
 
     @classmethod
     def tiny(cls, **overrides: Any) -> FaceLanguageConfig:
         """The demo: 6 layers of width 192, trained on two CPU cores in minutes."""
-        return preset(cls, {}, overrides)
+        return cls.preset({}, overrides)
 
     @classmethod
     def small(cls, **overrides: Any) -> FaceLanguageConfig:
@@ -170,7 +154,7 @@ class FaceLanguageConfig(PretrainedConfig):
             "intermediate_size": 1536,
             "dropout": 0.1,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)
 
     @classmethod
     def base(cls, **overrides: Any) -> FaceLanguageConfig:
@@ -190,4 +174,4 @@ class FaceLanguageConfig(PretrainedConfig):
             "sep_token_id": 102,
             "mask_token_id": 103,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)
