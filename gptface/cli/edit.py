@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     wish = parser.add_argument_group("what")
     wish.add_argument("--attribute", metavar="NAME", help='one of CelebA\'s, such as Blond_Hair, or "no Eyeglasses"')
     wish.add_argument(
-        "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, neutral"
+        "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, contempt, neutral"
     )
     wish.add_argument("--caption", metavar="TEXT", help="the wish in words, in place of the attribute's own")
     wish.add_argument("--region", metavar="A,B", help="regions or zones that may change, such as hair,forehead")
@@ -50,8 +50,27 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(func=run)
 
 
+def _check_names(arguments: argparse.Namespace, regions: list[str] | None) -> None:
+    """Refuse names that are not in the vocabulary before anything is loaded."""
+    from gptface.faces.areas import region_area
+    from gptface.faces.attributes import attribute_area
+    from gptface.faces.expressions import expression_area
+    from gptface.faces.names import find
+    from gptface.faces.templates import TEMPLATES
+
+    find("template", arguments.template, TEMPLATES)
+    if arguments.attribute is not None:
+        attribute_area(arguments.attribute)
+    if arguments.expression is not None:
+        expression_area(arguments.expression)
+    if regions is not None:
+        region_area(regions)
+
+
 def run(arguments: argparse.Namespace) -> int:
     check_outputs([arguments.output, arguments.strip])
+    regions = None if arguments.region is None else [name.strip() for name in arguments.region.split(",")]
+    _check_names(arguments, regions)
     options = photo_options(arguments)
     photo = load_photo(arguments.image)
     mask = None if arguments.mask is None else load_photo(arguments.mask, mask=True)
@@ -60,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         photo,
         arguments.caption,
         masks=mask,
-        regions=None if arguments.region is None else [name.strip() for name in arguments.region.split(",")],
+        regions=regions,
         attributes=arguments.attribute,
         expressions=arguments.expression,
         region_maps=labels,

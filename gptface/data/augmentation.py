@@ -9,7 +9,8 @@ import numpy as np
 
 from gptface.data.sample import Sample
 from gptface.errors import InputError
-from gptface.faces.landmarks import MIRRORED_ORDER, mirror_landmarks
+from gptface.faces.landmark_schemes import SCHEMES
+from gptface.faces.landmarks import mirror_landmarks
 
 __all__ = ["HorizontalFlip"]
 
@@ -20,7 +21,7 @@ SIDES = re.compile(r"\b(left|right)(wards?|most)?\b", re.IGNORECASE)
 class HorizontalFlip:
     """Mirrors a sample with ``probability``, by a coin that is a function of (seed, epoch, sample_id) alone.
 
-    The region map and ``metadata["landmarks"]`` (5 or 68 points, in pixels) are mirrored along, ``metadata["pose"]``
+    The region map and ``metadata["landmarks"]`` (in pixels, of a known scheme) are mirrored along, ``metadata["pose"]``
     has its yaw and roll negated, and ``metadata["flipped"]`` is set. A sample whose caption speaks of left or right is
     left as it is.
     """
@@ -41,7 +42,7 @@ class HorizontalFlip:
             return sample
         metadata = {**sample.metadata, "flipped": True}
         points = metadata.get("landmarks")
-        if points is not None and len(points) in MIRRORED_ORDER:
+        if points is not None and len(points) in SCHEMES:
             metadata["landmarks"] = mirror_landmarks(points, sample.image.shape[1]).astype(np.float32)
         pose = metadata.get("pose")
         if isinstance(pose, dict):

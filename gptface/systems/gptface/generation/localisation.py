@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from gptface.errors import InputError
-from gptface.faces.areas import Area, FaceTemplate, area_mask
+from gptface.faces.areas import Area, area_mask
+from gptface.faces.templates import FaceTemplate
 from gptface.models.parser import FaceParser
 from gptface.systems.gptface.generation.editing import Frame
 
@@ -23,7 +24,7 @@ def find_area(
         photo: uint8 ``(H, W, 3)``.
         frame: the window the system sees; parser and template speak of it alone.
         area: regions and zones.
-        region_map: ``(H, W)`` labels, indices into ``REGION_NAMES``, or None.
+        region_map: ``(H, W)`` labels, indices into ``REGIONS``, or None.
         parser: of the system, or None.
         template: the last resort.
 

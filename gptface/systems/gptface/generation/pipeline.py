@@ -11,15 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from gptface.errors import InputError
-from gptface.faces.areas import (
-    OCCLUDER_AREA,
-    TEMPLATES,
-    Area,
-    FaceTemplate,
-    attribute_area,
-    expression_area,
-    region_area,
-)
+from gptface.faces.areas import Area, region_area
+from gptface.faces.attributes import attribute_area
+from gptface.faces.expressions import expression_area
+from gptface.faces.occluders import OCCLUDER_AREA
+from gptface.faces.templates import TEMPLATES, FaceTemplate
 from gptface.systems.gptface.generation.autoregressive import AutoregressiveSettings, decode_image
 from gptface.systems.gptface.generation.captioning import caption_codes
 from gptface.systems.gptface.generation.codec import SystemCodec
@@ -59,7 +55,7 @@ class FaceGenerator:
             :func:`gptface.data.procedural.wish_caption`; see
             :data:`~gptface.systems.gptface.generation.wishes.DescribeWish`.
         template: where things are in an aligned face, used where there is neither a region map nor a parser: a name of
-            :data:`~gptface.faces.areas.TEMPLATES` or a :class:`~gptface.faces.areas.FaceTemplate`.
+            :data:`~gptface.faces.templates.TEMPLATES` or a :class:`~gptface.faces.templates.FaceTemplate`.
     """
 
     def __init__(
@@ -187,7 +183,7 @@ class FaceGenerator:
             masks: as large as their pictures, see :func:`~gptface.systems.gptface.generation.editing.as_mask`.
             regions: names of regions or zones, for all pictures.
             attributes, expressions: one for all pictures or one each; ``"no NAME"`` takes an attribute away.
-            region_maps: ``(H, W)`` labels, indices into :data:`~gptface.faces.areas.REGION_NAMES`.
+            region_maps: ``(H, W)`` labels, indices into :data:`~gptface.faces.regions.REGIONS`.
             negative_captions: what to move away from, the other branch of classifier-free guidance.
             seeds: one a picture, or one integer s for s, s + 1, …
             settings, best_of, keep_history: as in :meth:`generate`.

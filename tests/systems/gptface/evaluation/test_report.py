@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from gptface.cli.main import main
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
+from gptface.data.procedural import ProceduralFaces
 from gptface.data.shards import write_shards
-from gptface.faces.areas import REGION_NAMES
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
+from gptface.faces.regions import REGIONS
 from gptface.models import FaceParser, FaceParserConfig
 from gptface.systems.gptface.evaluation.edit_trials import Judge, draw_trials, run_trials
 from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
@@ -24,7 +26,9 @@ SIZE = 32
 
 def _parser(seed: int) -> FaceParser:
     torch.manual_seed(seed)
-    config = FaceParserConfig.tiny(region_names=REGION_NAMES, attribute_names=ATTRIBUTES, expression_names=EXPRESSIONS)
+    config = FaceParserConfig.tiny(
+        region_names=REGIONS, attribute_names=LABELLED_ATTRIBUTES, expression_names=LABELLED_EXPRESSIONS
+    )
     return FaceParser(config).eval()
 
 
@@ -70,7 +74,9 @@ def test_a_judge_that_sees_the_generators_own_picture_is_asked_the_same_question
     trials = draw_trials(12, kind="attribute", seed=5, start=0, size=SIZE)
     assert all(trial.image.shape == (SIZE, SIZE, 3) for trial in trials)
     assert all((trial.image != trial.wanted).any() for trial in trials)
-    assert {trial.target for trial in draw_trials(4, kind="expression", seed=5, start=0, size=SIZE)} <= set(EXPRESSIONS)
+    assert {trial.target for trial in draw_trials(4, kind="expression", seed=5, start=0, size=SIZE)} <= set(
+        LABELLED_EXPRESSIONS
+    )
 
     def cheat(trials: list) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
         images = np.stack([trial.image for trial in trials])
