@@ -18,7 +18,7 @@ from gptface.data.text import encode_captions
 from gptface.errors import InputError
 from gptface.faces.region_grid import region_grid
 
-__all__ = ["ImageBatch", "ImageCollator", "LabelBatch", "LabelCollator", "PairBatch", "PairCollator", "stack_images"]
+__all__ = ["ImageBatch", "ImageCollator", "PairBatch", "PairCollator", "stack_images"]
 
 AnyBatch = TypeVar("AnyBatch", bound="TensorBatch")
 
@@ -76,28 +76,6 @@ class PairBatch(TensorBatch):
     captions: list[str] = field(default_factory=list)
 
 
-@dataclass
-class LabelBatch(TensorBatch):
-    """Images with what is known about the faces.
-
-    Attributes:
-        images: float32 (B, 3, H, W) in [-1, 1].
-        sample_ids: int64 (B,).
-        region_maps: int64 (B, H, W) labels; ``IGNORED`` everywhere in a sample without a map.
-        attributes: float32 (B, A), 0 or 1; NaN where unknown or hidden (``metadata["hidden_attributes"]``).
-        expressions: int64 (B,); ``IGNORED`` where unknown.
-    """
-
-    images: torch.Tensor
-    sample_ids: torch.Tensor
-    region_maps: torch.Tensor
-    attributes: torch.Tensor
-    expressions: torch.Tensor
-
-
-IGNORED = -100  # what torch's cross-entropy leaves out
-
-
 def stack_images(samples: Sequence[Sample]) -> torch.Tensor:
     """float32 (B, 3, H, W) in [-1, 1] from the samples' uint8 (H, W, 3).
 
@@ -149,28 +127,3 @@ class PairCollator:
                 grids = torch.from_numpy(np.stack([region_grid(labels, self.grid) for labels in maps]))
         images = stack_images(samples)
         return PairBatch(images, None, text_ids, text_lengths, _sample_ids(samples), grids, captions)
-
-
-class LabelCollator:
-    """Samples to a ``LabelBatch``: region maps, the named ``attributes``, and the place of the expression in a list."""
-
-    def __init__(self, attributes: Sequence[str], expressions: Sequence[str]) -> None:
-        self.attributes = tuple(attributes)
-        self.expressions = tuple(expressions)
-
-    def __call__(self, samples: list[Sample]) -> LabelBatch:
-        images = stack_images(samples)
-        region_maps = torch.full((len(samples), *images.shape[2:]), IGNORED, dtype=torch.int64)
-        attributes = torch.full((len(samples), len(self.attributes)), torch.nan)
-        expressions = torch.full((len(samples),), IGNORED, dtype=torch.int64)
-        for row, sample in enumerate(samples):
-            if sample.region_map is not None:
-                region_maps[row] = torch.from_numpy(sample.region_map.astype(np.int64))
-            known = sample.metadata.get("attributes", {})
-            hidden = sample.metadata.get("hidden_attributes", ())  # true underneath an occluder, but nothing to be seen
-            for column, name in enumerate(self.attributes):
-                if name in known and name not in hidden:
-                    attributes[row, column] = float(known[name])
-            if sample.metadata.get("expression") in self.expressions:
-                expressions[row] = self.expressions.index(sample.metadata["expression"])
-        return LabelBatch(images, _sample_ids(samples), region_maps, attributes, expressions)

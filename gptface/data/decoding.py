@@ -16,16 +16,17 @@ from typing import Protocol
 
 import numpy as np
 
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces, describe
+from gptface.data.labels import attribute_labels, expression_label
+from gptface.data.procedural import ProceduralFaces, describe
 from gptface.data.sample import Sample
 from gptface.data.skipped import Skipped
 from gptface.errors import InputError
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
 
-__all__ = ["UNKNOWN", "DecodedFaces", "FirstSamples", "ManyCaptions", "Samples", "decoded_chunks"]
+__all__ = ["DecodedFaces", "FirstSamples", "ManyCaptions", "Samples", "decoded_chunks"]
 
 CHUNK = 64
 IN_PROCESS = 512  # fewer samples than this are not worth starting processes for
-UNKNOWN = -100  # an expression nobody noted; what torch's cross-entropy leaves out
 
 
 class Samples(Protocol):
@@ -88,8 +89,8 @@ class DecodedFaces:
         region_maps: the bytes of uint8 (n, S, S); ``None`` where one of the samples has no map.
         captions: n lists of captions.
         sample_ids: int64 (n,).
-        attributes: float32 (n, A), 0 or 1, NaN where unknown.
-        expressions: int64 (n,), ``UNKNOWN`` where unknown.
+        attributes: float32 (n, A), 0 or 1, NaN where unknown or hidden (see ``labels``).
+        expressions: int64 (n,), ``labels.UNKNOWN`` where unknown.
         skipped: samples left out, by reason.
     """
 
@@ -115,22 +116,14 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
             skipped[item.reason] += 1
         else:
             samples.append(item)
-    attributes = np.full((len(samples), len(ATTRIBUTES)), np.nan, dtype=np.float32)
-    expressions = np.full(len(samples), UNKNOWN, dtype=np.int64)
-    for row, sample in enumerate(samples):
-        known = sample.metadata.get("attributes")
-        if isinstance(known, dict):
-            attributes[row] = [known.get(name, np.nan) for name in ATTRIBUTES]
-        if sample.metadata.get("expression") in EXPRESSIONS:
-            expressions[row] = EXPRESSIONS.index(sample.metadata["expression"])
     maps = [sample.region_map.tobytes() for sample in samples if sample.region_map is not None]
     return DecodedFaces(
         b"".join(sample.image.tobytes() for sample in samples),
         b"".join(maps) if len(maps) == len(samples) else None,
         [sample.metadata.get("captions", [sample.caption]) for sample in samples],
         np.array([sample.sample_id for sample in samples], dtype=np.int64),
-        attributes,
-        expressions,
+        np.array([attribute_labels(sample.metadata) for sample in samples]).reshape(-1, len(LABELLED_ATTRIBUTES)),
+        np.array([expression_label(sample.metadata) for sample in samples], dtype=np.int64),
         skipped,
     )
 

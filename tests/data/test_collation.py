@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from gptface.data.augmentation import HorizontalFlip
-from gptface.data.collation import IGNORED, ImageBatch, ImageCollator, LabelCollator, PairCollator, stack_images
-from gptface.data.loader import build_loader
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
+from gptface.data.collation import ImageBatch, ImageCollator, PairCollator, stack_images
+from gptface.data.procedural import ProceduralFaces
 from gptface.data.sample import Sample
 from gptface.data.text import encode_captions, train_text_tokenizer
 from gptface.errors import InputError
@@ -57,33 +56,6 @@ def test_pair_batches() -> None:
     assert PairCollator(tokenizer, 6)(samples).region_grid is None
     samples[2].region_map = None
     assert PairCollator(tokenizer, 6, (4, 4))(samples).region_grid is None
-
-
-def test_label_batches_say_what_is_unknown() -> None:
-    samples = [
-        face(0, attributes={"Male": 1, "Smiling": 0}, hidden_attributes=["Bald"], expression="anger"),
-        face(2, attributes={"Male": 1, "Smiling": 0}, hidden_attributes=["Smiling"]),
-        Sample(gradient(16, 16), "", 1, {"expression": "contempt", "attributes": {"Male": 0}}),
-    ]
-    batch = LabelCollator(("Smiling", "Male"), EXPRESSIONS)(samples)
-    assert batch.attributes[0].tolist() == [0, 1] and batch.attributes[2, 1] == 0 and batch.attributes[2, 0].isnan()
-    assert batch.attributes[1, 1] == 1 and batch.attributes[1, 0].isnan()  # behind a mask nobody sees a smile
-    assert batch.expressions.tolist() == [EXPRESSIONS.index("anger"), IGNORED, IGNORED]
-    assert (
-        np.array_equal(batch.region_maps[0].numpy(), samples[0].region_map) and (batch.region_maps[2] == IGNORED).all()
-    )
-
-
-def test_procedural_faces_make_complete_label_batches() -> None:
-    source = build_loader(
-        ProceduralFaces(seed=1, size=32, count=8, occluder_probability=0),
-        batch_size=4,
-        seed=0,
-        collate=LabelCollator(ATTRIBUTES, EXPRESSIONS),
-    )
-    batch = next(source)
-    assert batch.attributes.shape == (4, len(ATTRIBUTES)) and batch.attributes.isnan().float().mean() < 0.3
-    assert (batch.expressions >= 0).all() and (batch.region_maps >= 0).all()
 
 
 def test_a_flip_mirrors_picture_regions_landmarks_and_pose_and_leaves_the_source_alone() -> None:
