@@ -14,7 +14,7 @@ from gptface.data.procedural import ProceduralFaces
 from gptface.data.shards import write_shards
 from gptface.faces.attributes import LABELLED_ATTRIBUTES
 from gptface.faces.expressions import LABELLED_EXPRESSIONS
-from gptface.faces.regions import REGIONS
+from gptface.faces.regions import REGIONS, region_label
 from gptface.models import FaceParser, FaceParserConfig
 from gptface.systems.gptface.evaluation.edit_trials import Judge, draw_trials, run_trials
 from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
@@ -74,6 +74,9 @@ def test_a_judge_that_sees_the_generators_own_picture_is_asked_the_same_question
     trials = draw_trials(12, kind="attribute", seed=5, start=0, size=SIZE)
     assert all(trial.image.shape == (SIZE, SIZE, 3) for trial in trials)
     assert all((trial.image != trial.wanted).any() for trial in trials)
+    # Nobody is asked about what an occluder hides.
+    assert not any((trial.region_map == region_label("occluder")).any() for trial in trials)
+    assert {trial.target for trial in trials} <= set(LABELLED_ATTRIBUTES)
     assert {trial.target for trial in draw_trials(4, kind="expression", seed=5, start=0, size=SIZE)} <= set(
         LABELLED_EXPRESSIONS
     )
