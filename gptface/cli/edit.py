@@ -11,9 +11,8 @@ from gptface.cli.generation_arguments import (
     add_system_options,
     check_outputs,
     load_generator,
-    load_photo,
     photo_options,
-    report_edit,
+    write_edit,
 )
 
 __all__ = ["add_parser", "run"]
@@ -36,7 +35,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, contempt, neutral"
     )
     wish.add_argument("--caption", metavar="TEXT", help="the wish in words, in place of the attribute's own")
-    wish.add_argument("--region", metavar="A,B", help="regions or zones that may change, such as hair,forehead")
+    wish.add_argument(
+        "--region", type=_names, metavar="A,B", help="regions or zones that may change, such as hair,forehead"
+    )
     wish.add_argument("--mask", type=Path, metavar="FILE", help="white where the photo may change, of the photo's size")
     wish.add_argument(
         "--region-map", type=Path, metavar="FILE", help="label image of the photo, in place of the system's parser"
@@ -50,7 +51,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(func=run)
 
 
-def _check_names(arguments: argparse.Namespace, regions: list[str] | None) -> None:
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _check_names(arguments: argparse.Namespace) -> None:
     """Refuse names that are not in the vocabulary before anything is loaded."""
     from gptface.faces.areas import region_area
     from gptface.faces.attributes import attribute_area
@@ -63,28 +68,22 @@ def _check_names(arguments: argparse.Namespace, regions: list[str] | None) -> No
         attribute_area(arguments.attribute)
     if arguments.expression is not None:
         expression_area(arguments.expression)
-    if regions is not None:
-        region_area(regions)
+    if arguments.region is not None:
+        region_area(arguments.region)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    check_outputs([arguments.output, arguments.strip])
-    regions = None if arguments.region is None else [name.strip() for name in arguments.region.split(",")]
-    _check_names(arguments, regions)
+    check_outputs(arguments.output, arguments.strip)
+    _check_names(arguments)
     options = photo_options(arguments)
-    photo = load_photo(arguments.image)
-    mask = None if arguments.mask is None else load_photo(arguments.mask, mask=True)
-    labels = None if arguments.region_map is None else load_photo(arguments.region_map)[:, :, 0]
-    result = load_generator(arguments).edit(
-        photo,
+    result = load_generator(arguments, arguments.template).edit(
+        arguments.image,
         arguments.caption,
-        masks=mask,
-        regions=regions,
+        masks=arguments.mask,
+        regions=arguments.region,
         attributes=arguments.attribute,
         expressions=arguments.expression,
-        region_maps=labels,
-        negative_captions=arguments.negative_caption,
+        region_maps=arguments.region_map,
         **options,
     )
-    report_edit(arguments, result)
-    return 0
+    return write_edit(arguments, result)

@@ -130,7 +130,7 @@ def test_every_name_works_in_an_edit(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(edit_command, "load_generator", lambda _: generator)
+    monkeypatch.setattr(edit_command, "load_generator", lambda *_: generator)
     output = tmp_path / "out.png"
     regions = () if "--template" in options else ("--region-map", str(photo.with_name("regions.png")))
     common = ["--system", "unused", "--steps", "1", "--guidance-scale", "1", "--match-guidance", "none"]
@@ -161,8 +161,7 @@ def test_an_unknown_name_is_refused_before_anything_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(edit_command, "load_generator", lambda _: pytest.fail("loaded"))
-    monkeypatch.setattr(edit_command, "load_photo", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr(edit_command, "load_generator", lambda *_: pytest.fail("loaded"))
     options = ["--system", "unused", "--output", str(tmp_path / "out.png"), "--caption", "a man", option, name]
     assert main(["edit", str(photo), *options]) == 2
     error = capsys.readouterr().err

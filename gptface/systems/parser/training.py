@@ -18,7 +18,6 @@ from gptface.faces.expressions import LABELLED_EXPRESSIONS
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
 from gptface.models import FaceParser, FaceParserConfig
-from gptface.models.loading import preset
 from gptface.objectives import parsing_losses
 from gptface.systems.parser.configuration import Configuration, ParserSection
 from gptface.training.declaration import StageContext
@@ -188,11 +187,9 @@ def parser_config(configuration: Configuration) -> FaceParserConfig:
     names = {"region_names": REGIONS, "attribute_names": LABELLED_ATTRIBUTES, "expression_names": LABELLED_EXPRESSIONS}
     try:
         overrides = {"image_size": configuration.data.image_size, **names, **configuration.parser.model}
-        config = preset(FaceParserConfig, {}, overrides)
+        return FaceParserConfig.preset({}, overrides)
     except InputError as error:
         raise InputError(f"parser.model: {error}") from error
-    assert isinstance(config, FaceParserConfig)
-    return config
 
 
 def _region_weights(cache: FaceCache) -> Tensor:
