@@ -508,7 +508,7 @@ def test_lookup_is_differentiable_and_grouped() -> None:
         ({"codebook_update": "adam"}, "codebook_update='adam'"),
         ({"estimator": "gumbel"}, "estimator='gumbel'"),
         ({"groups": 3}, "groups=3"),
-        ({"decay": 1.0}, "decay=1.0"),
+        ({"decay": 1.5}, "decay=1.5"),
         ({"revive_below": 2.0}, "revive_below=2.0"),
         ({"topk": 17}, "topk=17"),
         ({"temperature": 0.0}, "temperature=0.0"),
