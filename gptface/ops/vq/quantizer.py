@@ -14,7 +14,7 @@ from gptface.ops.vq.gradient import rotation_trick, straight_through
 from gptface.ops.vq.learned import LearnedCodebook, check_choice, check_range, gather_codes
 from gptface.ops.vq.packed import Precision
 
-__all__ = ["QuantizerOutput", "VectorQuantizer"]
+__all__ = ["QuantizerOutput", "VectorQuantizer", "mean_square"]
 
 
 class QuantizerOutput(NamedTuple):
@@ -196,9 +196,9 @@ class VectorQuantizer(LearnedCodebook):
         )
 
     def _loss(self, rows: Tensor, chosen: Tensor, weight: Tensor, usable: Tensor, mask: Tensor | None) -> Tensor:
-        loss = self.commitment_weight * _mean_square(rows - chosen.detach(), mask)
+        loss = self.commitment_weight * mean_square(rows - chosen.detach(), mask)
         if self.codebook_update == "gradient":
-            loss = loss + self.codebook_weight * _mean_square(chosen - rows.detach(), mask)
+            loss = loss + self.codebook_weight * mean_square(chosen - rows.detach(), mask)
         if self.entropy_weight != 0.0:
             entropy = entropy_regularizer(
                 rows.transpose(0, 1),
@@ -231,7 +231,7 @@ class VectorQuantizer(LearnedCodebook):
         )
 
 
-def _mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
+def mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the squares of ``error (N, G, d)`` over the vectors in ``mask (...)``; 0 without any."""
     if mask is None:
         return error.square().sum() / max(error.numel(), 1)
