@@ -16,7 +16,8 @@ import torch
 from accelerate import Accelerator
 
 from gptface.data.configuration import DataSection
-from gptface.data.decoding import Samples, decoded_chunks
+from gptface.data.decoding import decoded_chunks
+from gptface.data.sample import Samples
 from gptface.data.sources import open_faces, source_identity
 from gptface.errors import InputError
 from gptface.files import atomic_directory
@@ -24,7 +25,7 @@ from gptface.progress import Display, format_duration
 
 __all__ = ["FaceCache", "cached_faces"]
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass
@@ -36,8 +37,8 @@ class FaceCache:
         images: uint8 (N, S, S, 3).
         region_maps: uint8 (N, S, S), or ``None`` where not every face has one.
         sample_ids: int64 (N,).
-        attributes: float32 (N, A), 0 or 1, NaN where unknown; the columns are ``ATTRIBUTES``.
-        expressions: int64 (N,), index into ``EXPRESSIONS``, −100 where unknown.
+        attributes: float32 (N, A), 0 or 1, NaN where unknown or hidden; the columns are ``LABELLED_ATTRIBUTES``.
+        expressions: int64 (N,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
         skipped: samples left out, by reason.
     """
 

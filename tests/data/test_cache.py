@@ -7,19 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptface.data import cache as cache_module
+from gptface.data import decoding
 from gptface.data.cache import cached_faces
 from gptface.data.configuration import DataSection
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
-from gptface.data.shards import write_shards
+from gptface.data.procedural import ProceduralFaces
+from gptface.data.shard_writer import write_shards
 from gptface.errors import InputError
-from gptface.training import face_cache, face_decoding
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
 
 SMALL = {"count": 12, "validation_count": 5, "image_size": 32}
 
 
 def test_procedural_faces_are_what_the_generator_gives(tmp_path: Path) -> None:
-    cache = cached_faces(DataSection(**SMALL, seed=3), "train", tmp_path, verbose=False)
-    faces = ProceduralFaces(3, 32, count=12)
+    cache = cached_faces(DataSection(**SMALL, seed=4), "train", tmp_path, verbose=False)
+    faces = ProceduralFaces(4, 32, count=12)
     assert len(cache) == 12
     for index in range(12):
         sample = faces[index]
@@ -27,9 +30,12 @@ def test_procedural_faces_are_what_the_generator_gives(tmp_path: Path) -> None:
         assert cache.region_maps is not None and np.array_equal(cache.region_maps[index], sample.region_map)
         assert cache.captions[index] == [sample.caption]
         assert cache.sample_ids[index] == sample.sample_id
-        assert EXPRESSIONS[cache.expressions[index]] == sample.metadata["expression"]
-        truth = [sample.metadata["attributes"].get(name, np.nan) for name in ATTRIBUTES]
-        assert np.array_equal(cache.attributes[index], np.array(truth, np.float32), equal_nan=True)
+        assert LABELLED_EXPRESSIONS[cache.expressions[index]] == sample.metadata["expression"]
+        truth = np.array([sample.metadata["attributes"][name] for name in LABELLED_ATTRIBUTES], np.float32)
+        hidden = [name in sample.metadata["hidden_attributes"] for name in LABELLED_ATTRIBUTES]
+        truth[hidden] = np.nan
+        assert np.array_equal(cache.attributes[index], truth, equal_nan=True)
+    assert np.isnan(cache.attributes).any(), "some of these faces are occluded"
 
 
 def test_training_and_validation_share_no_face(tmp_path: Path) -> None:
@@ -43,7 +49,7 @@ def test_it_is_made_once_and_another_configuration_has_its_own(tmp_path: Path, m
     first = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
     other = cached_faces(DataSection(**{**SMALL, "seed": 1}), "train", tmp_path, verbose=False)
     assert other.folder != first.folder
-    monkeypatch.setattr(face_cache, "open_faces", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(cache_module, "open_faces", lambda *_: pytest.fail("made again"))
     again = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
     assert again.folder == first.folder
 
@@ -51,7 +57,7 @@ def test_it_is_made_once_and_another_configuration_has_its_own(tmp_path: Path, m
 def test_processes_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataSection(count=130, validation_count=0, image_size=16)
     alone = cached_faces(data, "train", tmp_path / "alone", verbose=False)
-    monkeypatch.setattr(face_decoding, "IN_PROCESS", 0)
+    monkeypatch.setattr(decoding, "IN_PROCESS", 0)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     together = cached_faces(data, "train", tmp_path / "together", verbose=False)
     assert np.array_equal(alone.images, together.images)
