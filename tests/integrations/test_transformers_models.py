@@ -131,6 +131,16 @@ def test_compiled_training_without_a_mask_or_with_packed_positions_takes_no_squa
         assert shapes and not [shape for shape in shapes if shape.count(SEQUENCE) > 1]
 
 
+@pytest.mark.parametrize("name", ["Llama", "Mistral"])
+def test_one_compilation_serves_texts_of_any_length(name: str, backend: Any) -> None:
+    wanted, ours = pair(name)
+    compiled = torch.compile(ours, fullgraph=True, dynamic=True, backend=backend)
+    for length in (11, 17, 40):
+        got, want = compiled(words(length), use_cache=False).logits, wanted(words(length), use_cache=False).logits
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    assert len(backend.graphs) == 1
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_an_interval_mask_as_attention_mask(name: str) -> None:
     wanted, ours = pair(name)

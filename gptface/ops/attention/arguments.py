@@ -158,7 +158,7 @@ def _mask_hint(query: Tensor, key: Tensor, mask: IntervalMask) -> str:
 
 
 def _check_numbers(query: Tensor, scale: float | None, dropout_p: float, seed: int | Tensor | None) -> None:
-    if scale is not None and not math.isfinite(scale):
+    if scale is not None and not abs(scale) < math.inf:  # a comparison, which compiled code takes of any number
         raise InputError(f"scale must be finite, got {scale} for query {_shape(query)}")
     if not 0.0 <= dropout_p < 1.0:
         raise InputError(f"dropout_p must be at least 0 and below 1, got {dropout_p} for query {_shape(query)}")
