@@ -33,11 +33,13 @@ from gptface.data.labels import known_labels
 from gptface.data.loader import ResumableLoader
 from gptface.data.order import Position, epoch_coins
 from gptface.data.pixels import images_to_tensor
+from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.sources import has_validation, open_faces
 from gptface.data.text import encode_captions
 from gptface.errors import InputError
 from gptface.faces.region_grid import region_grid
+from gptface.progress import Display
 
 __all__ = ["Batches", "FaceBatch", "Faces", "InOrder", "Needs", "held_out_faces"]
 
@@ -140,7 +142,7 @@ class Faces:
         split: ``"train"`` or ``"validation"``; the latter is always cached.
         output: folder of the run, where the cache lies unless ``data`` names another place.
         accelerator: device and processes; by default the CPU and this process alone.
-        verbose: show progress on stderr.
+        verbose: show progress on stderr, and what was read, skipped and ignored.
 
     Attributes:
         cache: the memory-mapped files; ``None`` where faces are read as they are needed.
@@ -167,6 +169,11 @@ class Faces:
         self.cache = cached_faces(data, split, output, accelerator, verbose) if cached else None
         self._samples = None if cached else open_faces(data, split)
         self._columns: dict[Needs, _CachedColumns] = {}
+        self._report: Callable[[str], None] | None = None
+        if self._samples is not None and (accelerator is None or accelerator.is_main_process):
+            self._report = Display(f"faces ({split})", verbose).line
+            for line in Reading.of(self._samples).lines(f"faces ({split})", "read as they are needed"):
+                self._report(line)
 
     def captions(self) -> Iterator[str]:
         """All captions, or those of the first hundred thousand samples where they are not cached."""
@@ -176,14 +183,14 @@ class Faces:
         assert self._samples is not None
         for index in range(min(len(self._samples), CAPTIONS_READ)):
             item = self._samples[index]
-            if isinstance(item, Sample) and item.caption:
-                yield item.caption
+            if isinstance(item, Sample):
+                yield from filter(None, item.captions)
 
     def text_width(self, needs: Needs) -> int:
         """Columns of ``text_ids``: word pieces of the longest caption, or the limit where captions are not cached."""
         assert needs.text is not None
         text_ids = self._select(needs).text_ids if self.cache is not None else None
-        return needs.text[1] if text_ids is None else text_ids.shape[2]
+        return needs.text[1] if text_ids is None else text_ids.shape[1]
 
     def batches(
         self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int, seed: int
@@ -204,8 +211,9 @@ class Faces:
             Position(len(self._samples), seed, batch_size, self.rank, self.world_size),
             _Collator(needs),
             workers=self.workers,
-            transform=HorizontalFlip(seed) if self.flip else None,
+            transform=_Turn(HorizontalFlip(seed) if self.flip else None),
             pin_memory=self.device.type == "cuda",
+            report=self._report,
         )
         return _Made(loader, lambda batch: make(_delivered(batch, needs, self.device)))
 
@@ -251,16 +259,19 @@ class _Made(Generic[Batch]):
 
 
 class _CachedColumns:
-    """What a stage needs of a whole cache; n faces, K captions each.
+    """What a stage needs of a whole cache; n faces with m captions in all.
 
     Pixels stay in the cache's files; what is small lies on the device.
 
     Attributes:
         sample_ids: int64 (n,).
         token_regions: uint8 (1 or 2, n, h · w), of the faces and, where some are mirrored, of their mirror images.
-        text_ids: int32 (n, K, T), without the columns that no caption reaches.
-        text_lengths: int32 (n, K); ``host_lengths`` are the same on the host.
-        flippable: bool (n, K), on the host: the caption does not speak of left and right.
+        text_ids: int32 (m, T), without the columns that no caption reaches.
+        text_lengths: int32 (m,); ``host_lengths`` are the same on the host.
+        flippable: bool (m,), on the host: the caption does not speak of left and right.
+        counts: int64 (n,), on the host: captions of each face.
+        starts: int64 (n,), on the host: place of each face's first caption among all.
+        offsets: int64 (n,), on the host: which caption has its turn in epoch 0 (``Sample.caption_in_turn``).
     """
 
     def __init__(self, cache: FaceCache, needs: Needs, device: torch.device, flip: bool) -> None:
@@ -278,13 +289,14 @@ class _CachedColumns:
             self.token_regions = torch.stack([_token_regions(maps, needs.token_regions) for maps in sides]).to(device)
         if needs.text is not None:
             captions = [caption for several in cache.captions for caption in several]
-            shape = (len(cache), len(captions) // len(cache))
+            self.counts = torch.tensor([len(several) for several in cache.captions], dtype=torch.int64)
+            self.starts = self.counts.cumsum(0) - self.counts
+            self.offsets = torch.from_numpy(cache.sample_ids) % self.counts
             text_ids, lengths = encode_captions(needs.text[0], captions, needs.text[1])
-            text_ids = text_ids[:, : max(1, int(lengths.max()))]
-            self.text_ids = text_ids.int().view(*shape, -1).to(device)
-            self.host_lengths = lengths.int().view(shape)
+            self.text_ids = text_ids[:, : max(1, int(lengths.max()))].int().to(device)
+            self.host_lengths = lengths.int()
             self.text_lengths = self.host_lengths.to(device)
-            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions]).view(shape)
+            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions])
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -295,12 +307,12 @@ class _CachedColumns:
         rows = indices.to(self.device, non_blocking=True)
         batch = FaceBatch(self.sample_ids[rows], mirrored, rows)
         if self.text_ids is not None:
-            turn = (indices + epochs) % self.text_ids.shape[1]
-            mirrored = mirrored & self.flippable[indices, turn]
-            batch.host_lengths = self.host_lengths[indices, turn]
+            turn = self.starts[indices] + (self.offsets[indices] + epochs) % self.counts[indices]
+            mirrored = mirrored & self.flippable[turn]
+            batch.host_lengths = self.host_lengths[turn]
             turn = turn.to(self.device, non_blocking=True)
-            batch.text_ids = self.text_ids[rows, turn].long()
-            batch.text_lengths = self.text_lengths[rows, turn].long()
+            batch.text_ids = self.text_ids[turn].long()
+            batch.text_lengths = self.text_lengths[turn].long()
         batch.mirrored = mirrored.to(self.device, non_blocking=True)
         if needs.images:
             images = cache.image_tensor[indices]
@@ -370,6 +382,17 @@ class InOrder(Generic[Batch]):
 
 
 # As they are read ----------------------------------------------------------------------------------------------------
+
+
+class _Turn:
+    """Gives a sample the caption whose turn it is, then mirrors it by the coin of its epoch where some are mirrored."""
+
+    def __init__(self, flip: HorizontalFlip | None) -> None:
+        self.flip = flip
+
+    def __call__(self, sample: Sample, epoch: int) -> Sample:
+        sample = dataclasses.replace(sample, caption=sample.caption_in_turn(epoch))
+        return sample if self.flip is None else self.flip(sample, epoch)
 
 
 class _Collator:
