@@ -114,6 +114,7 @@ def test_any_strides() -> None:
         assert torch.equal(found.indices, packed.indices) and torch.equal(found.scores, packed.scores)
 
 
+@pytest.mark.usefixtures("poisoned_empty")
 def test_empty_x() -> None:
     found = look(torch.zeros(0, 32), draw(5, 32, seed=22), nearest_rows=True)
     assert found.indices.shape == (0,) and found.counts.eq(0).all() and found.nearest_rows.eq(-1).all()
