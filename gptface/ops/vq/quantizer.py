@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -150,6 +150,10 @@ class VectorQuantizer(LearnedCodebook):
         self.entropy_weight = entropy_weight
         self.entropy_diversity = entropy_diversity
         self.entropy_temperature = entropy_temperature
+
+    if TYPE_CHECKING:  # `nn.Module` says Any of its call
+
+        def __call__(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> QuantizerOutput: ...
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> QuantizerOutput:
         """Quantize ``x (..., D)`` and learn from it.
