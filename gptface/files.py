@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_directory", "atomic_write"]
+from gptface.errors import InputError
+
+__all__ = ["atomic_directory", "atomic_write", "refuse_url"]
+
+# Two letters at least: a drive is one. Path makes one slash of two.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/|pipe:", re.IGNORECASE)
+
+
+def refuse_url(name: str, path: str | os.PathLike[str]) -> None:
+    """Say of an address on the network that it is one, where a path belongs.
+
+    Args:
+        name: what the error calls it: an argument or an option.
+        path: as somebody gave it.
+
+    Raises:
+        InputError: it is a URL, and there is no file of that name.
+    """
+    text = os.fspath(path)
+    if _URL.match(text) and not os.path.exists(text):
+        raise InputError(
+            f"{name}: {text} is a URL, not a path; allowed: a file or folder of this machine, so download it first"
+        )
 
 
 def _sync(path: Path) -> None:
