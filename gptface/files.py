@@ -12,27 +12,33 @@ from pathlib import Path
 
 from gptface.errors import InputError
 
-__all__ = ["atomic_directory", "atomic_write", "refuse_url"]
+__all__ = ["atomic_directory", "atomic_write", "refuse_url", "url_problem"]
 
 # Two letters at least: a drive is one. Path makes one slash of two.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/|pipe:", re.IGNORECASE)
 
 
+def url_problem(path: str | os.PathLike[str]) -> str | None:
+    """What is wrong with an address on the network where a path belongs; ``None`` for anything else."""
+    text = os.fspath(path)
+    if not _URL.match(text) or os.path.exists(text):
+        return None
+    return f"{text} is a URL, not a path; allowed: a file or folder of this machine, so download it first"
+
+
 def refuse_url(name: str, path: str | os.PathLike[str]) -> None:
-    """Say of an address on the network that it is one, where a path belongs.
+    """Refuse an address on the network where a path belongs.
 
     Args:
-        name: what the error calls it: an argument or an option.
+        name: what the error calls it: an argument or a field.
         path: as somebody gave it.
 
     Raises:
-        InputError: it is a URL, and there is no file of that name.
+        InputError: see :func:`url_problem`.
     """
-    text = os.fspath(path)
-    if _URL.match(text) and not os.path.exists(text):
-        raise InputError(
-            f"{name}: {text} is a URL, not a path; allowed: a file or folder of this machine, so download it first"
-        )
+    problem = url_problem(path)
+    if problem is not None:
+        raise InputError(f"{name}: {problem}")
 
 
 def _sync(path: Path) -> None:

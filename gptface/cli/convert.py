@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from pathlib import Path
+
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -19,8 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "reconstructions of the original, and gptface train pretrain --tokenizer takes it.",
         epilog="example: gptface convert vqgan/last.ckpt --output runs/vqgan/tokenizer",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="FILE|DIR", help="the checkpoint")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the tokenizer")
+    parser.add_argument("checkpoint", type=local_path, metavar="FILE|DIR", help="the checkpoint")
+    parser.add_argument("--output", type=local_path, required=True, metavar="DIR", help="folder of the tokenizer")
     parser.add_argument(
         "--image-size", type=int, default=256, metavar="N", help="side of its images in pixels (default: 256)"
     )

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from gptface.errors import InputError
-from gptface.files import atomic_directory
+from gptface.files import atomic_directory, refuse_url
 from gptface.models.parser import FaceParser
 from gptface.models.tokenizer import FaceTokenizer
 from gptface.systems.gptface.transformer import FaceLanguageModel
@@ -136,6 +136,7 @@ class FaceSystem:
         Raises:
             InputError: the folder or one of its parts is missing, unreadable, or does not fit the others.
         """
+        refuse_url("folder", folder)
         source = Path(folder)
         if not source.is_dir():
             raise InputError(
