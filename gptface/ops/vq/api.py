@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.ops.derivatives import refuse_forward_mode
+from gptface.ops.native import warn_without_cpu_kernel
 from gptface.ops.registry import available_or_raise, register_implementation
 from gptface.ops.vq import cpu, cuda, triton_lookup
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
@@ -172,7 +173,11 @@ def _obstacle(impl: str, x: Tensor, codebook: Tensor, topk: int, nearest_rows: b
 def _fastest(x: Tensor, codebook: Tensor, topk: int) -> str:
     if x.device.type == "cuda":
         return "torch" if triton_lookup.unsupported(x, codebook, topk) or triton_lookup.unproven() else "triton"
-    return "torch" if cpu.unsupported(x, codebook, topk) else "cpu"
+    if cpu.unsupported(x, codebook, topk) is None:
+        return "cpu"
+    if x.device.type == "cpu":
+        warn_without_cpu_kernel("vq_lookup_kernel")
+    return "torch"
 
 
 def _product(sizes: torch.Size) -> int:
