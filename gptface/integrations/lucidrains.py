@@ -139,16 +139,24 @@ class VectorQuantize(nn.Module):
         return self.quantizer.codebook
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
-        """Codes of ``indices`` as ``forward`` returned them, heads side by side, before ``project_out``."""
+        """Codes of ``indices`` as ``forward`` returned them, heads side by side, before ``project_out``.
+
+        At −1, which stands at padding, zeros.
+        """
         return self._to_layout(self._codes(indices))
 
     def get_output_from_indices(self, indices: Tensor) -> Tensor:
-        """What ``forward`` returns as quantized for these indices."""
-        return self._to_layout(self.project_out(self._codes(indices)))
+        """What ``forward`` returns as quantized for these indices; zeros at padding."""
+        padding = (indices == -1) if self.heads == 1 else (indices == -1).any(-1)
+        return self._to_layout(self.project_out(self._codes(indices)).masked_fill(padding.unsqueeze(-1), 0.0))
 
     def _codes(self, indices: Tensor) -> Tensor:
-        codes = self.quantizer.lookup(indices)
-        return codes.flatten(-2) if self._shares_codebook else codes
+        padding = indices == -1
+        codes = self.quantizer.lookup(torch.where(padding, 0, indices))
+        if self.separate_codebook_per_head:  # the lookup has put the heads side by side
+            codes = codes.unflatten(-1, (self.heads, -1))
+        codes = codes.masked_fill(padding.unsqueeze(-1), 0.0)
+        return codes.flatten(-2) if self.heads > 1 else codes
 
     @property
     def _shares_codebook(self) -> bool:

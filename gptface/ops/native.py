@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from gptface.ops.tracing import constant_in_traces
+
 __all__ = [
     "cpu_instruction_set",
     "cpu_kernel_missing",
@@ -98,15 +100,12 @@ def _kernel_missing(operator: str, key: str) -> str | None:
     return f"the native {key} library was built before it held {operator}: reinstall the package"
 
 
+@constant_in_traces
 def warn_without_cpu_kernel(operator: str) -> None:
     """:func:`warn_of_fallback` where the CPU library holds no kernel of ``gptface::<operator>``."""
     missing = cpu_kernel_missing(operator)
     if missing is not None:
         warn_of_fallback(missing)
-
-
-# What torch.compiler.assume_constant_result does, without its import of the whole compiler.
-warn_without_cpu_kernel._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -131,7 +132,7 @@ def _check_numbers(query: Tensor, scale: float | None, dropout_p: float, seed: i
                 f"query {_shape(query)} on {query.device}"
             )
     elif seed is not None:
-        if not isinstance(seed, int):
+        if not isinstance(seed, int) and not isinstance(seed, Integral):  # NumPy's are not int
             raise InputError(f"seed must be an integer or an int64 tensor, got {type(seed).__name__}")
         if not 0 <= seed < 2**63:
             raise InputError(f"seed must lie in [0, 2**63), got {seed}")

@@ -396,9 +396,16 @@ class IntervalMask:
             tile_keys: columns of a tile.
             samples: how many samples of the batch to draw, from the first.
         """
-        from gptface.ops.attention.mask_plot import plot_mask
+        from gptface.ops.attention.mask_plot import plot_visibility
 
-        plot_mask(self, path, tile_queries, tile_keys, samples)
+        if samples < 1 or 0 in self.shape:
+            raise InputError(
+                f"plot needs samples, queries and keys to draw, got samples={samples} of a mask {self.shape}"
+            )
+        intervals = self.intervals[:samples].cpu()
+        visible = algebra.dense_from_intervals(intervals, self.num_keys)
+        tiles = algebra.tile_classes(intervals, self.num_keys, tile_queries, tile_keys)
+        plot_visibility(visible, tiles, path, tile_queries, tile_keys)
 
     def __repr__(self) -> str:
         head = f"IntervalMask({self.kind}, batch {self.batch_size}, {self.num_queries} queries x {self.num_keys} keys, "

@@ -58,8 +58,8 @@ class VectorQuantizer(nn.Module):
     in each call; it may start after the module was built. A codebook learned by gradient leaves the gradient to
     ``DistributedDataParallel``. The entropy regulariser is per process.
 
-    Everything is computed in float32 (float64 for float64 inputs), also under autocast, and the codebook stays float32
-    under ``.half()`` and ``.bfloat16()``, where a moving average would stand still.
+    Everything is computed in float32 (float64 for float64 inputs), also under autocast. Codebook and averages stay
+    float32 under ``.half()``, ``.bfloat16()`` and a lower default dtype, where a moving average would stand still.
 
     Calls that do not update the codebook keep it packed for the lookup on a processor (two and a half copies more;
     three and a half with the cosine metric) and compare it with a snapshot each time, bit for bit: any change is
@@ -165,19 +165,21 @@ class VectorQuantizer(nn.Module):
         self.entropy_diversity = entropy_diversity
         self.entropy_temperature = entropy_temperature
         self.precision = precision
-        self.seed = seed
+        self.seed = int(seed)  # a Python integer: NumPy's overflow
         self.synchronize = synchronize
         self.impl = impl
 
         by_group = () if groups == 1 else (groups,)
-        weight = torch.empty(*by_group, codebook_size, dim // groups)
+        # At least float32, whatever the default: lower, moving averages would stand still.
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        weight = torch.empty(*by_group, codebook_size, dim // groups, dtype=dtype)
         if codebook_update == "gradient":
             self.weight = nn.Parameter(weight)
         else:
             self.register_buffer("weight", weight)
             self.register_buffer("cluster_sum", torch.empty_like(weight))
         if self._keeps_sizes:
-            self.register_buffer("cluster_size", torch.empty(*by_group, codebook_size))
+            self.register_buffer("cluster_size", torch.empty(*by_group, codebook_size, dtype=dtype))
         if revive_below > 0.0:
             self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         if kmeans_init:
@@ -421,8 +423,12 @@ class VectorQuantizer(nn.Module):
         super()._apply(keep_precision, recurse)
         return self
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for name in ("weight", "cluster_size", "cluster_sum"):
+            value = state_dict.get(prefix + name)
+            if isinstance(value, Tensor) and value.is_floating_point():  # load_state_dict(assign=True) keeps the dtype
+                state_dict[prefix + name] = value.to(torch.promote_types(value.dtype, torch.float32))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._kmeans_pending = self.kmeans_init
 
     def extra_repr(self) -> str:
