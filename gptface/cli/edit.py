@@ -8,6 +8,7 @@ from gptface.cli.generation_arguments import (
     add_decoding_options,
     add_photo_options,
     add_system_options,
+    caption_text,
     check_outputs,
     load_generator,
     photo_options,
@@ -35,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     wish.add_argument(
         "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, contempt, neutral"
     )
-    wish.add_argument("--caption", metavar="TEXT", help="the wish in words, in place of the attribute's own")
+    wish.add_argument(
+        "--caption", type=caption_text, metavar="TEXT", help="the wish in words, in place of the attribute's own"
+    )
     wish.add_argument(
         "--region", type=_names, metavar="A,B", help="regions or zones that may change, such as hair,forehead"
     )

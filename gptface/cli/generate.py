@@ -8,6 +8,7 @@ from gptface.cli.generation_arguments import (
     PICTURE_SUFFIXES,
     add_decoding_options,
     add_system_options,
+    caption_text,
     check_outputs,
     decoding_settings,
     load_generator,
@@ -26,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--count 4 --output faces.png",
     )
     add_system_options(parser)
-    parser.add_argument("--caption", default="", help="what to show; without one, any face")
+    parser.add_argument("--caption", type=caption_text, default="", help="what to show; without one, any face")
     parser.add_argument("--count", type=int, default=1, help="how many, with seeds --seed, --seed + 1, … (default 1)")
     parser.add_argument(
         "--output",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ __all__ = [
     "add_decoding_options",
     "add_photo_options",
     "add_system_options",
+    "caption_text",
     "check_outputs",
     "decoding_settings",
     "load_generator",
@@ -30,6 +32,16 @@ __all__ = [
 ]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def caption_text(text: str) -> str:
+    """A caption from the command line; bytes that the terminal's encoding has no characters for become U+FFFD."""
+    from gptface.data.metadata import without_surrogates
+
+    clean = without_surrogates(text)
+    if clean != text:
+        print(f"gptface: note: a caption holds bytes that are no characters; it is read as {clean!a}", file=sys.stderr)
+    return clean
 
 
 def add_system_options(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +88,9 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--best-of", type=int, default=1, metavar="N", help="make N and keep what matches best (default 1)"
     )
-    group.add_argument("--negative-caption", metavar="TEXT", help="what to move away from, in place of no caption")
+    group.add_argument(
+        "--negative-caption", type=caption_text, metavar="TEXT", help="what to move away from, in place of no caption"
+    )
 
 
 def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:

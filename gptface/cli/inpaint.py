@@ -8,6 +8,7 @@ from gptface.cli.generation_arguments import (
     add_decoding_options,
     add_photo_options,
     add_system_options,
+    caption_text,
     check_outputs,
     load_generator,
     photo_options,
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--mask", type=local_path, required=True, metavar="FILE", help="white where to fill, of the photo's size"
     )
-    parser.add_argument("--caption", default="", metavar="TEXT", help="what the photo should show")
+    parser.add_argument("--caption", type=caption_text, default="", metavar="TEXT", help="what the photo should show")
     add_decoding_options(parser)
     parser.set_defaults(func=run)
 

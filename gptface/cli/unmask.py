@@ -8,6 +8,7 @@ from gptface.cli.generation_arguments import (
     add_decoding_options,
     add_photo_options,
     add_system_options,
+    caption_text,
     check_outputs,
     load_generator,
     photo_options,
@@ -33,7 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--mask", type=local_path, metavar="FILE", help="white where the occluder is, of the photo's size"
     )
     parser.add_argument("--region-map", type=local_path, metavar="FILE", help="label image of the photo")
-    parser.add_argument("--caption", default="", metavar="TEXT", help="what the uncovered face should look like")
+    parser.add_argument(
+        "--caption", type=caption_text, default="", metavar="TEXT", help="what the uncovered face should look like"
+    )
     add_decoding_options(parser)
     parser.set_defaults(func=run)
 

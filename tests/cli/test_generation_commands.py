@@ -60,6 +60,17 @@ def test_generate_writes_one_picture_or_several(folder: Path, tmp_path: Path) ->
     assert call(folder, "generate", "--method", "autoregressive", "--output", tmp_path / "drawn.png") == 0
 
 
+def test_bytes_of_a_caption_that_are_no_text_are_said_and_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "face.png"
+    argument = b"a caf\xe9 face".decode("utf-8", "surrogateescape")  # as Python hands over such a command line
+    given = ("--caption", argument, "--negative-caption", argument)
+    assert call(folder, "generate", *given, "--output", output) == 0
+    assert capsys.readouterr().err.count("a caf\\ufffd face") == 2
+    assert output.is_file()
+
+
 @pytest.mark.parametrize("guidance", ["none", "first_order", "exact"])
 def test_edit_keeps_what_it_was_not_asked_to_change(folder: Path, tmp_path: Path, guidance: str) -> None:
     output, strip = tmp_path / "out.png", tmp_path / "strip.png"
