@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -227,6 +227,10 @@ class VectorQuantizer(nn.Module):
                 f"the last dimension must be groups={self.groups}"
             )
         return _gather(self.codebook, indices).flatten(-2)
+
+    if TYPE_CHECKING:  # `nn.Module` says Any of its call
+
+        def __call__(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> QuantizerOutput: ...
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> QuantizerOutput:
         """Quantize ``x (..., D)`` and learn from it.
