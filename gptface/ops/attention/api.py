@@ -13,6 +13,7 @@ from gptface.ops.attention.arguments import checked_arguments
 from gptface.ops.attention.choice import choose
 from gptface.ops.attention.mask import IntervalMask
 from gptface.ops.derivatives import refuse_other_derivatives
+from gptface.ops.native import warn_without_cpu_kernel
 
 __all__ = ["masked_attention"]
 
@@ -107,6 +108,8 @@ def masked_attention(
     """
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
     (chosen, _), _ = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
+    if impl == "auto" and chosen != "cpu" and query.device.type == "cpu":
+        warn_without_cpu_kernel("masked_attention")
 
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gptface.ops import registry
+from gptface.ops.native import warn_without_cpu_kernel
 from gptface.ops.registry import Preference, register_implementation
 from gptface.ops.vq import cpu, cuda, triton_lookup
 
@@ -46,7 +47,10 @@ _PREFERENCES = (
 
 
 def choose(x: Tensor, codebook: Tensor, topk: int, nearest_rows: bool, impl: str) -> Preference:
-    """The implementation that a call with checked arguments runs. Raises as :func:`gptface.ops.registry.choose`."""
+    """The implementation that a call with checked arguments runs. Raises as :func:`gptface.ops.registry.choose`.
+
+    That torch had to stand in for the native kernel is said once in a process.
+    """
 
     def obstacle(name: str) -> str | None:
         if name == "cpu":
@@ -55,4 +59,7 @@ def choose(x: Tensor, codebook: Tensor, topk: int, nearest_rows: bool, impl: str
             return triton_lookup.unsupported(x, codebook, topk)
         return cuda.unsupported(x, codebook, topk, nearest_rows) if name == "cuda" else None
 
-    return registry.choose("vq_lookup", impl, _PREFERENCES, obstacle)
+    chosen = registry.choose("vq_lookup", impl, _PREFERENCES, obstacle)
+    if impl == "auto" and chosen.implementation != "cpu" and x.device.type == "cpu":
+        warn_without_cpu_kernel("vq_lookup_kernel")
+    return chosen
