@@ -8,22 +8,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces, describe
+from gptface.data.labels import known_labels
+from gptface.data.procedural import ProceduralFaces, describe
 from gptface.data.sample import Sample, Samples, Skipped
 from gptface.errors import InputError
 
-__all__ = ["UNKNOWN", "DecodedFaces", "FirstSamples", "ManyCaptions", "decoded_chunks", "known_labels"]
+__all__ = ["DecodedFaces", "FirstSamples", "ManyCaptions", "decoded_chunks"]
 
 CHUNK = 64
 IN_PROCESS = 512  # fewer samples than this are not worth starting processes for
-UNKNOWN = -100  # an expression nobody noted; what torch's cross-entropy leaves out
 
 
 class FirstSamples:
@@ -40,6 +40,11 @@ class FirstSamples:
         if not 0 <= index < self._count:
             raise IndexError(index)
         return self._dataset[index]
+
+    @property
+    def whole(self) -> Samples:
+        """The data set that these are the first of."""
+        return self._dataset
 
 
 class ManyCaptions:
@@ -70,11 +75,12 @@ class DecodedFaces:
     Attributes:
         images: the bytes of uint8 (n, S, S, 3).
         region_maps: the bytes of uint8 (n, S, S); ``None`` where one of the samples has no map.
-        captions: n lists of captions.
+        captions: n lists of captions, none of them empty.
         sample_ids: int64 (n,).
-        attributes: float32 (n, A), 0 or 1, NaN where unknown.
-        expressions: int64 (n,), ``UNKNOWN`` where unknown.
+        attributes: float32 (n, A), 0 or 1, NaN where unknown or hidden (see ``labels``).
+        expressions: int64 (n,), ``labels.UNKNOWN`` where unknown.
         skipped: samples left out, by reason.
+        notes: lesser faults of samples in use, likewise.
     """
 
     images: bytes
@@ -84,6 +90,7 @@ class DecodedFaces:
     attributes: np.ndarray
     expressions: np.ndarray
     skipped: Counter[str]
+    notes: Counter[str]
 
 
 def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
@@ -104,25 +111,13 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
     return DecodedFaces(
         b"".join(sample.image.tobytes() for sample in samples),
         b"".join(maps) if len(maps) == len(samples) else None,
-        [sample.metadata.get("captions", [sample.caption]) for sample in samples],
+        [sample.captions for sample in samples],
         np.array([sample.sample_id for sample in samples], dtype=np.int64),
         attributes,
         expressions,
         skipped,
+        Counter(note for sample in samples for note in sample.metadata.get("reading_notes", ())),
     )
-
-
-def known_labels(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
-    """Attributes and expressions of samples, as :class:`DecodedFaces` has them."""
-    attributes = np.full((len(samples), len(ATTRIBUTES)), np.nan, dtype=np.float32)
-    expressions = np.full(len(samples), UNKNOWN, dtype=np.int64)
-    for row, sample in enumerate(samples):
-        known = sample.metadata.get("attributes")
-        if isinstance(known, dict):
-            attributes[row] = [known.get(name, np.nan) for name in ATTRIBUTES]
-        if sample.metadata.get("expression") in EXPRESSIONS:
-            expressions[row] = EXPRESSIONS.index(sample.metadata["expression"])
-    return attributes, expressions
 
 
 def decoded_chunks(dataset: Samples) -> Iterator[tuple[float, DecodedFaces]]:

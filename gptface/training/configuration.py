@@ -26,7 +26,7 @@ class LoopSection(Section):
     batch_size: Count = 64
     """Samples a process and forward pass."""
     accumulation: Count = 1
-    """Forward passes an optimiser step."""
+    """Forward passes an optimiser step; its losses are means over the targets of all of them, on all processes."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon``: hidden matrices and kernels by Muon, the rest by AdamW: more learned from a step that takes a few per
     cent longer."""

@@ -445,6 +445,11 @@ def test_a_training_step_asks_nothing_of_the_device(
     loss.backward()
     assert loss.device.type == "meta" and all(part.device.type == "meta" for part in parts.values())
     assert "caption_kept" in parts
+    moment = Moment(3, 3, share)  # and as one of several passes, which are counted first
+    moment.counts = objective.counts(pairs, moment)
+    loss = objective(pairs, moment)[0]
+    loss.backward()
+    assert moment.counts.device.type == loss.device.type == "meta" and not moment.handover
     assert (objective.compose(pairs, Moment(3, 3, share)).sequence.packing is not None) == packed
     assert all(parameter.grad is not None for parameter in objective.parameters())
     for ask in (loss.item, pairs.codes.nonzero):  # the check itself
