@@ -66,7 +66,9 @@ class _MatchHead(nn.Module):
 
 
 class PlainFaceLanguage(nn.Module):
-    """Plain PyTorch for the default options: tied heads, factorised image positions, no shortcuts."""
+    """Plain PyTorch for the default options: no alignment towers, no shortcuts."""
+
+    alignment = None
 
     def __init__(self, config: FaceLanguageConfig) -> None:
         super().__init__()

@@ -42,11 +42,7 @@ class _Problem(LanguageProblem):
         """The loss and the gradients of every parameter, padded, by the reference implementation in float32."""
         model = twin(self, FaceLanguageModel)
         model.set_attention_impl("reference")
-        return _gradients(model, PretrainingObjective(model, _padded(self.section)), self.pairs)
-
-
-def _padded(section: PretrainSection) -> PretrainSection:
-    return section.model_copy(update={"packing": False})
+        return _gradients(model, PretrainingObjective(model, self.section, packing=False), self.pairs)
 
 
 def _gradients(model: nn.Module, objective: PretrainingObjective, pairs: Pairs) -> list[Tensor]:
@@ -155,7 +151,7 @@ def _prepare_step(problem: _Problem, model: Any, compiled: bool, packing: bool) 
         for layer in model.layers:
             layer.compile(dynamic=False)
     parameters = list(model.parameters())
-    objective = PretrainingObjective(model, problem.section if packing else _padded(problem.section))
+    objective = PretrainingObjective(model, problem.section, packing=packing)
     optimizer = torch.optim.AdamW(parameters, lr=0.0, fused=True)
 
     def run(_: None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gptface.cli.generation_arguments import add_system_options, load_generator, load_photo
+from gptface.cli.generation_arguments import add_system_options, load_generator
 
 __all__ = ["add_parser", "run"]
 
@@ -41,9 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     autoregressive = AutoregressiveSettings(arguments.temperature)
     masked = DecodingSettings(steps=arguments.steps, temperature=arguments.temperature)
-    photos = [load_photo(path) for path in arguments.images]
     result = load_generator(arguments).caption(
-        photos,
+        arguments.images,
         method=arguments.method,
         candidates=arguments.candidates,
         max_length=arguments.max_length,
@@ -57,5 +56,5 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps({"image": str(path), "caption": caption, "match": float(match), "candidates": candidates}))
         else:
-            print(caption if len(photos) == 1 else f"{path}: {caption}")
+            print(caption if len(arguments.images) == 1 else f"{path}: {caption}")
     return 0

@@ -11,9 +11,8 @@ from gptface.cli.generation_arguments import (
     add_system_options,
     check_outputs,
     load_generator,
-    load_photo,
     photo_options,
-    report_edit,
+    write_edit,
 )
 
 __all__ = ["add_parser", "run"]
@@ -36,7 +35,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, neutral"
     )
     wish.add_argument("--caption", metavar="TEXT", help="the wish in words, in place of the attribute's own")
-    wish.add_argument("--region", metavar="A,B", help="regions or zones that may change, such as hair,forehead")
+    wish.add_argument(
+        "--region", type=_names, metavar="A,B", help="regions or zones that may change, such as hair,forehead"
+    )
     wish.add_argument("--mask", type=Path, metavar="FILE", help="white where the photo may change, of the photo's size")
     wish.add_argument(
         "--region-map", type=Path, metavar="FILE", help="label image of the photo, in place of the system's parser"
@@ -50,22 +51,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(func=run)
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
 def run(arguments: argparse.Namespace) -> int:
-    check_outputs([arguments.output, arguments.strip])
+    check_outputs(arguments.output, arguments.strip)
     options = photo_options(arguments)
-    photo = load_photo(arguments.image)
-    mask = None if arguments.mask is None else load_photo(arguments.mask, mask=True)
-    labels = None if arguments.region_map is None else load_photo(arguments.region_map)[:, :, 0]
-    result = load_generator(arguments).edit(
-        photo,
+    result = load_generator(arguments, arguments.template).edit(
+        arguments.image,
         arguments.caption,
-        masks=mask,
-        regions=None if arguments.region is None else [name.strip() for name in arguments.region.split(",")],
+        masks=arguments.mask,
+        regions=arguments.region,
         attributes=arguments.attribute,
         expressions=arguments.expression,
-        region_maps=labels,
-        negative_captions=arguments.negative_caption,
+        region_maps=arguments.region_map,
         **options,
     )
-    report_edit(arguments, result)
-    return 0
+    return write_edit(arguments, result)

@@ -9,9 +9,9 @@ from gptface.cli.generation_arguments import (
     PICTURE_SUFFIXES,
     add_decoding_options,
     add_system_options,
+    check_outputs,
     decoding_settings,
     load_generator,
-    write_pictures,
 )
 
 __all__ = ["add_parser", "run"]
@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from gptface.cli.generation_arguments import check_outputs
+    from gptface.data.images import save_image
     from gptface.errors import InputError
     from gptface.systems.gptface.generation import AutoregressiveSettings
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     into_folder = arguments.output.suffix.lower() not in PICTURE_SUFFIXES
     if into_folder and arguments.output.is_file():
         raise InputError(f"{arguments.output}: is a file; give a folder or a name ending in {PICTURE_SUFFIXES[0]}")
-    check_outputs([None if into_folder else arguments.output, arguments.history])
+    check_outputs(None if into_folder else arguments.output, arguments.history)
     settings = decoding_settings(arguments)
     generator = load_generator(arguments)
     result = generator.generate(
@@ -73,15 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
         keep_history=arguments.history is not None,
     )
     if into_folder:
-        names = [arguments.output / f"seed-{seed}.png" for seed in result.seeds]
-        pictures = list(zip(names, result.images, strict=True))
+        for seed, picture in zip(result.seeds, result.images, strict=True):
+            save_image(arguments.output / f"seed-{seed}.png", picture)
     else:
-        pictures = [(arguments.output, np.concatenate(list(result.images), axis=1))]
-    if arguments.history is not None:
-        assert result.history is not None
+        save_image(arguments.output, np.concatenate(list(result.images), axis=1))
+    if result.history is not None:
         steps = generator.render_history(result.history[:, :1])[:, 0]
-        pictures.append((arguments.history, np.concatenate(list(steps), axis=1)))
-    write_pictures(pictures)
+        save_image(arguments.history, np.concatenate(list(steps), axis=1))
     scores = ", ".join(f"{score:+.2f}" for score in result.match)
     print(f"{arguments.output}: seeds {result.seeds[0]} to {result.seeds[-1]}, match {scores}")
     return 0

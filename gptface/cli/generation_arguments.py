@@ -1,29 +1,26 @@
-"""What the commands that decode pictures have in common: options, loading, writing."""
+"""The options that the generating commands share, the generator they load, and how an edit is written."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptface.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from gptface.systems.gptface.generation import DecodingSettings, EditResult, FaceGenerator
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "add_decoding_options",
     "add_photo_options",
     "add_system_options",
+    "check_outputs",
     "decoding_settings",
     "load_generator",
-    "load_photo",
     "photo_options",
-    "report_edit",
-    "write_pictures",
+    "write_edit",
 ]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -40,6 +37,12 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("decoding")
     group.add_argument("--seed", type=int, default=0, help="same seed, same picture (default 0)")
     group.add_argument("--steps", type=int, default=8, help="passes of masked decoding (default 8)")
+    group.add_argument(
+        "--order",
+        choices=("confidence", "halton", "random"),
+        default="confidence",
+        help="which tokens are kept first: the surest, those spread widest, or any (default confidence)",
+    )
     group.add_argument("--temperature", type=float, default=1.0, help="of the token draw, 0 = likeliest (default 1)")
     group.add_argument("--top-k", type=int, default=None, metavar="K", help="draw among the K likeliest tokens only")
     group.add_argument(
@@ -47,7 +50,7 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--match-guidance",
-        choices=("none", "first_order", "exact", "hidden"),
+        choices=("none", "first_order", "exact"),
         default="first_order",
         help="guidance by the image-text matching head (default first_order)",
     )
@@ -71,10 +74,11 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
 
 
 def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
-    from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, ITMGuidance
+    from gptface.systems.gptface.generation import ORDERS, ClassifierFreeGuidance, DecodingSettings, ITMGuidance
 
     return DecodingSettings(
         steps=arguments.steps,
+        order=ORDERS[arguments.order](),
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         classifier_free=ClassifierFreeGuidance(arguments.guidance_scale),
@@ -107,13 +111,14 @@ def photo_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "seeds": arguments.seed,
         "settings": decoding_settings(arguments),
+        "negative_captions": arguments.negative_caption,
         "best_of": arguments.best_of,
         "dilation": arguments.dilation,
         "windows": None if arguments.window is None else [tuple(arguments.window)],
     }
 
 
-def load_generator(arguments: argparse.Namespace) -> FaceGenerator:
+def load_generator(arguments: argparse.Namespace, template: str = "portrait") -> FaceGenerator:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -128,18 +133,10 @@ def load_generator(arguments: argparse.Namespace) -> FaceGenerator:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device: {arguments.device!r} cannot be used here ({reason})") from error
     disable_progress_bar()  # a bar for every file of weights says nothing to whom waits for a picture
-    system = FaceSystem.from_pretrained(arguments.system, device)
-    return FaceGenerator(system, template=getattr(arguments, "template", "portrait"), describe=wish_caption)
+    return FaceGenerator(FaceSystem.from_pretrained(arguments.system, device), template=template, describe=wish_caption)
 
 
-def load_photo(path: Path, *, mask: bool = False) -> np.ndarray:
-    """uint8 ``(H, W, 3)``; what is transparent in a mask counts as black."""
-    from gptface.data.images import load_image
-
-    return load_image(path, background=(0, 0, 0) if mask else (255, 255, 255))
-
-
-def check_outputs(paths: Sequence[Path | None]) -> None:
+def check_outputs(*paths: Path | None) -> None:
     """Refuse names that cannot be written before any work is done."""
     for path in paths:
         if path is None:
@@ -150,28 +147,17 @@ def check_outputs(paths: Sequence[Path | None]) -> None:
             raise InputError(f"{path}: is a folder, not a file to write")
 
 
-def write_pictures(pictures: Sequence[tuple[Path, np.ndarray]]) -> None:
-    """Write pictures, each in one step."""
+def write_edit(arguments: argparse.Namespace, result: EditResult) -> int:
+    """Write the edit of one photo, and the strip where one is asked for; print one line."""
     from gptface.data.images import save_image
 
-    for path, picture in pictures:
-        save_image(path, picture)
-
-
-def report_edit(arguments: argparse.Namespace, result: EditResult) -> None:
-    """Write the result of an edit of one photo, and the strip where one is asked for; print one line."""
-    import numpy as np
-
-    photo, edited, mask = result.photos[0], result.images[0], result.masks[0]
-    pictures = [(arguments.output, edited)]
+    save_image(arguments.output, result.images[0])
     if arguments.strip is not None:
-        shown = photo.copy()
-        shown[mask] = (shown[mask] // 2) + np.array([127, 0, 63], dtype=np.uint8)
-        gap = np.full((photo.shape[0], max(1, photo.shape[1] // 32), 3), 255, dtype=np.uint8)
-        pictures.append((arguments.strip, np.concatenate([photo, gap, shown, gap, edited], axis=1)))
-    write_pictures(pictures)
+        save_image(arguments.strip, result.strip())
+    mask = result.masks[0]
     wish = f' "{result.captions[0]}",' if result.captions[0] else ""
     print(
         f"{arguments.output}:{wish} seed {result.seeds[0]}, match {result.match[0]:+.2f}, "
         f"{int(mask.sum())} of {mask.size} pixels renewed (found by the {result.sources[0].replace('_', ' ')})"
     )
+    return 0

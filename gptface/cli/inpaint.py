@@ -11,9 +11,8 @@ from gptface.cli.generation_arguments import (
     add_system_options,
     check_outputs,
     load_generator,
-    load_photo,
     photo_options,
-    report_edit,
+    write_edit,
 )
 
 __all__ = ["add_parser", "run"]
@@ -38,11 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    check_outputs([arguments.output, arguments.strip])
+    check_outputs(arguments.output, arguments.strip)
     options = photo_options(arguments)
-    photo, mask = load_photo(arguments.image), load_photo(arguments.mask, mask=True)
-    result = load_generator(arguments).inpaint(
-        photo, mask, arguments.caption, negative_captions=arguments.negative_caption, **options
-    )
-    report_edit(arguments, result)
-    return 0
+    result = load_generator(arguments).inpaint(arguments.image, arguments.mask, arguments.caption, **options)
+    return write_edit(arguments, result)

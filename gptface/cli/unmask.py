@@ -11,9 +11,8 @@ from gptface.cli.generation_arguments import (
     add_system_options,
     check_outputs,
     load_generator,
-    load_photo,
     photo_options,
-    report_edit,
+    write_edit,
 )
 
 __all__ = ["add_parser", "run"]
@@ -37,11 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    check_outputs([arguments.output, arguments.strip])
+    check_outputs(arguments.output, arguments.strip)
     options = photo_options(arguments)
-    photo = load_photo(arguments.image)
-    mask = None if arguments.mask is None else load_photo(arguments.mask, mask=True)
-    labels = None if arguments.region_map is None else load_photo(arguments.region_map)[:, :, 0]
-    result = load_generator(arguments).unmask(photo, mask, arguments.caption, region_maps=labels, **options)
-    report_edit(arguments, result)
-    return 0
+    result = load_generator(arguments).unmask(
+        arguments.image, arguments.mask, arguments.caption, region_maps=arguments.region_map, **options
+    )
+    return write_edit(arguments, result)

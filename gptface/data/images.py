@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +26,11 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "UnusableImage",
     "centre_square",
+    "convert_image",
+    "convert_labels",
     "encode_image",
     "load_image",
+    "load_labels",
     "save_image",
 ]
 
@@ -49,7 +54,7 @@ IMAGE_PROBLEMS: dict[str, str] = {
     "corrupt_image": "the bytes do not decode",
     "too_many_pixels": "decoding would take more memory than allowed (a decompression bomb, or a very large photo)",
     "too_small": "the shorter side is below the minimum",
-    "unsupported_mode": "pixel values without a known range (32-bit or floating point)",
+    "unsupported_mode": "pixel values without a known range (32-bit or floating point), or a label image in colours",
 }
 
 
@@ -106,14 +111,62 @@ def load_image(
     if size is not None and size < 1:
         raise InputError(f"size: {size} pixels; it must be at least 1, or None for the image's own size")
     data, name = _read_bytes(source, name)
+    with _decoding(data, name) as image:
+        _prepare_decoding(image, size, maximum_pixels, minimum_side, name)
+        image.load()
+        upright = _upright(_as_rgb(image, background, name))
+        if size is not None and upright.size != (size, size):
+            upright = upright.resize((size, size), Image.Resampling.BICUBIC, box=centre_square(*upright.size))
+        return np.array(upright, dtype=np.uint8)
+
+
+def convert_image(
+    image: Image.Image, background: tuple[int, int, int] = (255, 255, 255), name: str = "image"
+) -> np.ndarray:
+    """uint8 ``(H, W, 3)`` of an image that Pillow has open, by the rules of :func:`load_image`."""
+    return np.array(_upright(_as_rgb(image, background, name)), dtype=np.uint8)
+
+
+def load_labels(source: str | os.PathLike[str] | bytes | IO[bytes], name: str | None = None) -> np.ndarray:
+    """Decode a label image to one number a pixel, see :func:`convert_labels`; errors as of :func:`load_image`."""
+    data, name = _read_bytes(source, name)
+    with _decoding(data, name) as image:
+        _prepare_decoding(image, None, DEFAULT_MAXIMUM_PIXELS, 1, name)
+        return convert_labels(image, name)
+
+
+def convert_labels(image: Image.Image, name: str = "labels") -> np.ndarray:
+    """Upright int64 ``(H, W)`` of a label image: a label is a name, not a colour.
+
+    An indexed image gives its indices, whatever its palette paints; greyscale of any depth its values; one in colour is
+    taken where all its pixels are grey. What is transparent is 0.
+
+    Raises:
+        UnusableImage: pixels in colours, or floating-point values.
+    """
+    upright = _upright(image)
+    if upright.mode == "F":
+        raise UnusableImage("unsupported_mode", f"{name}: labels must be whole numbers, and its pixels are not")
+    if upright.mode not in ("RGB", "RGBA", "LA", "PA", "L", "P", "1") and not upright.mode.startswith("I"):
+        upright = upright.convert("RGB")
+    values = np.asarray(upright).astype(np.int64)
+    if values.ndim == 2:
+        return values
+    seen = values[:, :, -1] > 0 if upright.mode in ("RGBA", "LA", "PA") else np.ones(values.shape[:2], dtype=bool)
+    colours = values[:, :, : 3 if upright.mode in ("RGB", "RGBA") else 1]
+    if (colours[seen] != colours[seen][:, :1]).any():
+        raise UnusableImage(
+            "unsupported_mode", f"{name}: a label image holds one number a pixel, indexed or grey; this one has colours"
+        )
+    return np.where(seen, colours[:, :, 0], 0)
+
+
+@contextmanager
+def _decoding(data: bytes, name: str) -> Iterator[Image.Image]:
+    """The image open for decoding; whatever is wrong with its bytes becomes ``UnusableImage``."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _prepare_decoding(image, size, maximum_pixels, minimum_side, name)
-            image.load()
-            upright = _upright(_as_rgb(image, background, name))
-            if size is not None and upright.size != (size, size):
-                upright = upright.resize((size, size), Image.Resampling.BICUBIC, box=centre_square(*upright.size))
-            return np.array(upright, dtype=np.uint8)
+            yield image
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

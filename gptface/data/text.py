@@ -141,12 +141,12 @@ def special_tokens(tokenizer: PreTrainedTokenizerFast) -> SpecialTokens:
 
 
 def encode_captions(
-    tokenizer: PreTrainedTokenizerFast, captions: Sequence[str], max_length: int, *, keep_mask_tokens: bool = False
+    tokenizer: PreTrainedTokenizerFast, captions: Sequence[str], max_length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Captions to padded token ids, without [CLS] and [SEP].
 
     What looks like a special token in a caption ("[SEP]") is text that somebody wrote, and becomes [UNK]: a caption
-    cannot forge the structure of a sequence. ``keep_mask_tokens`` lets [MASK] through, for prompts with blanks to fill.
+    cannot forge the structure of a sequence.
 
     Args:
         captions: B texts; an empty one has length 0.
@@ -164,7 +164,7 @@ def encode_captions(
         pieces = torch.tensor(encoding.ids[:max_length], dtype=torch.int64)
         lengths[row] = len(pieces)
         ids[row, : len(pieces)] = pieces
-    forged = [specials.pad, specials.cls, specials.sep] + ([] if keep_mask_tokens else [specials.mask])
+    forged = [specials.pad, specials.cls, specials.sep, specials.mask]
     within = torch.arange(max_length) < lengths[:, None]
     ids[torch.isin(ids, torch.tensor(forged)) & within] = specials.unk
     return ids, lengths

@@ -10,25 +10,24 @@ __all__ = ["MatchHead", "TokenHead"]
 
 
 class TokenHead(nn.Module):
-    """Logits over one modality's tokens: dense, GELU, layer normalisation, then a projection.
+    """Logits over one modality's tokens: dense, GELU, layer normalisation, then a product with the tokens' embeddings.
 
     Args:
         hidden_size: width ``C`` of the hidden states.
         size: number of tokens to choose from.
-        tied: project onto embeddings given to :meth:`forward` instead of a matrix of the head's own.
+        eps: of the normalisation.
     """
 
-    def __init__(self, hidden_size: int, size: int, *, tied: bool, eps: float) -> None:
+    def __init__(self, hidden_size: int, size: int, *, eps: float) -> None:
         super().__init__()
         self.dense = nn.Linear(hidden_size, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.weight = None if tied else nn.Parameter(torch.empty(size, hidden_size))
         self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
-        """``hidden (..., C)`` and ``embeddings (size, C)`` (unused where not tied) to logits ``(..., size)``."""
+        """``hidden (..., C)`` and the tokens' input ``embeddings (size, C)`` to logits ``(..., size)``."""
         features = self.norm(functional.gelu(self.dense(hidden)))
-        return functional.linear(features, embeddings if self.weight is None else self.weight, self.bias)
+        return functional.linear(features, embeddings, self.bias)
 
 
 class MatchHead(nn.Module):

@@ -9,7 +9,6 @@ from gptface.objectives.image_text_matching import (
     hard_negatives,
     match_loss,
     random_negatives,
-    roll_negatives,
     same_captions,
 )
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
@@ -37,6 +36,5 @@ __all__ = [
     "psnr",
     "random_negatives",
     "reconstruction_losses",
-    "roll_negatives",
     "same_captions",
 ]

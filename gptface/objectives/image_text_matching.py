@@ -22,7 +22,6 @@ __all__ = [
     "hard_negatives",
     "match_loss",
     "random_negatives",
-    "roll_negatives",
     "same_captions",
 ]
 
@@ -109,14 +108,6 @@ def same_captions(text_ids: Tensor, text_lengths: Tensor) -> Tensor:
     inside = torch.arange(text_ids.shape[1], device=text_ids.device) < text_lengths.unsqueeze(1)
     ids = torch.where(inside, text_ids, -1)
     return (ids.unsqueeze(0) == ids.unsqueeze(1)).all(-1)
-
-
-def roll_negatives(batch: int, shift: int = 1, *, device: torch.device | str = "cpu") -> Negatives:
-    """The cheapest negatives: sample ``i`` gets the caption of ``i + shift``, modulo the batch."""
-    rows = torch.arange(batch, device=device)
-    return Negatives(
-        (rows + shift) % max(batch, 1), torch.full_like(rows, shift % max(batch, 1) != 0, dtype=torch.bool)
-    )
 
 
 def random_negatives(sample_ids: Tensor, *, seed: int, step: int | Tensor, excluded: Tensor | None = None) -> Negatives:

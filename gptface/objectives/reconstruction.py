@@ -64,7 +64,6 @@ def reconstruction_losses(
     images: Tensor,
     *,
     l1: float = 1.0,
-    l2: float = 0.0,
     gradient: float = 1.0,
     scales: Sequence[int] = (1, 2, 4),
     importance: Tensor | None = None,
@@ -73,9 +72,9 @@ def reconstruction_losses(
 
     Args:
         reconstruction, images: ``(B, 3, H, W)``, images in [−1, 1].
-        l1, l2, gradient: weights of the mean absolute error, the mean squared error and :func:`gradient_loss`.
+        l1, gradient: weights of the mean absolute error and of :func:`gradient_loss`.
         scales: of :func:`gradient_loss`.
-        importance: ``(B, 1, H, W)`` non-negative weight of each pixel in all three means. A face's expression sits on a
+        importance: ``(B, 1, H, W)`` non-negative weight of each pixel in both means. A face's expression sits on a
             twentieth of the pixels; where region maps say which, a small codebook can be told to spend itself there.
     """
     if reconstruction.shape != images.shape:
@@ -92,8 +91,6 @@ def reconstruction_losses(
     parts: dict[str, Tensor] = {}
     if l1:
         parts["l1"] = l1 * _mean(error.abs(), importance)
-    if l2:
-        parts["l2"] = l2 * _mean(error.square(), importance)
     if gradient:
         parts["gradient"] = gradient * gradient_loss(reconstruction, images, scales, importance)
     parts["total"] = torch.stack(list(parts.values())).sum() if parts else error.sum() * 0.0

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from gptface.configuration import Count, Section, Share, Weight
+from gptface.configuration import Count, Section, Weight
 from gptface.errors import InputError
 
 __all__ = ["LoopSection"]
@@ -19,7 +19,7 @@ __all__ = ["LoopSection"]
 class LoopSection(Section):
     """What every stage's loop has in common."""
 
-    steps: Count | None = None
+    steps: Count | None = 2000
     """Optimiser steps. With ``minutes`` too, whichever ends first."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Time budget; the learning rate then follows the clock, so two runs are alike but not identical."""
@@ -34,17 +34,12 @@ class LoopSection(Section):
     """AdamW's peak, after the warm-up."""
     matrix_learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
     """Muon's peak."""
-    final_learning_rate: Share = 0.01
-    """Share of the peak where the cosine ends."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     """Steps of linear warm-up."""
     weight_decay: Weight = 0.01
     """Decoupled, on matrices and convolution kernels only."""
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """AdamW's moments."""
-    gradient_clip: Weight = 1.0
-    """Largest gradient norm; 0: no clipping."""
+    """Of AdamW's second moment."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Moving average of the weights, which is what is saved at the end (it starts faster); 0: none."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
@@ -57,8 +52,7 @@ class LoopSection(Section):
     """Of initialisation, order, masks and dropout."""
     log_every: Count = 20
     checkpoint_every: Count = 500
-    checkpoint_keep: Count = 2
-    """Steps between log lines and between checkpoints, and how many checkpoints are kept."""
+    """Steps between log lines and between checkpoints."""
     validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validations; 0: at the end only."""
     tensorboard: bool = True

@@ -41,6 +41,12 @@ from gptface.training.stage import Moment, Stage
 
 __all__ = ["Loop", "Outcome", "build_accelerator"]
 
+# Norm to which a larger gradient is scaled down, so that one odd batch cannot throw a run off.
+LARGEST_GRADIENT = 1.0
+
+# The newest checkpoint, and the one before it in case a disk damages the newest.
+CHECKPOINTS_KEPT = 2
+
 AGREE_EVERY = 10  # steps between two looks at rank 0's clock, where several processes share a time budget
 
 
@@ -226,8 +232,7 @@ class Loop:
         if accumulation > 1:
             scalars = {name: value / accumulation for name, value in scalars.items()}
         for index in active:
-            limit = self.section.gradient_clip or math.inf
-            norm = torch.nn.utils.clip_grad_norm_(self.modules[index].parameters(), limit)
+            norm = torch.nn.utils.clip_grad_norm_(self.modules[index].parameters(), LARGEST_GRADIENT)
             if index == 0:
                 scalars["gradient_norm"] = norm
             self.optimizers[index].step(factor)
@@ -319,7 +324,7 @@ class Loop:
                 save_checkpoint(
                     self.folder,
                     Checkpoint(self.step, self.run_identity, shared, processes),
-                    self.section.checkpoint_keep,
+                    CHECKPOINTS_KEPT,
                 )
             except OSError as error:
                 failure = error

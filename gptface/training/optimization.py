@@ -18,6 +18,9 @@ __all__ = ["Muon", "Optimizers", "kernels", "orthogonalized"]
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 
+# Of AdamW's first moment, everybody's choice.
+BETA1 = 0.9
+
 
 def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """``U Vᵀ`` of ``matrices (M, rows, columns) = U S Vᵀ``, roughly, by Newton–Schulz iteration in ``dtype``."""
@@ -119,7 +122,7 @@ class Optimizers:
         ]
         self._peaks = [section.learning_rate]
         self._optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=section.learning_rate, betas=(section.beta1, section.beta2), fused=True)
+            torch.optim.AdamW(groups, lr=section.learning_rate, betas=(BETA1, section.beta2), fused=True)
         ]
         chosen = [value for value in trained if id(value) in by_muon]
         if chosen:

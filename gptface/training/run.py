@@ -45,7 +45,6 @@ __all__ = ["run_stage"]
 NEUTRAL = {
     "log_every",
     "checkpoint_every",
-    "checkpoint_keep",
     "validate_every",
     "tensorboard",
     "peak_tflops",

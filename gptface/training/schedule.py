@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 from gptface.training.configuration import LoopSection
 
-__all__ = ["Budget", "rate_factor"]
+__all__ = ["FINAL_RATE", "Budget", "rate_factor"]
+
+# Share of the peak learning rate where the cosine ends: not 0, so that the last steps still learn.
+FINAL_RATE = 0.01
 
 
 class Budget:
@@ -49,7 +52,7 @@ class Budget:
 
 def rate_factor(section: LoopSection, step: int, share: float) -> float:
     """What the peak learning rates are multiplied by: a linear warm-up over ``warmup_steps``, times a cosine from 1 to
-    ``final_learning_rate`` over the budget's share.
+    ``FINAL_RATE`` over the budget's share.
 
     Args:
         step: 0 for the first.
@@ -57,4 +60,4 @@ def rate_factor(section: LoopSection, step: int, share: float) -> float:
     """
     warm = min(1.0, (step + 1) / (section.warmup_steps + 1))
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return warm * (section.final_learning_rate + (1 - section.final_learning_rate) * cosine)
+    return warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)

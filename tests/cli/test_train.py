@@ -11,18 +11,21 @@ from gptface.cli.main import main
 from gptface.systems.gptface import FaceSystem
 
 FAST = ("--quiet",)
-OVERRIDES = ["data.count=32", "data.validation_count=8"]
-for _stage in ("tokenizer", "pretrain", "parser"):
-    OVERRIDES += [f"{_stage}.{text}" for text in ("steps=2", "batch_size=8", "tensorboard=false", "peak_tflops=0.1")]
+
+
+def fast(stage: str, cache: Path) -> list[str]:
+    """Two small steps of ``stage`` over the faces in ``cache``."""
+    settings = [f"{stage}.{text}" for text in ("steps=2", "batch_size=8", "tensorboard=false", "peak_tflops=0.1")]
+    return [*FAST, "data.count=32", "data.validation_count=8", f"data.cache_directory={cache}", *settings]
 
 
 def test_three_commands_make_a_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cache = [*OVERRIDES, f"data.cache_directory={tmp_path / 'cache'}"]
+    cache = tmp_path / "cache"
     tokenizer, parser, system = (str(tmp_path / name) for name in ("tokenizer", "parser", "system"))
-    assert main(["train", "tokenizer", "--config", "tiny", "--output", tokenizer, *FAST, *cache]) == 0
-    assert main(["train", "parser", "--config", "tiny", "--output", parser, *FAST, *cache]) == 0
+    assert main(["train", "tokenizer", "--config", "tiny", "--output", tokenizer, *fast("tokenizer", cache)]) == 0
+    assert main(["train", "parser", "--config", "tiny", "--output", parser, *fast("parser", cache)]) == 0
     pretrain = ["train", "pretrain", "--config", "tiny", "--tokenizer", tokenizer, "--parser", parser]
-    assert main([*pretrain, "--output", system, *FAST, *cache]) == 0
+    assert main([*pretrain, "--output", system, *fast("pretrain", cache)]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     assert captured.out.splitlines()[-1] == f"pretrain: {system}"

@@ -101,9 +101,6 @@ def test_a_caption_cannot_forge_special_tokens(tokenizer: PreTrainedTokenizerFas
     ids, lengths = encode_captions(tokenizer, [forged], 16)
     row = ids[0, : int(lengths)].tolist()
     assert row.count(1) == 4 and not set(row) & {0, 2, 3, 4}
-    ids, lengths = encode_captions(tokenizer, [forged], 16, keep_mask_tokens=True)
-    row = ids[0, : int(lengths)].tolist()
-    assert row.count(4) == 1 and row.count(1) == 3
 
 
 def test_save_and_load(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

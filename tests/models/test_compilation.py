@@ -16,9 +16,8 @@ def test_a_sequence_and_the_model_trace_as_one_graph() -> None:
 
     def run(text: torch.Tensor, lengths: torch.Tensor, codes: torch.Tensor, regimes: torch.Tensor) -> torch.Tensor:
         sequence = build_sequence(model.vocabulary, text, lengths, codes, regimes)
-        targets = sequence.next_token_targets(model.vocabulary)
         hidden = model.forward_sequence(sequence)
-        return model.image_logits(hidden).mean() + model.match_logits(hidden).sum() + targets.text_positions.sum()
+        return model.image_logits(hidden).mean() + model.match_logits(hidden).sum()
 
     compiled = torch.compile(run, backend="eager", fullgraph=True, dynamic=True)
     for batch, capacity in ((3, 7), (5, 11)):

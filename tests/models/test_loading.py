@@ -35,7 +35,7 @@ def parser() -> FaceParser:
 MODELS = {
     "tokenizer": tokenizer,
     "language": language,
-    "language, untied": lambda: language(tie_heads=False, image_positions="indexed"),
+    "language, aligned": lambda: language(alignment_size=16),
     "parser": parser,
 }
 

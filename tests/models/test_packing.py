@@ -117,7 +117,7 @@ def model(request: pytest.FixtureRequest) -> FaceLanguageModel:
         alignment_size=request.param,
     )
     model = FaceLanguageModel(config).eval()
-    if request.param:
+    if model.alignment is not None:
         torch.nn.init.normal_(model.alignment.tell_image.weight, std=0.2)
         torch.nn.init.normal_(model.alignment.tell_text.weight, std=0.2)
     return model

@@ -14,7 +14,6 @@ from gptface.objectives import (
     hard_negatives,
     match_loss,
     random_negatives,
-    roll_negatives,
     same_captions,
 )
 
@@ -103,13 +102,6 @@ def test_identical_captions_are_left_out() -> None:
         assert not same[torch.arange(4), drawn.indices].any()
     nothing_left = random_negatives(sample_ids, seed=0, step=0, excluded=torch.ones(4, 4, dtype=torch.bool))
     assert not nothing_left.valid.any()
-
-
-def test_rolling() -> None:
-    assert roll_negatives(4).indices.tolist() == [1, 2, 3, 0]
-    assert roll_negatives(4).valid.all()
-    assert not roll_negatives(1).valid.any()
-    assert not roll_negatives(4, shift=4).valid.any()
 
 
 def test_similarities_that_are_not_numbers_do_not_choose_the_sample_itself() -> None:

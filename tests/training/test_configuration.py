@@ -9,7 +9,7 @@ import pytest
 from gptface.data.paths import expand_paths
 from gptface.errors import InputError
 from gptface.systems.gptface.configuration import Configuration
-from gptface.systems.gptface.pretraining import language_config
+from gptface.systems.gptface.pretraining import language_config, other_tokenizer
 from gptface.systems.parser.configuration import Configuration as ParserConfiguration
 from gptface.systems.parser.training import parser_config
 from gptface.training.configuration import LoopSection
@@ -66,8 +66,7 @@ def test_overrides_reach_nested_fields_and_later_ones_win(tmp_path: Path) -> Non
         ("pretrain.steps=0", ["pretrain.steps", "greater than or equal to 1", "got 0"]),
         ("pretrain.precision=fp8", ["pretrain.precision", "'bf16'", "got 'fp8'"]),
         ("pretrain.regimes.masked=0.9", ["pretrain.regimes", "must be 1", "1.4"]),
-        ("pretrain.text_masks.corruption=[0.5,0.1,0.1]", ["pretrain.text_masks.corruption", "sum to 1"]),
-        ("pretrain.image_masks.region_weights={chin: 1}", ["region_weights", "'chin'", "mouth"]),
+        ("pretrain.image_masks={random: 0, blocks: 0, regions: 0}", ["pretrain.image_masks", "more than 0"]),
         ("tokenizer.losses.regions={chin: 2}", ["tokenizer.losses", "'chin'", "mouth"]),
         ("data.caption_detail=2", ["data.caption_detail", "got 2"]),
         ("tokenizer.model.codebok_size=3", ["tokenizer.model", "'codebok_size'", "codebook_size"]),
@@ -94,10 +93,8 @@ def test_a_mistake_is_named_in_one_sentence(override: str, words: list[str]) -> 
 
 
 def test_pair_weighting_needs_cached_codes() -> None:
-    with pytest.raises(InputError, match=r"pretrain\.pair_weighting\.enabled"):
-        load_configuration(
-            Configuration, "tiny", ["pretrain.pair_weighting.enabled=true", "pretrain.cache_codes=false"]
-        )
+    with pytest.raises(InputError, match=r"pretrain\.pair_weighting\.start: less than 1 needs cache_codes"):
+        load_configuration(Configuration, "tiny", ["pretrain.pair_weighting.start=0.5", "pretrain.cache_codes=false"])
 
 
 @pytest.mark.parametrize(
@@ -158,8 +155,16 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 
 def test_model_fields_that_other_sections_fix_are_refused() -> None:
     configuration = load_configuration(Configuration, "tiny", ["pretrain.model.codebook_size=5"])
-    with pytest.raises(InputError, match=r"pretrain\.model\.codebook_size: follows from tokenizer"):
+    with pytest.raises(InputError, match=r"pretrain\.model\.codebook_size: follows from the image tokenizer"):
         language_config(configuration)
+
+
+def test_a_tokenizer_that_its_section_does_not_describe_is_mentioned() -> None:
+    section = Configuration().tokenizer_config()
+    assert other_tokenizer(section, Configuration().tokenizer_config()) is None
+    other = load_configuration(Configuration, "tiny", ["tokenizer.model.codebook_size=32"]).tokenizer_config()
+    note = other_tokenizer(section, other)
+    assert note is not None and "given has 32 codes on 4×4 tokens" in note and "is not used" in note
 
 
 def test_paths_expand_variables_and_say_which_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,6 @@ def test_the_discriminator_joins_when_its_time_has_come(face_cache: Path, tmp_pa
         "tokenizer.steps=8",
         "tokenizer.log_every=2",
         "tokenizer.losses={adversarial: 0.5, adversarial_start: 0.5}",
-        "tokenizer.discriminator_channels=8",
     )
     run_stage(TOKENIZER, configuration, tmp_path, verbose=False)
     lines = losses(tmp_path)
@@ -93,7 +92,7 @@ def test_the_discriminator_joins_when_its_time_has_come(face_cache: Path, tmp_pa
 def test_pretraining_leaves_a_system(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     parser = run_stage(PARSER, tiny_parser(face_cache, "parser.steps=2"), tmp_path / "parser", verbose=False)
     assert FaceParser.from_pretrained(parser).config.image_size == 32
-    configuration = tiny(face_cache, "pretrain.steps=6", "pretrain.pair_weighting={enabled: true, start: 0.3}")
+    configuration = tiny(face_cache, "pretrain.steps=6", "pretrain.pair_weighting.start=0.3")
     run_stage(PRETRAIN, configuration, tmp_path / "system", parser=parser, verbose=False, tokenizer=tokenizer_folder)
     system = FaceSystem.from_pretrained(tmp_path / "system")
     assert system.parser is not None
@@ -163,7 +162,7 @@ def test_kill_9_costs_no_loss_and_changes_none(face_cache: Path, tokenizer_folde
         "pretrain.checkpoint_every=10",
         "pretrain.model.dropout=0.1",
         "pretrain.model.attention_dropout=0.1",
-        "pretrain.pair_weighting={enabled: true, start: 0.2}",
+        "pretrain.pair_weighting.start=0.2",
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run_stage(PRETRAIN, configuration, whole, verbose=False, tokenizer=tokenizer_folder)
@@ -203,7 +202,6 @@ def test_a_tokenizer_run_resumes_to_the_bit(face_cache: Path, tmp_path: Path, mo
         "tokenizer.checkpoint_every=5",
         "tokenizer.log_every=1",
         "tokenizer.losses={adversarial: 0.5, adversarial_start: 0.4}",
-        "tokenizer.discriminator_channels=8",
     )
     run_stage(TOKENIZER, configuration, tmp_path / "whole", verbose=False)
 
@@ -349,7 +347,7 @@ def test_two_processes_learn_together_and_resume(face_cache: Path, tokenizer_fol
     whole = tmp_path / "whole"
     settings = (
         "pretrain.steps=8",
-        "pretrain.pair_weighting={enabled: true, start: 0.2}",
+        "pretrain.pair_weighting.start=0.2",
         "pretrain.model={alignment_size: 16}",
         "pretrain.losses.contrastive=1",
         "pretrain.contrastive.alone=0.2",

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from gptface.training.configuration import LoopSection
-from gptface.training.schedule import Budget, rate_factor
+from gptface.training.schedule import FINAL_RATE, Budget, rate_factor
 
 
 class Clock:
@@ -45,10 +45,10 @@ def test_steps_alone_do_not_look_at_the_clock() -> None:
 
 
 def test_warm_up_then_cosine_down_to_the_final_share() -> None:
-    section = LoopSection(steps=100, warmup_steps=9, final_learning_rate=0.1)
+    section = LoopSection(steps=100, warmup_steps=9)
     rates = [rate_factor(section, step, step / 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert all(later > earlier for earlier, later in pairwise(rates[:10]))
     assert all(later < earlier for earlier, later in pairwise(rates[9:]))
-    assert rates[-1] == pytest.approx(0.1)
-    assert rate_factor(section, 50, 0.5) == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rates[-1] == pytest.approx(FINAL_RATE)
+    assert rate_factor(section, 50, 0.5) == pytest.approx(FINAL_RATE + (1 - FINAL_RATE) * 0.5)

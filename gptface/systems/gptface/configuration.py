@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from gptface.configuration import Count, Section, Share, Weight
+from gptface.configuration import Section, Share, Weight
 from gptface.data.configuration import DataSection
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
@@ -26,17 +26,14 @@ __all__ = [
     "PairWeightingSection",
     "PretrainSection",
     "RegimeShares",
-    "TextMaskSection",
     "TokenizerLossWeights",
     "TokenizerSection",
 ]
 
 
 class TokenizerLossWeights(Section):
-    """Weights of the tokenizer's losses (gptface.objectives.reconstruction)."""
+    """Weights of the tokenizer's losses (gptface.objectives.reconstruction); that of the mean absolute error is 1."""
 
-    l1: Weight = 1.0
-    l2: Weight = 0.0
     gradient: Weight = 1.0
     """Differences of neighbouring pixels at several scales, which stand in for a perceptual network."""
     regions: dict[str, Weight] = {}
@@ -58,14 +55,11 @@ class TokenizerLossWeights(Section):
 class TokenizerSection(LoopSection):
     """The image tokenizer."""
 
-    steps: Count | None = 2000
     preset: Literal["tiny", "demo", "paper"] = "demo"
     """Starting point of the model's configuration (gptface.models.FaceTokenizerConfig)."""
     model: dict[str, Any] = {}
     """Fields of that configuration that differ from the preset."""
     losses: TokenizerLossWeights = TokenizerLossWeights()
-    discriminator_channels: Count = 64
-    """First layer of the patch discriminator."""
 
 
 class RegimeShares(Section):
@@ -83,30 +77,6 @@ class RegimeShares(Section):
         return self
 
 
-class TextMaskSection(Section):
-    """Masking of the text in the masked regime: spans, as in GPTFace's sibling code."""
-
-    share: Share = 0.5
-    """Share of the rows whose text is masked; the others keep it whole, as generation from a caption sees it."""
-    ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a masked row's tokens."""
-    full_share: Share = 0.1
-    """Share of the rows whose text is masked altogether, as captioning by mask-predict begins."""
-    span_p: Annotated[float, Field(gt=0, le=1)] = 0.2
-    span_maximum: Count = 10
-    """Span lengths: geometric(p) up to the maximum."""
-    corruption: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)
-    """Once a span: replaced by the mask token, by random tokens, left as it is."""
-
-    @model_validator(mode="after")
-    def _sums(self) -> Self:
-        if abs(sum(self.corruption) - 1) > 1e-6:
-            raise InputError(f"corruption: the three shares must sum to 1, got {list(self.corruption)}")
-        if self.share + self.full_share > 1 + 1e-6:
-            raise InputError(f"share + full_share must be at most 1, got {self.share + self.full_share:g}")
-        return self
-
-
 class ImageMaskSection(Section):
     """Masking of the image in the masked regime: a mixture of shapes, each sample with its own MaskGIT cosine ratio."""
 
@@ -116,28 +86,11 @@ class ImageMaskSection(Section):
     """Rectangles, as inpainting sees them."""
     regions: Weight = 0.25
     """Whole facial regions first (PaCo-FR), as editing sees them; needs region maps in the data."""
-    region_weights: dict[str, Weight] = {
-        "skin": 1.0,
-        "brows": 1.0,
-        "eyes": 1.0,
-        "nose": 1.0,
-        "mouth": 1.0,
-        "hair": 1.0,
-        "hat": 1.0,
-        "glasses": 1.0,
-        "occluder": 1.0,
-    }
-    """How likely each region is to be chosen; regions left out are only reached by blocks."""
-    full_share: Share = 0.05
-    """Share of the rows whose image is masked altogether, as generation begins."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if self.random + self.blocks + self.regions <= 0:
             raise InputError("random + blocks + regions must be more than 0")
-        unknown = [name for name in self.region_weights if name not in REGIONS]
-        if unknown:
-            raise InputError(f"region_weights: {unknown[0]!r} is not a region; those are {', '.join(REGIONS)}")
         return self
 
 
@@ -150,8 +103,6 @@ class MatchingSection(Section):
     """Share of the mismatched captions drawn by similarity to the true one instead of at random."""
     hard_start: Share = 0.2
     """Share of the training after which hard ones are drawn."""
-    temperature: Annotated[float, Field(gt=0)] = 0.1
-    """Of the draw by cosine similarity; smaller is harder."""
 
 
 class ContrastiveSection(Section):
@@ -163,29 +114,20 @@ class ContrastiveSection(Section):
     alone: Share = 0.0
     """Share of the training at whose start the towers learn alone: steps many times cheaper than the transformer's,
     which then hears from its first step on what caption and picture say."""
-    masked_share: Share = 0.5
-    """Share of the pictures that are partly masked, as guidance meets them half-way through decoding."""
 
 
 class PairWeightingSection(Section):
     """Weak correlation: a pair whose matching score stays low loses its caption more often (needs ``cache_codes``)."""
 
-    enabled: bool = False
-    start: Share = 0.3
-    """Share of the training after which scores count."""
+    start: Share = 1.0
+    """Share of the training after which scores count; 1: never, and none are kept."""
     threshold: float = 0.0
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    """A caption is kept with probability sigmoid((score − threshold) / temperature)."""
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    """Of the moving average of a pair's score (log-odds of a match) over its visits."""
-    floor: Share = 0.1
-    """Smallest probability of keeping a caption."""
+    """A caption is kept with probability sigmoid(score − threshold); a score is the matching head's log-odds."""
 
 
 class LossWeights(Section):
-    """Weights of the pre-training losses."""
+    """Weights of the pre-training losses beside that of masked images, which is 1."""
 
-    masked_image: Weight = 1.0
     masked_text: Weight = 0.5
     text_to_image: Weight = 1.0
     image_to_text: Weight = 0.5
@@ -197,7 +139,6 @@ class LossWeights(Section):
 class PretrainSection(LoopSection):
     """The face–language transformer."""
 
-    steps: Count | None = 2000
     preset: Literal["tiny", "small", "base"] = "small"
     """Starting point of the model's configuration (gptface.models.FaceLanguageConfig)."""
     model: dict[str, Any] = {}
@@ -209,16 +150,13 @@ class PretrainSection(LoopSection):
     cache_codes: bool = True
     """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache.
     Off: images are read by the loader and encoded as they come."""
-    codebook_embeddings: bool = True
-    """Start the embeddings of image codes from the tokenizer's codebook, so that similar codes start out similar."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
-    packing: bool = True
-    """Let the transformer's layers compute no padding: a batch's tokens side by side in one row."""
     caption_dropout: Share = 0.1
     """Share of the masked and text→image rows that lose their caption, for classifier-free guidance."""
     regimes: RegimeShares = RegimeShares()
-    text_masks: TextMaskSection = TextMaskSection()
+    text_mask_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of its tokens that a caption hides where spans of it are masked."""
     image_masks: ImageMaskSection = ImageMaskSection()
     matching: MatchingSection = MatchingSection()
     contrastive: ContrastiveSection = ContrastiveSection()
@@ -227,8 +165,8 @@ class PretrainSection(LoopSection):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.pair_weighting.enabled and not self.cache_codes:
-            raise InputError("pair_weighting.enabled: needs cache_codes, which is off")
+        if self.pair_weighting.start < 1 and not self.cache_codes:
+            raise InputError("pair_weighting.start: less than 1 needs cache_codes, which is off")
         if self.contrastive.pairs > self.batch_size and not self.cache_codes:
             raise InputError(f"contrastive.pairs: more than batch_size ({self.batch_size}) needs cache_codes")
         if self.contrastive.alone > 0 and self.losses.contrastive == 0:

@@ -26,12 +26,10 @@ class FaceLanguageConfig(PretrainedConfig):
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size: the transformer.
         dropout: on embeddings and on the output of each attention and feed-forward block.
         attention_dropout: on attention weights.
-        image_positions: ``"factorised"`` (a row and a column embedding, summed) or ``"indexed"`` (one a position).
         alignment_size: width of the summaries of two light towers beside the transformer
             (:mod:`gptface.systems.gptface.alignment`): they tell image tokens what the caption says and words what the
             picture shows, and their agreement is added to [CLS]. A contrastive loss trains them. 0: attention alone.
         alignment_rank: numbers a token in the towers.
-        tie_heads: score text and image tokens against the input embeddings instead of matrices of their own.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
             ``1 / sqrt(2 * num_hidden_layers)`` of it.
         layer_norm_eps: of every layer normalisation.
@@ -52,10 +50,8 @@ class FaceLanguageConfig(PretrainedConfig):
         intermediate_size: int = 768,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
-        image_positions: str = "factorised",
         alignment_size: int = 0,
         alignment_rank: int = 32,
-        tie_heads: bool = True,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-5,
         pad_token_id: int = 0,
@@ -75,10 +71,8 @@ class FaceLanguageConfig(PretrainedConfig):
         self.intermediate_size = intermediate_size
         self.dropout = dropout
         self.attention_dropout = attention_dropout
-        self.image_positions = image_positions
         self.alignment_size = alignment_size
         self.alignment_rank = alignment_rank
-        self.tie_heads = tie_heads
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
         self.pad_token_id = pad_token_id
@@ -115,8 +109,6 @@ class FaceLanguageConfig(PretrainedConfig):
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.image_positions not in ("factorised", "indexed"):
-            raise InputError(f"image_positions must be factorised or indexed, got {self.image_positions!r}")
         if len({self.pad_token_id, self.cls_token_id, self.sep_token_id, self.mask_token_id}) < 4:
             raise InputError(
                 "pad_token_id, cls_token_id, sep_token_id and mask_token_id must differ, got "
@@ -142,9 +134,9 @@ class FaceLanguageConfig(PretrainedConfig):
         return int(self.image_grid[0] * self.image_grid[1])
 
     @property
-    def joint_length(self) -> int:
-        """Slots of the longest joint sequence."""
-        return self.max_text_length + self.num_image_tokens + 3
+    def embedding_size(self) -> int:
+        """Numbers a token as the model embeds it: the transformer's C, then the towers' r where there are any."""
+        return self.hidden_size + (self.alignment_rank if self.alignment_size else 0)
 
     @classmethod
     def field_names(cls) -> set[str]:

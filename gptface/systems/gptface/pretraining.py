@@ -17,9 +17,13 @@ from gptface.data.loader import build_loader
 from gptface.data.sources import has_validation, open_faces
 from gptface.data.statistics import unigram_entropy
 from gptface.errors import InputError
-from gptface.models import FaceParser, FaceTokenizer
+from gptface.models import FaceParser, FaceTokenizer, FaceTokenizerConfig
+from gptface.progress import Display
 from gptface.systems.gptface.configuration import Configuration, PretrainSection
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
+from gptface.systems.gptface.initialisation import initialise_image_embeddings
+from gptface.systems.gptface.masking import TEXT_SHARE
+from gptface.systems.gptface.mixed_batch import row_counts
 from gptface.systems.gptface.objective import PretrainingObjective
 from gptface.systems.gptface.pairs import (
     EncodedPairs,
@@ -42,8 +46,8 @@ SECOND_WARMUP = 0.04
 
 DERIVED = {
     "text_vocab_size": "pretrain.vocabulary_size",
-    "codebook_size": "tokenizer.model.codebook_size",
-    "image_grid": "data.image_size and tokenizer.model",
+    "codebook_size": "the image tokenizer",
+    "image_grid": "the image tokenizer",
     "max_text_length": "data.text_length",
     "pad_token_id": "the text tokenizer",
     "cls_token_id": "the text tokenizer",
@@ -70,6 +74,21 @@ def language_config(configuration: Configuration, **derived: object) -> FaceLang
     return config
 
 
+def other_tokenizer(section: FaceTokenizerConfig, given: FaceTokenizerConfig) -> str | None:
+    """A sentence where the configuration's section ``tokenizer`` speaks of another tokenizer than the one ``given``.
+
+    Only the one that is given counts. It may well be another, such as a converted checkpoint, but nobody should take
+    the section that is written into the run's folder for its description.
+    """
+
+    def described(config: FaceTokenizerConfig) -> str:
+        return f"{config.codebook_size} codes on {config.grid[0]}×{config.grid[1]} tokens"
+
+    if described(section) == described(given):
+        return None
+    return f"the tokenizer that is given has {described(given)}; section tokenizer ({described(section)}) is not used"
+
+
 class PretrainingStage(Stage):
     """The face–language transformer; the result is the run's folder, a whole :class:`FaceSystem`."""
 
@@ -92,6 +111,9 @@ class PretrainingStage(Stage):
                 f"data.image_size: {data.image_size} pixels, but the tokenizer was trained on "
                 f"{tokenizer.config.image_size}"
             )
+        note = other_tokenizer(configuration.tokenizer_config(), tokenizer.config)
+        if note is not None:
+            Display(self.name, verbose and accelerator.is_main_process).line(f"{self.name}: {note}")
         self.device = accelerator.device
         self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
         needs_regions = section.image_masks.regions > 0
@@ -121,8 +143,7 @@ class PretrainingStage(Stage):
             **specials,
         )
         self.model = FaceLanguageModel(config)
-        if section.codebook_embeddings:
-            self.model.initialise_image_embeddings(tokenizer.quantizer.codebook)
+        initialise_image_embeddings(self.model, tokenizer.quantizer.codebook)
         self.model.train()
         if section.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
@@ -170,25 +191,20 @@ class PretrainingStage(Stage):
     def _flops(self, text_length: int) -> float:
         """Per pair, mismatched rows and the two heads included; forward and backward."""
         config, batch = self.model.config, self.section.batch_size
-        masked, to_image, to_text, mismatched = self.objective.row_counts(batch)
+        masked, to_image, to_text, mismatched = row_counts(self.section, batch)
         tokens = config.num_image_tokens
         sequence = float(self.model.flops_per_sequence(text_length + tokens + 3))
         # Of a MaskGIT cosine ratio the mean is 2 / pi.
         image_rows = (masked * 2 / math.pi + to_image) * tokens
-        text_rows = (masked * self.section.text_masks.ratio * self.section.text_masks.share + to_text) * text_length
+        text_rows = (masked * self.section.text_mask_ratio * TEXT_SHARE + to_text) * text_length
         width = config.hidden_size
         heads = image_rows * (width + config.codebook_size) + text_rows * (width + config.text_vocab_size)
         return ((batch + mismatched) * sequence + 6 * width * heads) / batch
 
     def _tower_flops(self, text_length: int) -> float:
         """Per pair that is compared, forward and backward."""
-        if not self.model.config.alignment_size:
-            return 0.0
         towers = self.model.alignment
-        once = (towers.picture, towers.caption, towers.project_picture, towers.project_caption)
-        words = (towers.word, towers.word_before)
-        weights = sum(layer.weight.numel() for layer in once)
-        return 6.0 * (weights + text_length * sum(layer.weight.numel() for layer in words))
+        return 0.0 if towers is None else towers.flops_per_pair(text_length)
 
     def rate(self, step: int, share: float) -> float:
         # The transformer's first steps are made at small rates, as the towers' were; its gain alone was not measured.

@@ -26,15 +26,12 @@ from gptface.ops import IntervalMask
 
 __all__ = [
     "IMAGE_SEGMENT",
-    "TEXT_SEGMENT",
     "JointSequence",
     "JointVocabulary",
-    "NextTokenTargets",
     "Regime",
     "build_sequence",
 ]
 
-TEXT_SEGMENT = 0
 IMAGE_SEGMENT = 1
 
 
@@ -47,7 +44,7 @@ class Regime(IntEnum):
 
 
 # As plain integers: torch.compile cannot compare a tensor with a member of an enumeration.
-_MASKED, _TEXT_TO_IMAGE, _IMAGE_TO_TEXT = int(Regime.MASKED), int(Regime.TEXT_TO_IMAGE), int(Regime.IMAGE_TO_TEXT)
+_MASKED, _IMAGE_TO_TEXT = int(Regime.MASKED), int(Regime.IMAGE_TO_TEXT)
 
 
 @dataclass(frozen=True)
@@ -95,21 +92,6 @@ class JointVocabulary:
 
 
 @dataclass
-class NextTokenTargets:
-    """What the causal halves of a batch are to predict, as packed positions (``b * S + s``, −1 where nothing).
-
-    Attributes:
-        text_positions, text_labels: ``(B * (T + 1),)`` int64; the labels are text ids, the closing ``[SEP]`` included.
-        image_positions, image_labels: ``(B * N,)`` int64; the labels are image codes in ``[0, K)``.
-    """
-
-    text_positions: Tensor
-    text_labels: Tensor
-    image_positions: Tensor
-    image_labels: Tensor
-
-
-@dataclass
 class JointSequence:
     """A batch of joint sequences of ``S = T + N + 3`` slots (``T`` text tokens, ``N`` image tokens, three specials).
 
@@ -138,47 +120,6 @@ class JointSequence:
     text_valid: Tensor
     image_slots: Tensor
     packing: Packing | None = None
-
-    def packed_text_positions(self, selected: Tensor) -> Tensor:
-        """Packed positions ``b * S + slot`` of the text tokens that ``selected (B, T)`` bool names, −1 elsewhere.
-
-        Returns:
-            ``(B * T,)`` int64, for :func:`gptface.objectives.gathered_cross_entropy`.
-        """
-        return _pack(self.text_slots, selected & self.text_valid, self.token_ids.shape[1])
-
-    def packed_image_positions(self, selected: Tensor) -> Tensor:
-        """As :meth:`packed_text_positions`, for ``selected (B, N)`` image tokens: ``(B * N,)`` int64."""
-        return _pack(self.image_slots, selected, self.token_ids.shape[1])
-
-    def next_token_targets(self, vocabulary: JointVocabulary) -> NextTokenTargets:
-        """Positions and labels of the causal language-model losses.
-
-        The slot before a token predicts it: the middle ``[SEP]`` predicts the first token of the causal half. Samples
-        of another regime contribute −1 only, and so do masked image tokens, which carry no label.
-        """
-        slots = self.token_ids.shape[1]
-        to_text = (self.regimes == _IMAGE_TO_TEXT).unsqueeze(1)
-        to_image = (self.regimes == _TEXT_TO_IMAGE).unsqueeze(1)
-
-        final = self.lengths.unsqueeze(1) - 1  # the closing [SEP] is what ends a generated caption
-        text_slots = torch.cat([self.text_slots, final], dim=1)
-        text_labels = self.token_ids.gather(1, text_slots)
-        text_wanted = torch.cat([self.text_valid, torch.ones_like(final, dtype=torch.bool)], dim=1) & to_text
-
-        image_labels = self.token_ids.gather(1, self.image_slots) - vocabulary.image_offset
-        image_wanted = to_image & (image_labels < vocabulary.image_size)
-        return NextTokenTargets(
-            text_positions=_pack(text_slots - 1, text_wanted, slots),
-            text_labels=text_labels.reshape(-1),
-            image_positions=_pack(self.image_slots - 1, image_wanted, slots),
-            image_labels=image_labels.reshape(-1),
-        )
-
-
-def _pack(slots: Tensor, selected: Tensor, sequence_length: int) -> Tensor:
-    first = torch.arange(slots.shape[0], device=slots.device).unsqueeze(1) * sequence_length
-    return torch.where(selected, first + slots, -1).reshape(-1)
 
 
 def build_sequence(

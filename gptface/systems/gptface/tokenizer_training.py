@@ -42,6 +42,9 @@ __all__ = [
     "region_importance",
 ]
 
+# First layer of the patch discriminator, as in VQGAN (arXiv 2012.09841).
+DISCRIMINATOR_CHANNELS = 64
+
 
 @dataclass
 class WeightedImages:
@@ -89,8 +92,6 @@ class TokenizerObjective(nn.Module):
         parts = reconstruction_losses(
             reconstruction,
             images,
-            l1=weights.l1,
-            l2=weights.l2,
             gradient=weights.gradient,
             importance=batch.importance,
         )
@@ -146,7 +147,7 @@ class TokenizerStage(Stage):
         self.tokenizer.train()
         discriminator = None
         if section.losses.adversarial > 0:
-            discriminator = PatchDiscriminator(section.discriminator_channels)
+            discriminator = PatchDiscriminator(DISCRIMINATOR_CHANNELS)
         self.objective = TokenizerObjective(self.tokenizer, section.losses, discriminator)
         hidden = kernels(self.tokenizer.encoder, self.tokenizer.decoder)
         self.phases = [Phase("tokenizer", self.objective, matrices=hidden)]

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import model_validator
 from typing_extensions import Self
 
-from gptface.configuration import Count, Section, Weight
+from gptface.configuration import Section, Weight
 from gptface.data.configuration import DataSection
 from gptface.errors import InputError
 from gptface.training.configuration import LoopSection
@@ -18,13 +18,10 @@ __all__ = ["Configuration", "ParserSection"]
 class ParserSection(LoopSection):
     """The face parser (and, with another seed, the judge of the evaluation). Always trained on procedural labels."""
 
-    steps: Count | None = 500
     model: dict[str, Any] = {}
     """Fields of gptface.models.FaceParserConfig that differ from its defaults."""
     region_weight: Weight = 1.0
-    attribute_weight: Weight = 1.0
-    expression_weight: Weight = 1.0
-    """Weights of the three losses."""
+    """Of the regions' loss, beside the attributes' and the expression's; 0: no regions are learnt."""
     augment: bool = True
     """Blur, noise, light and contrast at random, so that photos and decoded codes are understood too."""
 

@@ -88,8 +88,6 @@ class ParserObjective(nn.Module):
             faces.attributes,
             faces.expressions,
             region=self.section.region_weight,
-            attribute=self.section.attribute_weight,
-            expression=self.section.expression_weight,
             region_weights=self.region_weights,
         )
         return parts.pop("total"), parts

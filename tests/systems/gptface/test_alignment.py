@@ -60,7 +60,7 @@ def test_each_regime_is_told_what_it_may_see(
 def test_summaries_from_ids_are_those_of_the_joint_sequence(model: FaceLanguageModel) -> None:
     _, text_ids, codes = random_sequence(model, [7, 3, 0], [0, 0, 0])
     lengths = torch.tensor([7, 3, 0])
-    agreement = model.alignment.agreement(*model.align(text_ids, lengths, codes))
+    agreement = model.alignment.agreement(*model.alignment.summaries(text_ids, lengths, codes))
     sequence = build_sequence(model.vocabulary, text_ids, lengths, codes, Regime.MASKED)
     added = model.forward_sequence(sequence)[:, 0] - model.final_norm(model.layer_states(sequence)[-1])[:, 0]
     torch.testing.assert_close(added, agreement, atol=1e-4, rtol=1e-4)
@@ -70,7 +70,7 @@ def test_summaries_from_ids_are_those_of_the_joint_sequence(model: FaceLanguageM
 def test_the_caption_summary_knows_which_word_precedes_which_and_ignores_padding(model: FaceLanguageModel) -> None:
     codes = torch.zeros(3, N, dtype=torch.int64)
     text = torch.tensor([[6, 7, 8, 9, 1], [8, 9, 6, 7, 1], [6, 7, 8, 9, 30]])
-    _, caption = model.align(text, torch.tensor([4, 4, 4]), codes)
+    _, caption = model.alignment.summaries(text, torch.tensor([4, 4, 4]), codes)
     assert not torch.allclose(caption[0], caption[1], atol=1e-3)
     assert torch.equal(caption[0], caption[2])
 
@@ -78,7 +78,7 @@ def test_the_caption_summary_knows_which_word_precedes_which_and_ignores_padding
 @torch.no_grad()
 def test_masked_image_tokens_and_empty_captions_have_finite_summaries(model: FaceLanguageModel) -> None:
     codes = torch.full((2, N), CODES)
-    summaries = model.align(torch.zeros(2, 4, dtype=torch.int64), torch.tensor([0, 4]), codes)
+    summaries = model.alignment.summaries(torch.zeros(2, 4, dtype=torch.int64), torch.tensor([0, 4]), codes)
     assert all(summary.isfinite().all() for summary in summaries)
     assert model.alignment.similarities(*summaries).isfinite().all()
 
@@ -89,15 +89,10 @@ def test_gradients_reach_every_parameter_of_the_towers(model: FaceLanguageModel)
     sequence, text_ids, codes = random_sequence(model, [7, 6, 5], [0, 1, 2])
     hidden = model.forward_sequence(sequence)
     (hidden.square().sum() + model.match_logits(hidden)[:, 1].sum()).backward()
-    model.alignment.similarities(*model.align(text_ids, torch.tensor([7, 6, 5]), codes)).diagonal().sum().backward()
+    summaries = model.alignment.summaries(text_ids, torch.tensor([7, 6, 5]), codes)
+    model.alignment.similarities(*summaries).diagonal().sum().backward()
     for name, parameter in model.alignment.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-
-
-def test_a_model_without_towers_says_so() -> None:
-    plain = FaceLanguageModel(small_config())
-    with pytest.raises(InputError, match="alignment_size must be more than 0 for summaries"):
-        plain.align(torch.zeros(1, 3, dtype=torch.int64), torch.tensor([3]), torch.zeros(1, N, dtype=torch.int64))
 
 
 def test_a_negative_size_is_refused() -> None:

@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
-from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel, Regime
+from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel, Regime, pair_scores
 from gptface.systems.gptface.configuration import PretrainSection
-from gptface.systems.gptface.objective import MixedBatch, PretrainingObjective, Targets, _dealt, joint_positions
+from gptface.systems.gptface.masking import Targets, dealt, joint_positions
+from gptface.systems.gptface.mixed_batch import MixedBatch, _walk, row_counts
+from gptface.systems.gptface.objective import PretrainingObjective
 from gptface.systems.gptface.pairs import Pairs
 from gptface.training.stage import Moment
 
@@ -46,10 +49,10 @@ def make_pairs(batch: int, seed: int = 0) -> Pairs:
     )
 
 
-def make_objective(pairs: int = 0, **section: Any) -> PretrainingObjective:
+def make_objective(pairs: int = 0, packing: bool = True, **section: Any) -> PretrainingObjective:
     torch.manual_seed(0)
     config = FaceLanguageConfig.from_dict({**CONFIG.to_dict(), **section.get("model", {})})
-    return PretrainingObjective(FaceLanguageModel(config), PretrainSection(**section), pairs).train()
+    return PretrainingObjective(FaceLanguageModel(config), PretrainSection(**section), pairs, packing=packing).train()
 
 
 def places(targets: Targets, sequence_length: int) -> tuple[Tensor, Tensor]:
@@ -178,7 +181,7 @@ def test_mismatched_and_unmasked_rows_get_no_gradient_from_masked_modelling() ->
 
 def test_matching_reads_masked_and_mismatched_rows_only() -> None:
     objective, pairs = make_objective(), make_pairs(16)
-    batch_rows = objective.row_counts(16)
+    batch_rows = row_counts(objective.section, 16)
     total = sum(batch_rows)
     hidden = torch.randn(total, WIDTH + TOKENS + 3, 32, requires_grad=True)
     objective.model.forward_sequence = lambda _: hidden  # type: ignore[method-assign,assignment]
@@ -197,10 +200,10 @@ def test_equal_captions_are_never_mismatched() -> None:
     pairs.text_ids[1::2] = pairs.text_ids[0]
     pairs.text_lengths[1::2] = pairs.text_lengths[0]
     for step in range(5):
-        other, valid = objective._mismatch(
+        other, valid = objective.composer.mismatch(
             pairs,
             pairs.text_lengths[:12],
-            objective._walk(12, step, torch.device("cpu")),
+            _walk(12, step, torch.device("cpu")),
             torch.arange(12),
             Moment(step, step, 0.9),
         )
@@ -217,9 +220,10 @@ def test_hard_negatives_share_more_words_than_random_ones() -> None:
     pairs.text_ids[1::2, 3] = (pairs.text_ids[1::2, 3] - 5 + 1) % (TEXT - 5) + 5
 
     def overlap(hard_share: float) -> float:
-        objective = make_objective(matching={"hard_share": hard_share, "hard_start": 0.0, "temperature": 0.05})
-        walk = objective._walk(32, 0, torch.device("cpu"))
-        other, valid = objective._mismatch(pairs, pairs.text_lengths[:32], walk, torch.arange(32), Moment(0, 0, 0.5))
+        objective = make_objective(matching={"hard_share": hard_share, "hard_start": 0.0})
+        walk = _walk(32, 0, torch.device("cpu"))
+        lengths, moment = pairs.text_lengths[:32], Moment(0, 0, 0.5)
+        other, valid = objective.composer.mismatch(pairs, lengths, walk, torch.arange(32), moment)
         same = (pairs.text_ids[:32] == pairs.text_ids[other])[:, :8].float().mean(1)
         return float(same[valid].mean())
 
@@ -231,8 +235,7 @@ def test_masks_belong_to_the_sample_and_the_step() -> None:
     pairs = make_pairs(32)
 
     def hidden(step: int) -> Tensor:
-        codes, _ = objective._hide_image(pairs, 16, Moment(step, step, 0.0))
-        return codes == CODES
+        return objective.composer.masking.hide_image(pairs, 16, step).tokens == CODES
 
     assert torch.equal(hidden(4), hidden(4))
     assert not torch.equal(hidden(4), hidden(5))
@@ -266,22 +269,21 @@ def _shared() -> PretrainingObjective:
 
 @given(owed=st.floats(0, 20), steps=st.integers(1, 300))
 def test_fractions_of_rows_are_dealt_over_the_steps(owed: float, steps: int) -> None:
-    counts = [_dealt(owed, step) for step in range(steps)]
+    counts = [dealt(owed, step) for step in range(steps)]
     assert abs(sum(counts) - owed * steps) <= 1
     assert max(counts) - min(counts) <= 1
 
 
 def test_shares_of_the_kinds_of_masks_are_met_over_many_steps() -> None:
-    objective, pairs = make_objective(image_masks={"full_share": 0.1}), make_pairs(20)
-    all_hidden, text_hidden, whole = 0, 0, 0
+    objective, pairs = make_objective(), make_pairs(20)
+    masking, all_hidden, text_hidden, whole = objective.composer.masking, 0, 0, 0
     for step in range(60):
-        codes, _ = objective._hide_image(pairs, 10, Moment(step, step, 0.0))
-        all_hidden += int((codes == CODES).all(1).sum())
-        walk = objective._walk(10, step, torch.device("cpu"))
-        _, found = objective._hide_text(pairs, pairs.text_lengths[:10], walk, Moment(step, step, 0.0))
-        text_hidden += len(found[0][0])
-        whole += len(found[1][0])
-    assert all_hidden >= 60  # the full share, and what the cosine happens to hide altogether
+        all_hidden += int((masking.hide_image(pairs, 10, step).tokens == CODES).all(1).sum())
+        walk = _walk(10, step, torch.device("cpu"))
+        spans, captions = masking.hide_text(pairs, pairs.text_lengths[:10], walk, step).blocks
+        text_hidden += len(spans[0])
+        whole += len(captions[0])
+    assert all_hidden >= 30  # the full share, and what the cosine happens to hide altogether
     assert text_hidden == 300
     assert whole == 60
 
@@ -307,15 +309,14 @@ def test_a_pair_without_a_caption_teaches_neither_matching_nor_an_empty_caption(
     assert float(parts["masked_image"].detach()) > 0
 
 
-def test_scores_of_pairs_are_kept_and_lower_what_they_say_of_the_caption() -> None:
-    objective = make_objective(
-        100, pair_weighting={"enabled": True, "start": 0.0, "temperature": 0.5, "floor": 0.0}, caption_dropout=0.0
-    )
-    pairs = make_pairs(16)
+def test_scores_of_pairs_are_kept_and_lower_what_they_say_of_the_caption(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_scores, "FLOOR", 0.0)  # so that captions are lost or kept for certain
+    objective = make_objective(100, pair_weighting={"start": 0.0}, caption_dropout=0.0)
+    pairs, scores = make_pairs(16), objective.pair_scores
+    assert scores is not None
     objective(pairs, Moment(0, 0, 0.5))
-    assert bool(objective.pair_seen[:8].all()) and not bool(objective.pair_seen[8:].any())
-    with torch.no_grad():
-        objective.pair_scores[:8] = torch.tensor([-20.0] * 4 + [20.0] * 4)
+    assert bool(scores.seen[:8].all()) and not bool(scores.seen[8:].any())
+    scores.scores[:8] = torch.tensor([-20.0] * 4 + [20.0] * 4)
     batch = objective.compose(pairs, Moment(1, 1, 0.5))
     captioned = batch.sequence.text_valid[:8].any(1)
     assert captioned.tolist() == [False] * 4 + [True] * 4
@@ -376,6 +377,11 @@ ALIGNED: dict[str, Any] = {
 }
 
 
+def test_a_contrastive_loss_needs_towers() -> None:
+    with pytest.raises(InputError, match="contrastive: needs a model with alignment_size"):
+        PretrainingObjective(FaceLanguageModel(CONFIG), PretrainSection(**ALIGNED))
+
+
 def test_pairs_beyond_the_batch_are_compared_but_not_modelled() -> None:
     objective, pairs = make_objective(batch_size=8, **ALIGNED), make_pairs(24)
     torch.manual_seed(1)
@@ -429,7 +435,7 @@ def test_a_training_step_asks_nothing_of_the_device(
         objective = make_objective(
             100,
             matching={"hard_share": 0.5, "hard_start": hard_start},
-            pair_weighting={"enabled": True},
+            pair_weighting={"start": 0.3},
             **(ALIGNED if aligned else {}),
         )
     real = make_pairs(32)

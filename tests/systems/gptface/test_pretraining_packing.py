@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptface.systems.gptface.mixed_batch import row_counts
 from gptface.training.stage import Moment
-from tests.training.test_pretraining_objective import TOKENS, WIDTH, make_objective, make_pairs
+from tests.systems.gptface.test_objective import TOKENS, WIDTH, make_objective, make_pairs
 
 
 def test_a_step_computes_no_padding_and_learns_the_same() -> None:
@@ -54,11 +55,11 @@ def test_attention_that_computes_every_score_gets_padded_batches(impl: str) -> N
 @given(st.integers(2, 20), st.integers(0, 5))
 def test_where_lengths_are_on_a_device_the_host_knows_a_bound(batch: int, seed: int) -> None:
     objective, pairs, moment = make_objective(), make_pairs(batch, seed), Moment(0, 0, 1.0)
-    masked = objective.row_counts(batch)[0]
+    masked = row_counts(objective.section, batch)[0]
     used = objective.compose(pairs, moment).sequence.lengths
     elsewhere = torch.empty(len(used), device="meta")
-    assert objective._num_tokens(pairs, elsewhere, masked) is None
+    assert objective.composer.num_tokens(pairs, elsewhere, masked) is None
     pairs.host_lengths = pairs.text_lengths
-    bound = objective._num_tokens(pairs, elsewhere, masked)
+    bound = objective.composer.num_tokens(pairs, elsewhere, masked)
     if bound is not None:
         assert int(used.sum()) <= bound < len(used) * (TOKENS + 3 + WIDTH)

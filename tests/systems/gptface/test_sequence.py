@@ -85,48 +85,6 @@ def test_layout_matches_a_loop(batch: tuple[list[list[int]], list[list[int]], li
     sequence.attention_mask.validate()
 
 
-@settings(deadline=None, max_examples=100)
-@given(batches())
-def test_next_token_targets_match_a_loop(batch: tuple[list[list[int]], list[list[int]], list[Regime], int]) -> None:
-    texts, images, regimes, capacity = batch
-    text_ids = torch.zeros(len(texts), capacity, dtype=torch.int64)
-    for row, text in enumerate(texts):
-        text_ids[row, : len(text)] = torch.tensor(text, dtype=torch.int64)
-    codes = torch.tensor(images, dtype=torch.int64).reshape(len(texts), -1)
-    sequence = build_sequence(VOCABULARY, text_ids, [len(text) for text in texts], codes, regimes)
-    targets = sequence.next_token_targets(VOCABULARY)
-    slots = sequence.token_ids.shape[1]
-    wanted_text, wanted_image = set(), set()
-    for row, (text, image, regime) in enumerate(zip(texts, images, regimes, strict=True)):
-        expected = one_sample(text, image, regime)
-        if regime == Regime.IMAGE_TO_TEXT:
-            for slot, token in zip([*expected["text_slots"], len(expected["tokens"]) - 1], [*text, 3], strict=True):
-                wanted_text.add((row * slots + slot - 1, token))
-        if regime == Regime.TEXT_TO_IMAGE:
-            for slot, code in zip(expected["image_slots"], image, strict=True):
-                if code < VOCABULARY.image_size:
-                    wanted_image.add((row * slots + slot - 1, code))
-    for positions, labels, wanted in (
-        (targets.text_positions, targets.text_labels, wanted_text),
-        (targets.image_positions, targets.image_labels, wanted_image),
-    ):
-        found = [pair for pair in zip(positions.tolist(), labels.tolist(), strict=True) if pair[0] >= 0]
-        assert len(found) == len(set(found))
-        assert set(found) == wanted
-
-
-def test_packed_positions_name_the_chosen_tokens() -> None:
-    text_ids = torch.tensor([[5, 6, 7], [8, 9, 0]])
-    sequence = build_sequence(VOCABULARY, text_ids, [3, 2], torch.tensor([[0, 1], [2, 3]]), [0, 2])
-    flat = sequence.token_ids.flatten()
-    chosen = torch.tensor([[False, True, True], [True, False, True]])
-    packed = sequence.packed_text_positions(chosen)
-    assert packed.shape == (6,)
-    assert flat[packed[packed >= 0]].tolist() == [6, 7, 8]  # the third of the second row lies past its caption's end
-    packed = sequence.packed_image_positions(torch.tensor([[True, False], [True, True]]))
-    assert (flat[packed[packed >= 0]] - VOCABULARY.image_offset).tolist() == [0, 2, 3]
-
-
 def test_a_single_regime_and_tensors_of_lengths_are_accepted() -> None:
     text_ids, codes = torch.ones(2, 3, dtype=torch.int64), torch.zeros(2, 4, dtype=torch.int64)
     first = build_sequence(VOCABULARY, text_ids, torch.tensor([3, 1]), codes, Regime.TEXT_TO_IMAGE)
@@ -138,8 +96,7 @@ def test_a_single_regime_and_tensors_of_lengths_are_accepted() -> None:
 def test_building_does_not_ask_the_host() -> None:
     def build(text_ids: torch.Tensor, lengths: torch.Tensor, codes: torch.Tensor, regimes: torch.Tensor) -> Any:
         sequence = build_sequence(VOCABULARY, text_ids, lengths, codes, regimes)
-        targets = sequence.next_token_targets(VOCABULARY)
-        return sequence.token_ids, sequence.attention_mask.intervals, targets.text_positions
+        return sequence.token_ids, sequence.attention_mask.intervals
 
     with torch.device("meta"):  # a meta tensor has no values: whatever needed one would raise
         result = build(

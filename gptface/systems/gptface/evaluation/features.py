@@ -50,8 +50,8 @@ def transformer_features(
         states = model.layer_states(sequence)
         rows = torch.arange(len(codes), device=device).unsqueeze(1)
         features = {f"layer {layer}": states[layer][rows, sequence.image_slots].mean(1) for layer in layers}
-        if model.config.alignment_size:
-            features["alignment"], _ = model.alignment.embed(*model.align(empty, nothing, codes))
+        if model.alignment is not None:
+            features["alignment"], _ = model.alignment.embed(*model.alignment.summaries(empty, nothing, codes))
         for name, values in features.items():
             found.setdefault(name, []).append(values.float().cpu().numpy())
     return {name: np.concatenate(parts) for name, parts in found.items()}

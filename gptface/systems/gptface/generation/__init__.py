@@ -1,4 +1,4 @@
-"""Generation, editing and captioning: schedules, orders, guidance, the sampler, and the pipeline people call."""
+"""Generation, editing and captioning: orders, guidance, the sampler, and the pipeline people call."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from gptface.systems.gptface.generation.guidance import ClassifierFreeGuidance, 
 from gptface.systems.gptface.generation.pipeline import FaceGenerator
 from gptface.systems.gptface.generation.results import CaptionResult, EditResult, GenerationResult
 from gptface.systems.gptface.generation.sampler import DecodingSettings
-from gptface.systems.gptface.generation.schedule import CosineSchedule, LinearSchedule, PowerSchedule, Ramp
-from gptface.systems.gptface.generation.selection import ConfidenceOrder, HaltonOrder, RandomOrder
+from gptface.systems.gptface.generation.selection import ORDERS, ConfidenceOrder, HaltonOrder, RandomOrder
 
 __all__ = [
+    "ORDERS",
     "Area",
     "AutoregressiveSettings",
     "CaptionResult",
     "ClassifierFreeGuidance",
     "ConfidenceOrder",
-    "CosineSchedule",
     "DecodingSettings",
     "EditResult",
     "FaceGenerator",
@@ -25,8 +24,5 @@ __all__ = [
     "GenerationResult",
     "HaltonOrder",
     "ITMGuidance",
-    "LinearSchedule",
-    "PowerSchedule",
-    "Ramp",
     "RandomOrder",
 ]

@@ -26,7 +26,6 @@ def caption_codes(
     method: str = "autoregressive",
     candidates: int = 1,
     max_length: int | None = None,
-    lengths: Sequence[int] | None = None,
     autoregressive: AutoregressiveSettings | None = None,
     settings: DecodingSettings | None = None,
 ) -> CaptionResult:
@@ -43,8 +42,7 @@ def caption_codes(
             numbers = [derive_seed(seed, candidate) for seed in seeds]
             drawn.append(decode_text(codec.system.model, codes, numbers, longest, chosen, codec.unwritable))
     elif method == "masked":
-        tried = lengths or sorted({max(1, longest * share // 4) for share in (1, 2, 3)})
-        for length in tried:
+        for length in sorted({max(1, longest * share // 4) for share in (1, 2, 3)}):
             for candidate in range(candidates):
                 numbers = [derive_seed(seed, length, candidate) for seed in seeds]
                 drawn.append(_fill_caption(codec, codes, length, numbers, settings or DecodingSettings()))
@@ -61,8 +59,6 @@ def _fill_caption(
     codec: SystemCodec, codes: Tensor, length: int, seeds: Sequence[int], settings: DecodingSettings
 ) -> DecodedText:
     """A caption of exactly ``length`` word pieces, all of them unknown at first."""
-    if not 1 <= length <= codec.text_room:
-        raise InputError(f"lengths must lie between 1 and the model's {codec.text_room} word pieces, got {length}")
     batch, device = codes.shape[0], codes.device
     ids = torch.full((batch, codec.text_room), codec.system.model.vocabulary.pad_id, dtype=torch.int64, device=device)
     unknown = (torch.arange(codec.text_room, device=device) < length).expand(batch, -1)

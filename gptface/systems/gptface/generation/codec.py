@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gptface.data.text import encode_captions
 from gptface.systems.gptface.generation.autoregressive import DecodedText
 from gptface.systems.gptface.generation.denoiser import JointDenoiser, JointState
 from gptface.systems.gptface.system import FaceSystem
@@ -31,11 +32,17 @@ class SystemCodec:
         self.unwritable = [*range(known, limit), *([] if unknown_word is None else [int(unknown_word)])]
 
     @property
+    def device(self) -> torch.device:
+        return self.system.device
+
+    @property
     def image_size(self) -> int:
+        """Side of the pictures the system makes, in pixels."""
         return int(self.system.tokenizer.config.image_size)
 
     @property
     def grid(self) -> tuple[int, int]:
+        """Tokens of a picture, ``(h, w)``."""
         height, width = self.system.tokenizer.config.grid
         return int(height), int(width)
 
@@ -45,17 +52,13 @@ class SystemCodec:
         return int(self.system.model.config.max_text_length)
 
     def state(self, captions: Sequence[str], codes: Tensor) -> JointState:
-        """Captions, cut to ``text_room``, beside image tokens ``(B, N)``."""
-        encoded = self.system.text_tokenizer(
-            list(captions), add_special_tokens=False, truncation=True, max_length=self.text_room
-        )
-        pieces = encoded["input_ids"]
+        """Captions, cut to ``text_room``, beside image tokens ``(B, N)``.
+
+        Encoded as in training: what looks like a special token in a caption is a word nobody knows.
+        """
         # Always the full room: a batch's longest caption must not decide how a sample is computed.
-        ids = torch.full((len(captions), self.text_room), self.system.model.vocabulary.pad_id, dtype=torch.int64)
-        for row, own in zip(ids, pieces, strict=True):
-            row[: len(own)] = torch.tensor(own, dtype=torch.int64)
-        lengths = torch.tensor([len(own) for own in pieces], dtype=torch.int64)
-        return JointState(ids.to(self.system.device), lengths.to(self.system.device), codes)
+        ids, lengths = encode_captions(self.system.text_tokenizer, captions, self.text_room)
+        return JointState(ids.to(self.device), lengths.to(self.device), codes)
 
     def words(self, text: DecodedText) -> list[str]:
         """Captions ``(B)`` as strings."""

@@ -48,9 +48,6 @@ class JointState:
     def rows(self, index: Tensor | slice) -> JointState:
         return JointState(self.text_ids[index], self.text_lengths[index], self.image_codes[index])
 
-    def with_caption(self, text_ids: Tensor, text_lengths: Tensor) -> JointState:
-        return replace(self, text_ids=text_ids, text_lengths=text_lengths)
-
     def without_caption(self) -> JointState:
         """The same images with the empty caption: the unconditional branch of classifier-free guidance."""
         return replace(self, text_lengths=torch.zeros_like(self.text_lengths))

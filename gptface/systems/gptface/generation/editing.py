@@ -12,23 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gptface.data.pixels import images_to_tensor, pixel_levels
 from gptface.errors import InputError
 
-__all__ = [
-    "Frame",
-    "composite",
-    "even_out",
-    "feather",
-    "fill_hole",
-    "to_uint8",
-    "token_mask",
-]
-
-
-def to_uint8(image: Tensor) -> np.ndarray:
-    """``(…, 3, H, W)`` in [−1, 1] to uint8 ``(…, H, W, 3)``."""
-    levels = ((image.detach().float().cpu() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(levels.movedim(-3, -1).numpy())
+__all__ = ["Frame", "composite", "even_out", "feather", "fill_hole", "token_mask"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +67,7 @@ class Frame:
         ``hole (H, W)`` bool is filled from its surroundings first: at the photo's own resolution, since resampling
         would carry what is under it into the pixels around it.
         """
-        window = torch.from_numpy(np.ascontiguousarray(photo[self.rows, self.columns])).permute(2, 0, 1)
-        image = window.float() / 127.5 - 1.0
+        image = images_to_tensor(photo[self.rows, self.columns])
         if hole is not None:
             inside = torch.from_numpy(np.ascontiguousarray(hole[self.rows, self.columns]))
             image = fill_hole(image[None], inside[None])[0]
@@ -222,8 +208,7 @@ def composite(photo: np.ndarray, edited: Tensor, mask: np.ndarray, frame: Frame,
     mask = frame.window_mask(mask)[frame.rows, frame.columns]
     opacity = feather(mask, feather_width)[:, :, None]
     window = photo[frame.rows, frame.columns]
-    levels = (edited.permute(1, 2, 0).numpy() + 1.0) * 127.5
-    mixed = np.clip(np.rint(opacity * levels + (1.0 - opacity) * window), 0, 255).astype(np.uint8)
+    mixed = np.clip(np.rint(opacity * pixel_levels(edited).numpy() + (1.0 - opacity) * window), 0, 255).astype(np.uint8)
     result = photo.copy()
     result[frame.rows, frame.columns] = np.where(mask[:, :, None], mixed, window)
     return result

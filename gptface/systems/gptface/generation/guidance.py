@@ -4,7 +4,7 @@
 the image–text matching (ITM) head. A head trained on equal shares of matched and mismatched pairs learns a density
 ratio: its odds ``o = p(match) / p(mismatch)`` tend to ``p(caption | image) / p(caption)``, so ``p(image) · o`` is
 Bayes' posterior given the caption. ``p(match)`` itself would stop distinguishing once a match is likely, which it is
-from the start where an edit changes one fact of many. Three ways to use the odds:
+from the start where an edit changes one fact of many. Two ways to use the odds:
 
 ``first_order``
     ``log o`` expanded to first order around the expected embedding of every still-masked token:
@@ -14,17 +14,15 @@ from the start where an edit changes one fact of many. Three ways to use the odd
 ``exact``
     Several candidates for the step are drawn, the head scores each resulting sequence, and one is drawn with weight
     ``o ** weight``: importance resampling towards the same posterior, without the expansion.
-``hidden``
-    Plug-and-play language models (PPLM, arXiv 1912.02164): gradient ascent on ``log o`` over the hidden states,
-    with a divergence penalty, then the geometric mean of perturbed and unperturbed distributions.
 
-Every weight grows as decoding proceeds (:class:`~gptface.systems.gptface.generation.schedule.Ramp`).
+Every weight grows in proportion to the progress of decoding, from nothing at a sample's first step: guidance that is
+strong while most tokens are unknown harms, late guidance helps (arXiv 2507.08965).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -33,7 +31,6 @@ from torch import Tensor
 from gptface.errors import InputError
 from gptface.systems.gptface.generation.denoiser import Denoised, Denoiser, JointState
 from gptface.systems.gptface.generation.noise import gumbel
-from gptface.systems.gptface.generation.schedule import Ramp
 
 __all__ = [
     "ClassifierFreeGuidance",
@@ -42,11 +39,13 @@ __all__ = [
     "bounded_tilt",
     "choose_candidate",
     "first_order_shift",
-    "perturbed_logits",
     "restrict_top_k",
 ]
 
-MatchMode = Literal["none", "first_order", "exact", "hidden"]
+MatchMode = Literal["none", "first_order", "exact"]
+
+# Bisections for the strength of a bounded shift: to 2⁻¹⁴ in its fourth root.
+HALVINGS = 14
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class ClassifierFreeGuidance:
     """
 
     scale: float = 1.0
-    ramp: Ramp = field(default_factory=Ramp)
 
     def __post_init__(self) -> None:
         if not self.scale >= 0:
@@ -70,7 +68,7 @@ class ClassifierFreeGuidance:
 
     def __call__(self, conditional: Tensor, unconditional: Tensor, progress: Tensor) -> Tensor:
         """Logits ``(B, L, V)`` at ``progress (B,)``."""
-        scale = 1.0 + (self.scale - 1.0) * self.ramp(progress)
+        scale = 1.0 + (self.scale - 1.0) * progress
         return unconditional + scale.view(-1, 1, 1) * (conditional - unconditional)
 
 
@@ -79,47 +77,34 @@ class ITMGuidance:
     """Guidance by the image–text matching head. Weight 0 or mode ``"none"`` is off and costs nothing.
 
     Attributes:
-        mode: ``"first_order"``, ``"exact"``, ``"hidden"`` or ``"none"``; the module's documentation has the formulas.
-        weight: exponent on the odds; 1 is Bayes' posterior, more is stronger. Hidden: it multiplies ``step``.
-        ramp: growth of the weight over decoding.
+        mode: ``"first_order"``, ``"exact"`` or ``"none"``; the module's documentation has the formulas.
+        weight: exponent on the odds at the last step; 1 is Bayes' posterior, more is stronger.
         kl_bound: first order: most nats a position's distribution may move from the unguided one.
         candidates: exact: sequences drawn a step, each scored by one forward pass (in one batch).
-        step: hidden: length of an ascent step, relative to the norm of the hidden states.
-        iterations: hidden: ascent steps.
-        kl_scale: hidden: weight of the divergence penalty.
-        fusion: hidden: share of the perturbed distribution in the geometric mean.
     """
 
     mode: MatchMode = "none"
     weight: float = 0.0
-    ramp: Ramp = field(default_factory=Ramp)
     kl_bound: float = 1.0
     candidates: int = 4
-    step: float = 0.02
-    iterations: int = 3
-    kl_scale: float = 0.01
-    fusion: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.mode not in ("none", "first_order", "exact", "hidden"):
-            raise InputError(f"mode of matching guidance is first_order, exact, hidden or none, got {self.mode!r}")
-        for name in ("weight", "kl_bound", "step", "kl_scale"):
+        if self.mode not in ("none", "first_order", "exact"):
+            raise InputError(f"mode of matching guidance is first_order, exact or none, got {self.mode!r}")
+        for name in ("weight", "kl_bound"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(
                     f"{name} of matching guidance must be finite and not negative, got {getattr(self, name)}"
                 )
-        if self.candidates < 1 or self.iterations < 1:
-            counts = f"{self.candidates} and {self.iterations}"
-            raise InputError(f"matching guidance needs at least one candidate and one iteration, got {counts}")
-        if not 0 <= self.fusion <= 1:
-            raise InputError(f"fusion must lie in [0, 1], got {self.fusion}")
+        if self.candidates < 1:
+            raise InputError(f"candidates of matching guidance must be at least 1, got {self.candidates}")
 
     @property
     def active(self) -> bool:
         return self.mode != "none" and self.weight > 0
 
 
-def bounded_tilt(logits: Tensor, shift: Tensor, bound: float, halvings: int = 14) -> Tensor:
+def bounded_tilt(logits: Tensor, shift: Tensor, bound: float) -> Tensor:
     """``logits + s · shift`` with the largest s ≤ 1 (to within a few per cent) where ``KL(tilted ‖ original) ≤ bound``.
 
     The divergence grows with s along an exponential tilt (its derivative is s times a variance), so bisection finds it.
@@ -141,7 +126,7 @@ def bounded_tilt(logits: Tensor, shift: Tensor, bound: float, halvings: int = 14
 
     whole = torch.ones_like(logits[..., :1])
     low, width = torch.zeros_like(whole), whole.clone()
-    for _ in range(halvings):
+    for _ in range(HALVINGS):
         width = width / 2
         low = torch.where(within(low + width), low + width, low)
     return logits + torch.where(within(whole), whole, low) ** 4 * shift
@@ -177,38 +162,6 @@ def first_order_shift(denoiser: Denoiser, state: JointState, unknown: Tensor, lo
         (gradient,) = torch.autograd.grad(log_odds.sum(), embeddings)
     gradient = gradient.masked_fill(~unknown.unsqueeze(-1), 0.0)
     return (gradient @ table.T).float()
-
-
-def perturbed_logits(
-    denoiser: Denoiser, state: JointState, unknown: Tensor, logits: Tensor, guidance: ITMGuidance, weight: Tensor
-) -> Tensor:
-    """PPLM's update, over the embeddings that enter the first layer: log-probabilities ``(B, L, V)``.
-
-    The embeddings of all positions of the target modality may move, by ``step · weight`` times their norm an iteration;
-    the tokens themselves stay.
-
-    Args:
-        logits: ``(B, L, V)`` unperturbed.
-        weight: ``(B,)``, multiplies the step length.
-    """
-    original = logits.log_softmax(-1)
-    count = unknown.sum(1).clamp_min(1)
-    base = denoiser.embed(denoiser.tokens(state)).detach()
-    length = guidance.step * weight.to(base.dtype).view(-1, 1, 1) * base.norm(dim=(1, 2), keepdim=True)
-    change = torch.zeros_like(base)
-    for _ in range(guidance.iterations):
-        with torch.enable_grad():
-            change = change.detach().requires_grad_(True)
-            denoised = denoiser(state, base + change)
-            perturbed = denoiser.logits(denoised).log_softmax(-1)
-            divergence = (perturbed.exp() * (perturbed - original)).sum(-1)
-            penalty = divergence.masked_fill(~unknown, 0.0).sum(1) / count
-            objective = denoised.match_log_odds - guidance.kl_scale * penalty
-            (gradient,) = torch.autograd.grad(objective.sum(), change)
-        norm = gradient.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
-        change = change.detach() + length * gradient / norm
-    perturbed = denoiser.logits(denoiser(state, base + change)).log_softmax(-1)
-    return guidance.fusion * perturbed + (1.0 - guidance.fusion) * original
 
 
 def choose_candidate(denoised: Denoised, weight: Tensor, uniform: Tensor) -> Tensor:

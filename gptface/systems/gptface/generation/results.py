@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-__all__ = ["CaptionResult", "EditResult", "GenerationResult"]
+from gptface.evaluation.pictures import mask_overlay
+
+__all__ = ["CaptionResult", "EditResult", "GenerationResult", "stacked_history"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ class EditResult:
     codes: np.ndarray
     history: np.ndarray | None = None
 
+    def strip(self, index: int = 0) -> np.ndarray:
+        """Photo, what may change on it, and the edit side by side: uint8 ``(H, 3 W + 2 gaps, 3)``."""
+        photo, mask = self.photos[index], self.masks[index]
+        gap = np.full((photo.shape[0], max(1, photo.shape[1] // 32), 3), 255, dtype=np.uint8)
+        return np.concatenate([photo, gap, mask_overlay(photo, mask), gap, self.images[index]], axis=1)
+
 
 @dataclass(frozen=True)
 class CaptionResult:
@@ -70,3 +80,8 @@ class CaptionResult:
     captions: list[str]
     match: np.ndarray
     candidates: list[list[str]]
+
+
+def stacked_history(history: list[Tensor] | None) -> np.ndarray | None:
+    """``(steps + 1, B, N)`` int64 of the tokens after each step, None where they were not kept."""
+    return None if history is None else torch.stack(history).cpu().numpy()

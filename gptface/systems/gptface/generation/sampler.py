@@ -1,13 +1,13 @@
 """Iterative masked decoding: all unknown tokens are predicted at every step, the schedule's share of them is kept.
 
-After MaskGIT (arXiv 2202.04200), with four parts that can be exchanged one by one: the schedule (how many), the order
+After MaskGIT (arXiv 2202.04200), in four parts that know nothing of one another: the schedule (how many), the order
 (which), guidance (towards what) and the network. Every sample has its own count of unknown tokens, its own progress and
 its own random numbers; tokens that were known at the start are never written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,14 +21,13 @@ from gptface.systems.gptface.generation.guidance import (
     bounded_tilt,
     choose_candidate,
     first_order_shift,
-    perturbed_logits,
     restrict_top_k,
 )
-from gptface.systems.gptface.generation.noise import SampleNoise, derive_seed, sample_categorical
-from gptface.systems.gptface.generation.schedule import CosineSchedule, Schedule, plan_steps
+from gptface.systems.gptface.generation.noise import SampleNoise, sample_categorical
+from gptface.systems.gptface.generation.schedule import plan_steps
 from gptface.systems.gptface.generation.selection import ConfidenceOrder, Order, keep_best
 
-__all__ = ["Decoded", "DecodingSettings", "best_of_seeds", "decode_masked"]
+__all__ = ["Decoded", "DecodingSettings", "decode_masked"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class DecodingSettings:
 
     Attributes:
         steps: most passes of the network; a sample with fewer unknown tokens takes fewer.
-        schedule: how many tokens are unknown after each step.
-        order: which tokens are kept at a step.
+        order: which tokens are kept at a step: one of
+            :data:`~gptface.systems.gptface.generation.selection.ORDERS`, or an order of your own.
         temperature: of the token draw; 0 takes the likeliest token.
         top_k: draw among the k likeliest tokens only.
         classifier_free: guidance by the difference to the empty caption.
@@ -50,7 +49,6 @@ class DecodingSettings:
     """
 
     steps: int = 8
-    schedule: Schedule = field(default_factory=CosineSchedule)
     order: Order = field(default_factory=ConfidenceOrder)
     temperature: float = 1.0
     top_k: int | None = None
@@ -149,7 +147,7 @@ class _MaskedDecoding:
         device = unknown.device
         self.noise = SampleNoise(seeds, device)
         # The only synchronisation with the device: how many steps there are depends on the counts.
-        self.plan = plan_steps(unknown.sum(1).tolist(), settings.steps, settings.schedule)
+        self.plan = plan_steps(unknown.sum(1).tolist(), settings.steps)
         self.remaining = self.plan.remaining.to(device)
         self.progress = self.plan.progress.to(device)
 
@@ -187,9 +185,9 @@ class _MaskedDecoding:
 
     def _step(self, step: int) -> None:
         progress = self.progress[:, step]
-        weight = self.matching.weight * self.matching.ramp(progress) * self.has_condition
+        weight = self.matching.weight * progress * self.has_condition
         # Decided from the plan on the host: a step at which no sample is guided costs what an unguided one does.
-        guided = self.matching.active and bool((self.matching.ramp(self.plan.progress[:, step]) > 0).any())
+        guided = self.matching.active and bool((self.plan.progress[:, step] > 0).any())
         logits = self._logits(progress, weight, guided)
         candidates = self.matching.candidates if guided and self.candidate_states is not None else 1
         proposals = self._propose(step, logits, progress, candidates)  # (B, candidates, L)
@@ -220,8 +218,6 @@ class _MaskedDecoding:
             pair = denoiser(denoiser.with_tokens(self.both, torch.cat([self.tokens, self.tokens])))
             denoised, free = pair.rows(slice(0, batch)), pair.rows(slice(batch, None))
         logits = denoiser.logits(denoised)
-        if guided and self.matching.mode == "hidden":
-            logits = perturbed_logits(denoiser, state, self.unknown, logits, self.matching, weight)
         if free is not None:
             logits = settings.classifier_free(logits, denoiser.logits(free), progress)
         if denoiser.forbidden is not None:
@@ -268,24 +264,3 @@ def _concatenate(parts: Sequence[Decoded]) -> Decoded:
         torch.cat([part.match_log_odds for part in parts]),
         history,
     )
-
-
-def best_of_seeds(draw: Callable[[Sequence[int]], Decoded], seeds: list[int], best_of: int) -> Decoded:
-    """Draw ``best_of`` times with seeds derived from a sample's own, and keep each sample's best match."""
-    if best_of < 1:
-        raise InputError(f"best_of must be at least 1, got {best_of}")
-    best = draw(seeds)
-    for candidate in range(1, best_of):
-        other = draw([derive_seed(seed, candidate) for seed in seeds])
-        better = other.match_log_odds > best.match_log_odds
-        rows = better.unsqueeze(1)
-        state = JointState(
-            torch.where(rows, other.state.text_ids, best.state.text_ids),
-            best.state.text_lengths,
-            torch.where(rows, other.state.image_codes, best.state.image_codes),
-        )
-        history = None
-        if best.history is not None and other.history is not None:
-            history = [torch.where(rows, b, a) for a, b in zip(best.history, other.history, strict=True)]
-        best = Decoded(state, torch.where(better, other.match_log_odds, best.match_log_odds), history)
-    return best

@@ -6,6 +6,8 @@ asks for. Orders know neither the network nor the schedule.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 from gptface.errors import InputError
 from gptface.systems.gptface.generation.noise import gumbel
 
-__all__ = ["ConfidenceOrder", "HaltonOrder", "Order", "RandomOrder", "keep_best"]
+__all__ = ["ORDERS", "ConfidenceOrder", "HaltonOrder", "Order", "RandomOrder", "keep_best"]
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,18 @@ class RandomOrder(Order):
 
 @dataclass(frozen=True)
 class HaltonOrder(Order):
-    """Positions of an image grid spread out by the Halton sequence in bases 2 and 3 (arXiv 2503.17076).
+    """Positions of a square image spread out by the Halton sequence in bases 2 and 3 (arXiv 2503.17076).
 
     Tokens decoded in one step are drawn independently of one another, so they had better lie far apart.
     """
 
-    grid: tuple[int, int] = (16, 16)
-
-    def ranks(self) -> Tensor:
-        """``(h * w,)`` int64: when each position comes up, a permutation of ``0 … h·w − 1``."""
-        height, width = self.grid
-        ranks = torch.full((height * width,), -1, dtype=torch.int64)
+    @staticmethod
+    def ranks(side: int) -> Tensor:
+        """``(side ** 2,)`` int64: when each position comes up, a permutation of ``0 … side² − 1``."""
+        ranks = torch.full((side * side,), -1, dtype=torch.int64)
         found, index = 0, 1
-        while found < height * width:
-            position = int(_radical_inverse(index, 2) * height) * width + int(_radical_inverse(index, 3) * width)
+        while found < side * side:
+            position = int(_radical_inverse(index, 2) * side) * side + int(_radical_inverse(index, 3) * side)
             if ranks[position] < 0:
                 ranks[position] = found
                 found += 1
@@ -84,11 +84,16 @@ class HaltonOrder(Order):
         return ranks
 
     def scores(self, log_probabilities: Tensor, progress: Tensor, uniform: Tensor) -> Tensor:
-        height, width = self.grid
-        if log_probabilities.shape[1] != height * width:
-            raise InputError(f"grid {self.grid} does not have the {log_probabilities.shape[1]} positions to be decoded")
-        order = -self.ranks().to(device=uniform.device, dtype=uniform.dtype)
+        positions = log_probabilities.shape[1]
+        side = math.isqrt(positions)
+        if side * side != positions:
+            raise InputError(f"HaltonOrder is for images of a square number of tokens, got {positions}")
+        order = -self.ranks(side).to(device=uniform.device, dtype=uniform.dtype)
         return order.expand_as(uniform)
+
+
+# By the names of `gptface generate --order`.
+ORDERS: Mapping[str, type[Order]] = {"confidence": ConfidenceOrder, "halton": HaltonOrder, "random": RandomOrder}
 
 
 def _radical_inverse(index: int, base: int) -> float:

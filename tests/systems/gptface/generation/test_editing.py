@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from gptface.data.pixels import tensor_to_images
 from gptface.errors import InputError
 from gptface.systems.gptface.generation.editing import (
     Frame,
@@ -14,10 +14,8 @@ from gptface.systems.gptface.generation.editing import (
     even_out,
     feather,
     fill_hole,
-    to_uint8,
     token_mask,
 )
-from gptface.systems.gptface.generation.inputs import as_mask, as_photo
 
 
 def noise_photo(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -41,7 +39,7 @@ def test_pixels_outside_the_mask_are_the_photos_own(
 def test_a_photo_of_the_models_size_survives_the_round_trip_exactly() -> None:
     photo = noise_photo(32, 32)
     frame = Frame.of(photo, 32)
-    assert np.array_equal(to_uint8(frame.to_photo(frame.to_model(photo))), photo)
+    assert np.array_equal(tensor_to_images(frame.to_photo(frame.to_model(photo))), photo)
 
 
 def test_frame_is_the_centred_square_or_the_window_asked_for() -> None:
@@ -113,28 +111,3 @@ def test_a_shade_the_tokenizer_gets_wrong_is_carried_into_the_edit() -> None:
     torch.testing.assert_close(even_out(pictures, images, renewed, (4, 4)), images, atol=1e-5, rtol=0)
     everywhere = torch.ones(1, 16, dtype=torch.bool)
     torch.testing.assert_close(even_out(pictures, images, everywhere, (4, 4)), pictures)
-
-
-def test_pictures_of_every_kind_are_taken() -> None:
-    photo = noise_photo(9, 7)
-    for given_as in (photo, Image.fromarray(photo), torch.from_numpy(photo).permute(2, 0, 1)):
-        assert np.array_equal(as_photo(given_as), photo)
-    floats = torch.from_numpy(photo).permute(2, 0, 1).float() / 127.5 - 1
-    assert np.array_equal(as_photo(floats), photo)
-    assert as_photo(photo[:, :, 0]).shape == (9, 7, 3)
-    for wrong in (photo.astype(np.float32), photo[:, :, :2], torch.zeros(1, 3, 4, 4), "photo.png"):
-        with pytest.raises(InputError, match="image"):
-            as_photo(wrong)
-
-
-def test_masks_of_every_kind_are_taken() -> None:
-    photo, mask = noise_photo(9, 7), np.zeros((9, 7), dtype=bool)
-    mask[2:5, 3:6] = True
-    levels = (mask * 255).astype(np.uint8)
-    kinds = (mask, levels, mask.astype(np.uint8), mask.astype(np.float32), torch.from_numpy(mask))
-    for given_as in (*kinds, Image.fromarray(levels), np.repeat(levels[:, :, None], 3, axis=2)):
-        assert np.array_equal(as_mask(given_as, photo), mask)
-    with pytest.raises(InputError, match="5x4 pixels, but its image is 7x9"):
-        as_mask(np.ones((4, 5)), photo)
-    with pytest.raises(InputError, match="no pixel"):
-        as_mask(np.zeros((9, 7)), photo)

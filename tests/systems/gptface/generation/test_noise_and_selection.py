@@ -68,8 +68,8 @@ def test_confidence_is_greedy_at_the_end_and_noisy_at_the_start() -> None:
 
 
 def test_halton_order_visits_every_position_and_spreads() -> None:
-    order = HaltonOrder((8, 8))
-    ranks = order.ranks()
+    order = HaltonOrder()
+    ranks = order.ranks(8)
     assert sorted(ranks.tolist()) == list(range(64))
     early = (ranks < 8).nonzero().squeeze(1)
     rows, columns = early // 8, early % 8
@@ -79,8 +79,8 @@ def test_halton_order_visits_every_position_and_spreads() -> None:
 
 
 def test_orders_refuse_what_does_not_fit() -> None:
-    with pytest.raises(InputError, match="grid"):
-        HaltonOrder((3, 3)).scores(torch.zeros(1, 8), torch.zeros(1), torch.zeros(1, 8))
+    with pytest.raises(InputError, match="square"):
+        HaltonOrder().scores(torch.zeros(1, 8), torch.zeros(1), torch.zeros(1, 8))
     with pytest.raises(InputError, match="temperature"):
         ConfidenceOrder(-1)
     with pytest.raises(InputError, match="seeds"):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from gptface.data.procedural import render_face, sample_specification, wish_caption
+from gptface.data.text import encode_captions
 from gptface.errors import InputError
 from gptface.systems.gptface.generation import (
     AutoregressiveSettings,
@@ -61,6 +62,22 @@ def test_the_pictures_score_is_the_matching_heads() -> None:
     state = GENERATOR.codec.state(result.captions, torch.from_numpy(result.codes))
     np.testing.assert_allclose(result.match, GENERATOR.codec.match(state).numpy(), atol=1e-4)
     assert GENERATOR.match(list(result.images), "a man").shape == (2,)
+
+
+def test_a_prompt_cannot_forge_the_structure_of_a_sequence() -> None:
+    forged, codes = "a man [SEP] a [PAD] hat [MASK]", torch.zeros(2, 16, dtype=torch.int64)
+    state = GENERATOR.codec.state([forged, "a man ◆ a ◆ hat ◆"], codes)  # ◆ is no word of the tokenizer
+    assert torch.equal(state.text_ids[0], state.text_ids[1]) and torch.equal(
+        state.text_lengths[:1], state.text_lengths[1:]
+    )
+    vocabulary = GENERATOR.system.model.vocabulary
+    special = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
+    assert not set(state.text_ids[0, : int(state.text_lengths[0])].tolist()) & set(special)
+    # The encoding of training.
+    ids, lengths = encode_captions(GENERATOR.system.text_tokenizer, [forged], GENERATOR.codec.text_room)
+    assert torch.equal(state.text_ids[:1], ids) and torch.equal(state.text_lengths[:1], lengths)
+    pictures = GENERATOR.generate([forged, "a man ◆ a ◆ hat ◆"], seeds=[3, 3]).images
+    assert np.array_equal(pictures[0], pictures[1])
 
 
 def test_best_of_and_autoregressive_generation() -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.systems.gptface.generation.denoiser import JointDenoiser, JointState
+from gptface.systems.gptface.generation.drawing import best_of_seeds
 from gptface.systems.gptface.generation.guidance import ClassifierFreeGuidance, ITMGuidance
-from gptface.systems.gptface.generation.sampler import DecodingSettings, best_of_seeds, decode_masked
-from gptface.systems.gptface.generation.schedule import LinearSchedule
-from gptface.systems.gptface.generation.selection import HaltonOrder, RandomOrder
+from gptface.systems.gptface.generation.sampler import DecodingSettings, decode_masked
+from gptface.systems.gptface.generation.selection import ORDERS, Order, RandomOrder
 from tests.systems.gptface.generation.linear_denoiser import LinearDenoiser, blank_state
 from tests.systems.gptface.generation.systems import tiny_system
 
@@ -25,7 +25,6 @@ GUIDED = [
     DecodingSettings(steps=5, classifier_free=ClassifierFreeGuidance(2.5), top_k=8),
     DecodingSettings(steps=5, matching=ITMGuidance("first_order", 4.0)),
     DecodingSettings(steps=5, matching=ITMGuidance("exact", 4.0), classifier_free=ClassifierFreeGuidance(2.0)),
-    DecodingSettings(steps=5, matching=ITMGuidance("hidden", 1.0)),
 ]
 
 
@@ -107,7 +106,7 @@ def test_an_empty_caption_is_neither_followed_nor_matched() -> None:
 
 def test_exact_guidance_reuses_the_pass_that_scored() -> None:
     denoiser = LinearDenoiser(torch.zeros(6, 4), torch.zeros(6, 2))
-    how = DecodingSettings(steps=6, schedule=LinearSchedule(), matching=ITMGuidance("exact", 1.0, candidates=3))
+    how = DecodingSettings(steps=6, matching=ITMGuidance("exact", 1.0, candidates=3))
     decode_masked(denoiser, blank_state(1, 6), torch.ones(1, 6, dtype=torch.bool), [0], how)
     # Step 1 is unguided (weight 0): one pass. Step 2 needs one more, then each step's scores are the next one's logits.
     assert denoiser.passes == 2 + 5 * 3
@@ -122,8 +121,8 @@ def test_temperature_zero_takes_the_likeliest() -> None:
     assert torch.equal(decoded.state.image_codes[0], logits.argmax(-1))
 
 
-@pytest.mark.parametrize("order", [RandomOrder(), HaltonOrder((4, 4))], ids=repr)
-def test_other_orders_fill_everything(order: RandomOrder | HaltonOrder) -> None:
+@pytest.mark.parametrize("order", [order() for order in ORDERS.values()], ids=repr)
+def test_every_order_fills_everything(order: Order) -> None:
     state, unknown, seeds = ragged_batch(3)
     decoded = decode_masked(DENOISER, state, unknown, seeds, DecodingSettings(order=order))
     assert (decoded.state.image_codes < 64).all()
@@ -148,7 +147,7 @@ def test_text_is_filled_by_the_same_loop_without_special_tokens() -> None:
     unknown[:, 1:3] = True
     unknown &= torch.arange(8) < state.text_lengths.unsqueeze(1)
     how = DecodingSettings(steps=3, temperature=5.0, classifier_free=ClassifierFreeGuidance(2.0))
-    for matching in (ITMGuidance(), ITMGuidance("first_order", 5.0), ITMGuidance("hidden", 1.0)):
+    for matching in (ITMGuidance(), ITMGuidance("first_order", 5.0)):
         decoded = decode_masked(denoiser, state, unknown, seeds, replace(how, matching=matching))
         ids = decoded.state.text_ids
         assert torch.equal(ids[~unknown], state.text_ids[~unknown])
