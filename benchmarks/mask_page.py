@@ -45,65 +45,98 @@ class Picture:
 
 
 PICTURES = (
-    Picture("full", "Nothing is hidden: a bidirectional encoder.", "IntervalMask.full(48)"),
-    Picture("causal", "A token sees itself and what came before: a language model.", "IntervalMask.causal(48)"),
+    Picture(
+        "full",
+        "Every token sees every token: a bidirectional encoder.",
+        "IntervalMask.full(48)",
+    ),
+    Picture(
+        "causal",
+        "A token sees itself and everything before it: a language model.",
+        "IntervalMask.causal(48)",
+    ),
     Picture(
         "sliding_window",
-        "The last few tokens, and the first ones as attention sinks: two intervals a row.",
+        "A token sees itself and the 10 tokens before it. `global_tokens=4` adds the first four tokens (attention "
+        "sinks), which takes a second range.",
         "IntervalMask.sliding_window(48, 10, global_tokens=4)",
     ),
     Picture(
         "padding",
-        "Samples of different lengths in one batch; the rows of the padding see nothing and cost nothing.",
+        "Samples of different lengths in one batch. Rows of padding see nothing, and their output is 0.",
         "IntervalMask.padding(torch.tensor([44, 21]), 48)",
     ),
     Picture(
         "prefix_lm",
-        "A prefix that all tokens see, then a causal rest: image first, caption after, or the other way round.",
+        "Every token sees the whole prefix; what follows it is causal. The prefix can be the image or the caption. The "
+        "arguments are the prefix lengths and the lengths of the samples.",
         "IntervalMask.prefix_lm(torch.tensor([20, 34]), torch.tensor([48, 40]), 48)",
     ),
     Picture(
         "packed",
-        "Documents end to end in one row, each for itself; with `causal=True` each a language model.",
+        "Several documents side by side in one row: a token sees its own document only. With `causal=True` it sees "
+        "that document up to itself.",
         "IntervalMask.packed(document_ids=torch.arange(48) // 18, causal=True)",
     ),
     Picture(
         "multimodal",
-        "Causal text around an image whose tokens see one another: a token sees the earlier tokens of its document, "
-        "and all of its own block (−1: no block).",
+        "Causal text around an image. A token sees the earlier tokens of its document, itself, and all of its own "
+        "block. Here the image is block 0, and −1 stands for text, which belongs to no block.",
         "IntervalMask.multimodal(torch.tensor([0] * 48), torch.tensor([-1] * 12 + [0] * 20 + [-1] * 16))",
     ),
     Picture(
         "shared_prefix",
-        "One image with several captions: they see it, not one another (0 is the prefix, −1 padding).",
+        "One image with several captions. Each caption sees the image and itself, but no other caption. 0 is the "
+        "image, positive numbers are the captions, −1 is padding.",
         "IntervalMask.shared_prefix(torch.tensor([0] * 20 + [1] * 10 + [2] * 14 + [-1] * 4))",
     ),
     Picture(
         "from_dense",
-        "Any dense mask whose rows need at most two intervals; an error names the first row that needs more.",
+        "From a dense mask, as long as no row needs more than two ranges. It takes O(S²) work and waits for the "
+        "device: use it in tests, tools and small adapters.",
         "IntervalMask.from_dense((torch.arange(48)[:, None] - torch.arange(48)).abs() % 40 < 9)",
     ),
     Picture(
         "intersection",
-        "`a & b`: a window, but inside documents only.",
+        "What both masks show: here a window of six tokens to each side that stays inside its document.",
         "IntervalMask.packed(document_ids=torch.arange(48) // 18) & IntervalMask.sliding_window(48, 6, 6)",
     ),
 )
 
+INTRODUCTION = f"""\
+# Attention masks
+
+<!-- written by `python -m benchmarks.mask_page`, do not edit -->
+
+An `IntervalMask` says which keys each query may see. For every query it stores one or two ranges of keys, so the memory
+it takes grows with the length of the sequence and not with its square.
+
+```python
+from gptface.ops import IntervalMask, masked_attention
+
+mask = IntervalMask.causal(48)
+out = masked_attention(query, key, value, mask)
+```
+
+**Use.** Every implementation of `masked_attention` takes the same mask object, forward and backward. Give one object to
+all layers: what the kernels derive from it is then computed once. Masks combine with `&`, move with `.to(device)`, and
+can be built and used inside `torch.compile`. `mask.plot("mask.png")` draws pictures like those below.
+
+**Cost.** A range takes 8 bytes: 8 or 16 bytes a query. The CPU and Triton kernels skip what the mask hides, so a call
+costs about what it shows ([performance](performance/attention.md)).
+
+**Limits.** A row has at most two ranges. `from_dense` names the first row that needs more; `&` raises where a row would
+need three (on a GPU, at the next synchronisation). Ranges that you make yourself are checked only by `mask.validate()`.
+
+**Reading the pictures.** Above: each row is a query, each column a key, and dark means that the query sees the key.
+Below: the same mask in tiles of {TILE} × {TILE}. A kernel skips grey tiles, computes blue ones without looking at the
+mask, and masks orange ones element by element.
+"""
+
 
 def page() -> str:
     """The text of ``docs/masks.md``."""
-    lines = [
-        "# Masks, drawn",
-        "",
-        "<!-- written by `python -m benchmarks.mask_page`, do not edit -->",
-        "",
-        "An `IntervalMask` says for each query which keys it sees, as one or two half-open intervals: O(S) numbers,",
-        "the same object for every implementation, forward and backward. Upper picture: dark where a query (down)",
-        f"sees a key (right). Lower picture: tiles of {TILE} × {TILE} as a kernel classes them. Grey ones are skipped,",
-        "blue ones need no look at the mask, orange ones are masked element by element.",
-        "",
-    ]
+    lines = [INTRODUCTION]
     for picture in PICTURES:
         title = "`a & b`" if picture.name == "intersection" else f"`IntervalMask.{picture.name}`"
         lines += [f"## {title}", "", picture.text, "", "```python", picture.code, "```", ""]

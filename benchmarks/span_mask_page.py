@@ -1,46 +1,88 @@
-"""The page ``docs/performance/span-masks.md`` from the numbers of :mod:`benchmarks.span_mask_evidence`."""
+"""The page ``docs/performance/span-masks.md`` from the numbers of :mod:`benchmarks.span_mask_evidence`.
+
+``python -m benchmarks.span_mask_page`` writes it again from the numbers that are committed, without measuring.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_page"]
+from benchmarks.machine import ROOT
+
+__all__ = ["FOLDER", "write_page"]
+
+FOLDER = ROOT / "docs" / "performance" / "span-masks"  # of the committed numbers and pictures; the page is beside it
+
+INTRODUCTION = """\
+# Span masks
+
+`sample_span_mask` draws which tokens a masked model has to predict: spans of text, blocks or single cells of an image
+grid, whole regions of a face, or text and image together. The number of masked tokens is exact, every eligible token is
+masked equally often (the exceptions are under *Limits*), and the reference, the CPU kernel and the CUDA kernel are
+written to give the same bits.
+
+```python
+from gptface.ops import Geometric, TextSpans, sample_span_mask
+
+spans = TextSpans(ratio=0.15, lengths=Geometric())
+drawn = sample_span_mask(spans, [26, 14], seed=0, step=0, sample_ids=[0, 1])  # two samples, 26 and 14 tokens long
+drawn.mask  # bool (2, 26): 4 tokens of the first sample, 2 of the second
+```
+
+`mask_tokens` also replaces the masked tokens. What a batch costs stands under *Speed*.
+"""
 
 ALGORITHM = """\
-## The algorithm
+## How it works
 
-**Text.** The n eligible positions (or words) of a sample, in order, form a ring. m = round(ratio · n).
+**Text** (`TextSpans`). A sample has n eligible positions, or n words with `whole_words=True`, and m = round(ratio · n)
+of them are masked. The positions are treated as a ring.
 
-1. *Lengths to an exact budget.* Lengths are drawn independently from the law (a table of 32-bit thresholds, so that no
-   device needs a logarithm) until their sum reaches m. The last one is cut so that the sum is m: k spans.
-2. *Gaps.* The n − m unmasked positions go into the k gaps behind the spans: `min_gap` each, and what is left, f, by a
-   composition of f into k parts drawn uniformly from all C(f + k − 1, k − 1): a uniform (k − 1)-subset of f + k − 1
-   places (Floyd's algorithm) holds the bars between the parts. Where k · `min_gap` > n − m, the gap shrinks to
-   (n − m) // k: the count wins.
-3. *Turn.* The whole ring is turned by a uniform draw. Every position is then masked with probability m/n exactly,
-   whatever the lengths and gaps were; a span may go on from the last position to the first.
+1. *Lengths.* Span lengths are drawn from the law until they add up to m or more. The last one is cut so that the sum is
+   exactly m. This gives k spans. The law is a table of 32-bit thresholds: no device has to compute a logarithm.
+2. *Gaps.* The n − m unmasked positions are dealt to the k gaps between the spans. Every gap gets `min_gap`; what is
+   left, f positions, is dealt out at random, and all C(f + k − 1, k − 1) ways are equally likely. (Floyd's algorithm
+   draws k − 1 of f + k − 1 places, and these separate the gaps.) Where k · `min_gap` is more than n − m, the gap
+   shrinks to (n − m) // k: the number of masked tokens comes first.
+3. *Turn.* The ring is turned by a uniform draw. So every position is masked with probability m/n exactly, whatever the
+   lengths and gaps were. A span may run over the end of the sample and go on at its beginning.
 
-**Image blocks.** The grid is a torus. Until m cells are masked: an area, uniform from `minimum` to `maximum` but at
-most what is left; one of 32 shapes, evenly spaced in the logarithm; an unmasked cell drawn uniformly, at a uniform
-place of the rectangle over it. The block that reaches the budget stops there. Turning the torus turns every mask into
-an equally likely one, so every cell is masked with probability m/n exactly.
+**Image blocks** (`ImageBlocks`). The grid is a torus: a block that leaves it on one side comes in on the other. Blocks
+are added until m cells are masked. Each has
 
-**Image, independent.** A uniform m-subset of the eligible cells (Floyd).
+- an area, uniform from `minimum` to `maximum`, but at most what is left of the budget;
+- one of 32 ratios of height to width, evenly spaced in the logarithm;
+- a place: a cell is drawn from those still unmasked, and the block is laid over it at a uniform offset.
 
-**Facial regions.** Whole regions by weight, among those that fit into what is left of the budget; blocks for the rest;
-kept regions are never eligible.
+The last block stops as soon as m cells are masked. Turning the torus turns every mask into an equally likely one, so
+every cell is masked with probability m/n exactly.
 
-**Joint.** Each modality as if it were alone, from streams of its own.
+**Single image cells** (`ImageRandom`). A uniform choice of m of the n eligible cells (Floyd's algorithm).
 
-**At the edges.** No eligible position, or a ratio of 0: nothing is masked; a ratio of 1: every eligible position is. A
-budget that a rule cannot meet is met at the cost of the rule: gaps shrink, the last span or block is cut, blocks take
-over where no whole region fits. Whole words are never cut: there the number of *words* is exact. Lengths or ratios out
-of range are errors that name the argument.
+**Facial regions** (`FacialRegions`). Whole regions are drawn by weight, among those that still fit into the budget.
+Blocks fill the rest. Regions to keep are never masked.
 
-**Randomness.** Philox4x32-10, keyed by the seed, counted by (block, purpose; step; 64-bit sample id): a sample's mask
-depends on those and its own layout alone. Bounded draws are Lemire's multiplication with rejection: no bias, integers
-only.
+**Text and image** (`Multimodal`). Each is drawn as if it were alone, from random numbers of its own.
+
+**Randomness.** Philox4x32-10, keyed by the seed; the counter is made of the step, the 64-bit sample id, and the purpose
+and number of the block. A sample's mask therefore depends on these and on its own layout, and not on the rest of the
+batch. Bounded numbers are drawn by Lemire's multiplication with rejection: integers only, without bias.
+"""
+
+LIMITS = """\
+## Limits
+
+- A ratio of 0, or no eligible position, masks nothing; a ratio of 1 masks every eligible position. Lengths and ratios
+  out of range are errors that name the argument.
+- Where a rule and the exact number cannot both hold, the rule gives way: gaps shrink, the last span or block is cut,
+  and blocks take over where no whole region fits.
+- Whole words are never cut. With `whole_words=True` the number of *words* is exact, and the number of tokens varies.
+- Image blocks among ineligible cells: the number stays exact, but cells near the ineligible ones are masked slightly
+  more or less often than m/n.
+- Facial regions: how often a cell is masked depends on the regions of each face. No rate is promised.
+- The peers were re-implemented from their papers (`benchmarks/peers/span_masks.py`); none of their code was run.
 """
 
 
@@ -78,12 +120,11 @@ def _written(section: dict[str, Any], only: str) -> str:
 def write_page(output: Path, numbers: dict[str, Any]) -> None:
     """Write ``<output>.md``; the pictures are expected in the folder ``output``."""
     text = [
-        "# Span masks: the evidence",
-        "`python -m benchmarks.span_mask_evidence` measures all of this again. The peers are re-implemented from their "
-        "papers in `benchmarks/peers/span_masks.py`; none of their code was run.",
+        INTRODUCTION,
         ALGORITHM,
         *(_checks(numbers["checks"], output.name) if "checks" in numbers else []),
         *(_speed(numbers["speed"]) if "speed" in numbers else []),
+        LIMITS,
     ]
     output.with_suffix(".md").write_text("\n\n".join(part.strip() for part in text) + "\n", encoding="utf-8")
 
@@ -95,10 +136,11 @@ def _checks(section: dict[str, Any], folder: str) -> list[str]:
     return [
         "## Exact counts, even marginals",
         _written(section, "checks"),
-        "*Exact*: masks that hold exactly the promised number of tokens. *Masked*: how often the least and the most "
-        "often masked eligible position was. *All positions*: p-value of Wald's χ² test (with the positions' "
-        "covariance) that all are masked equally often; *one position*: of Pearson's χ² test on one masked position "
-        "drawn from every sample. No p-value stands where nothing even is promised.",
+        "The columns: *exact*, masks that hold exactly the number of tokens asked for; *promised*, how often each "
+        "eligible position should be masked; *masked*, how often the least and the most often masked one was. The last "
+        "two are p-values of the hypothesis that all positions are masked equally often: *all positions* by Wald's χ² "
+        "test with their covariance, *one position* by Pearson's χ² test on one masked position of every sample. There "
+        "is no p-value where equal rates are not promised.",
         _table(
             ["specification", "exact", "promised", "masked", "p, all positions", "p, one position"],
             [
@@ -111,12 +153,13 @@ def _checks(section: dict[str, Any], folder: str) -> list[str]:
                 for row in marginals
             ],
         ),
-        f"The smallest of the {len(tests)} p-values on this page is {min(tests):.2g}; of so many, the smallest is "
-        f"expected near {1 / (len(tests) + 1):.2g}. With a random ratio for every chunk, a random length and random "
-        f"ineligible cells for every sample: {_share(varied['exact'], varied['samples'])} exact.",
-        "What the specifications are:",
+        f"The smallest of the {len(tests)} p-values for our masks on this page is {min(tests):.2g}; the smallest of so "
+        f"many is expected near {1 / (len(tests) + 1):.2g}. With random ratios, and a random length (text) or "
+        "random ineligible cells (image) for every sample, "
+        f"{_share(varied['exact'], varied['samples'])} masks are exact.",
+        "The specifications:",
         _specifications(marginals),
-        "The peers:",
+        "The same for the peers:",
         _table(
             ["sampler", "asked for", "masks on average", "exact", "masked, least to most", "p, one position"],
             [
@@ -127,14 +170,17 @@ def _checks(section: dict[str, Any], folder: str) -> list[str]:
                 for row in peers
             ],
         ),
-        f"How often each position is masked (dotted: promised):\n\n![sequences]({folder}/marginals-sequence.png)",
-        "How often each cell of a 14 × 14 grid is masked (the face is one face of five landmarks):\n\n"
+        "How often each position is masked (dotted: the promised rate):\n\n"
+        f"![sequences]({folder}/marginals-sequence.png)",
+        "How often each cell of a 14 × 14 grid is masked (all faces are the same one, made from five landmarks):\n\n"
         f"![grids]({folder}/marginals-grid.png)",
         "## Span lengths",
-        "Lengths are drawn until the budget is spent, so a mask holds slightly more short spans than the law: the last "
-        "is cut, and long ones reach the budget sooner. With u(k) the probability that a partial sum is k, a mask of m "
-        "positions holds Σ u(k) p(l) + u(m − l) P(L > l) spans of length l on average (k from 0 to m − l). Bars: "
-        "found; dots: that formula. 101 positions, ratio 0.3; a span over the end of the sample is counted whole.",
+        "A mask holds slightly more short spans than the law says, because the last span is cut and because long spans "
+        "use up the budget sooner. The number to expect is known: let p(l) be the probability of length l under the "
+        "law, and u(k) the probability that some of the lengths drawn add up to k. A mask of m positions then holds on "
+        "average Σ u(k) p(l) + u(m − l) P(L > l) spans of length l, with k from 0 to m − l. The bars show what was "
+        "drawn, the dots this formula, for 101 positions and a ratio of 0.3; a span over the end of the sample counts "
+        "as one.",
         f"![span lengths]({folder}/span-lengths.png)",
         _table(
             ["law", "masks", "p (Wald)"],
@@ -160,14 +206,14 @@ def _agreement(agreement: dict[str, Any]) -> str:
     total = agreement["specifications"]
     cpu = "none (not built)" if agreement["cpu"] is None else _share(agreement["cpu"], total)
     cuda = (
-        "The CUDA kernel, which runs the same header, is compiled for sm_80, sm_90a and sm_100 but was **not run: "
-        "unverified** (no CUDA device here)."
+        "The CUDA kernel is made of the same C++ header and compiled for sm_80, sm_90a and sm_100. It has **never run "
+        "on a GPU**, so this is not verified for it."
         if agreement["cuda"] is None
-        else f"The CUDA kernel does in {_share(agreement['cuda'], total)}."
+        else f"The CUDA kernel equals it in {_share(agreement['cuda'], total)}."
     )
     return (
-        f"{_number(total)} random specifications of every kind with random inputs ({_number(agreement['samples'])} "
-        f"samples), all four results compared: the CPU kernel equals the reference in {cpu}. {cuda}"
+        f"All four results were compared over {_number(total)} random specifications of every kind with random inputs "
+        f"({_number(agreement['samples'])} samples). The CPU kernel equals the reference in {cpu}. {cuda}"
     )
 
 
@@ -175,11 +221,12 @@ def _speed(section: dict[str, Any]) -> list[str]:
     return [
         "## Speed",
         _written(section, "speed"),
-        "Milliseconds of CPU time for a batch of 256 on one thread: median (20 % to 80 % quantile), contenders in "
-        "turns. Other work may have shared the machine: the ratios are what to read. 334 positions, or 16 × 16 cells. "
-        "Ours returns mask, packed indices, offsets and span ids, and in the last row the corrupted tokens too; the "
-        "peers what they return. Hugging Face's sampler and fairseq's mask fewer tokens than asked. On I-JEPA's row "
-        "the two do not draw the same masks (four overlapping targets and a context there, blocks of that size here).",
+        "Milliseconds of CPU time for a batch of 256 on one thread: median (20 % to 80 % quantile). A sample has 334 "
+        "positions or 16 × 16 cells. The contenders ran in turns, and other work may have shared the machine: read the "
+        "ratios. Ours returns mask, packed indices, offsets and span ids, and in the last row the corrupted tokens as "
+        "well. The peers return what their originals do, and not all of them do the same work: Hugging Face's sampler "
+        "and fairseq's mask fewer tokens than asked for, and I-JEPA's draws four overlapping targets and a context "
+        "where ours draws blocks of that size.",
         _table(
             ["ours", "ms", "peer", "ms", "ratio"],
             [
@@ -191,3 +238,7 @@ def _speed(section: dict[str, Any]) -> list[str]:
             ],
         ),
     ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    write_page(FOLDER, json.loads((FOLDER / "numbers.json").read_text(encoding="utf-8")))

@@ -25,10 +25,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.machine import RESULTS, commit, describe_machine
+from benchmarks.machine import commit, describe_machine
 from benchmarks.progress import Progress
-from benchmarks.results import load_results
-from benchmarks.vq_page import write_page
+from benchmarks.vq_page import committed_speeds, write_page
 from gptface.ops import vq_lookup
 from gptface.systems.gptface.configuration import Configuration
 from gptface.systems.gptface.stages import TOKENIZER
@@ -224,8 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    speeds = [result for _, result in load_results(RESULTS) if result["subject"] == "vq"]
-    write_page(options.output.with_suffix(".md"), numbers, speeds)
+    write_page(options.output.with_suffix(".md"), numbers, committed_speeds())
     print(options.output.with_suffix(".md"))
 
 

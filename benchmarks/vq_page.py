@@ -1,14 +1,63 @@
-"""The page ``docs/performance/vq.md``, from the numbers that :mod:`benchmarks.vq_evidence` measured."""
+"""The page ``docs/performance/vq.md``, from the numbers that :mod:`benchmarks.vq_evidence` measured.
+
+``python -m benchmarks.vq_page`` writes it again from the numbers that are committed, without measuring.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import RESULTS, ROOT
+from benchmarks.results import load_results
 from benchmarks.tables import full_table
 
-__all__ = ["write_page"]
+__all__ = ["PAGE", "committed_speeds", "write_page"]
+
+PAGE = ROOT / "docs" / "performance" / "vq.md"
+
+INTRODUCTION = """\
+# Codebook lookup
+
+`vq_lookup` finds the nearest of K codes for each of N rows and never stores the N × K matrix of distances.
+`VectorQuantizer` is the layer on top of it, which also learns the codebook. This page says how exact the lookup is,
+what reviving unused codes does for a codebook, and what both cost beside other implementations.
+
+```python
+import torch
+from gptface.ops import pack_codebook, vq_lookup
+
+x, codebook = torch.randn(8192, 32), torch.randn(1024, 32)
+found = vq_lookup(x, codebook)
+found.indices  # int64 (8192,)
+
+packed = pack_codebook(codebook)  # worth it for many calls with few rows each
+found = vq_lookup(x, packed)
+```
+
+## How it works
+
+The CPU kernel keeps a tile of scores in registers and only remembers the best codes of each row. Wherever rounding
+could have turned a choice, it decides in float64 from the original values, so its indices are those of float64
+arithmetic. Where the processor multiplies bfloat16, a first pass in bfloat16 settles the rows whose best code leads by
+more than a proven bound on the rounding; float32 settles the others. With `precision="bf16"`, bfloat16 alone nominates
+the codes that are then compared.
+
+The codebook is rearranged for the kernel in every call. With few rows that is a large share of the time, and
+`pack_codebook` does it once. A `VectorQuantizer` that does not learn keeps its codebook packed by itself.
+"""
+
+LIMITS = """\
+## Limits
+
+- Extra memory is a constant plus O(N + K · D). A packed codebook takes another copy or more of the codebook.
+- A packed codebook gets no gradient, and later changes to the original do not reach it.
+- The CPU kernel returns at most 16 candidates a row and takes float32, bfloat16 and float16.
+- The trainings above are one run each: they show how many codes stay in use, and not small differences in PSNR.
+"""
+NO_GPU = "- The GPU kernels (Triton; CUDA for short vectors) have **never run on a GPU**; their speed is unknown."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -61,11 +110,12 @@ def _training(records: Sequence[Mapping[str, Any]], steps: int, faces: int) -> l
     marks = [line["step"] for line in records[0]["course"]]
     course = [[record["training"], *(f"{line['perplexity']:.0f}" for line in record["course"])] for record in records]
     return [
-        f"The demo's tokenizer ({size} codes), {steps} steps on {faces} procedural faces, the same seed and order "
-        f"every time; measured on {records[0]['held_out_faces']} held-out faces ({records[0]['held_out_tokens']:,} "
-        "tokens). Perplexity is at most the number of codes.",
+        f"The demo's tokenizer ({size} codes) was trained for {steps} steps on {faces} procedural faces, with the same "
+        f"seed and order every time, and measured on {records[0]['held_out_faces']} held-out faces "
+        f"({records[0]['held_out_tokens']:,} tokens). *Revival* moves codes that are hardly used onto vectors of the "
+        "batch. Perplexity tells how evenly the codes are used; it is at most their number.",
         _table(["training", "codes used", "perplexity", "PSNR"], rows),
-        "Perplexity inside a training batch, on the way:",
+        "Perplexity inside a training batch, as training goes on:",
         _table(["step", *map(str, marks)], course),
     ]
 
@@ -80,28 +130,27 @@ def write_page(path: Path, numbers: Mapping[str, Any], speeds: Sequence[Mapping[
         else 'what ran is the implementation that `impl="auto"` takes on this device.'
     )
     text = [
-        "# Codebook lookup: how exact, how fast",
-        f"Written by `python -m benchmarks.vq_evidence {numbers['options']}` on {numbers['date']}; {where} "
-        f"({', '.join(machine['instruction_sets'])}), torch {numbers['torch']}, commit {numbers['commit']['id'][:12]}"
-        f"{changed}.",
+        INTRODUCTION,
+        f"The next two sections were measured by `python -m benchmarks.vq_evidence {numbers['options']}` on "
+        f"{numbers['date']}; {where} ({', '.join(machine['instruction_sets'])}), torch {numbers['torch']}, commit "
+        f"{numbers['commit']['id'][:12]}{changed}.",
         "## Which code is nearest",
-        f"{numbers['indices'][0]['rows']:,} rows a table. *Differ*: rows whose index is not the one that float64 "
-        "arithmetic finds. *Worst gap*: how much worse the worst chosen code scores than the best one (squared "
-        "distance, or cosine), in brackets as a share of the standard deviation of the best scores. A precision names "
-        f"the least that is wanted: {on_device} *addmm + argmin* expands the square and centres nothing, as most code "
-        "does.",
+        f"Each table looks up {numbers['indices'][0]['rows']:,} rows. *Differ*: the share of rows whose index is not "
+        "the one that float64 arithmetic finds. *Worst gap*: by how much the worst chosen code scores less than the "
+        "best one (in squared distance or cosine), and in brackets the same as a share of the standard deviation of "
+        f"the best scores. `precision` names the least accuracy wanted: {on_device} *addmm + argmin* is what most "
+        "code does: it expands the square and does not centre the data.",
         *_indices(numbers["indices"]),
-        "## What revival of dead codes does",
+        "## What reviving unused codes does",
         *_training(numbers["training"], numbers["steps"], numbers["faces"]),
         "## Speed and memory",
-        "From `benchmarks/results/`, written by `python -m benchmarks vq`; every contender was checked before it was "
-        "timed."
+        "Measured by `python -m benchmarks vq`, whose results are in `benchmarks/results/`. Every contender was "
+        "checked before it was timed."
         if speeds
         else "`benchmarks/results/` holds no result of `python -m benchmarks vq` yet.",
         *(_speed(result) for result in speeds),
+        LIMITS if any(result["machine"]["gpu"] for result in speeds) else LIMITS + NO_GPU,
     ]
-    if not any(result["machine"]["gpu"] for result in speeds):
-        text.append("No GPU was at hand for these tables.")
     path.write_text("\n\n".join(part.strip() for part in text) + "\n", encoding="utf-8")
 
 
@@ -109,3 +158,13 @@ def _speed(result: Mapping[str, Any]) -> str:
     """The table of one machine class, a level deeper, under the name of the class."""
     body = full_table(result).split("\n", 1)[1].replace("\n### ", "\n#### ")
     return f"### {result['machine']['class']}\n{body}"
+
+
+def committed_speeds() -> list[dict[str, Any]]:
+    """The results of the subject ``vq`` in ``benchmarks/results/``, a machine class each."""
+    return [result for _, result in load_results(RESULTS) if result["subject"] == "vq"]
+
+
+if __name__ == "__main__":
+    stored = json.loads((PAGE.with_suffix("") / "numbers.json").read_text(encoding="utf-8"))
+    write_page(PAGE, stored, committed_speeds())

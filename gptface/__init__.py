@@ -1,10 +1,19 @@
-"""gptface: face-language modelling on fast operators.
+"""gptface: face–language models on fast operators.
 
-Importing the package is cheap: it pulls in nothing. Each layer is usable without the ones above it:
+Importing the package is cheap: it pulls in nothing. Each room is usable without those below it:
 
-    gptface.ops          masked attention, span-mask sampling, VQ lookup (needs torch only)
-    gptface.models       the image tokenizer and the face-language transformer
-    gptface.systems.gptface.generation   guided mask-predict decoding and face editing
+    gptface.ops              masked attention, span-mask sampling, codebook lookup (needs torch only)
+    gptface.faces            the vocabulary of faces: regions, landmarks, region maps on a token grid
+    gptface.models           parts that several systems use: transformer layer, patches, image tokenizer, parser
+    gptface.objectives       losses, pure functions of model outputs
+    gptface.data             faces with captions: shards, images, procedural faces
+    gptface.training         the training loop, its checkpoints and its configuration; knows no system
+    gptface.evaluation       figures of merit, linear probes, pages of pictures and curves
+    gptface.systems.gptface  one transformer over captions and image codes: training, generation, editing
+    gptface.systems.parser   facial regions, attributes and expression of a picture
+    gptface.integrations     the operators inside other people's code
+    gptface.diagnosis        the facts behind ``gptface doctor``
+    gptface.cli              the commands
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The same transformer as its author would write it without this package: dense masks and torch's own attention.
 
-It has the parameter names of ``gptface.models.FaceLanguageModel``, so that both can work on one set of weights, and the
-methods that the pre-training objective and the decoder call. The dense mask is made once a batch and shared by all
-layers.
+It has the parameter names of ``gptface.systems.gptface.FaceLanguageModel``, so that both can work on one set of
+weights, and the methods that the pre-training objective and the decoder call. The dense mask is made once a batch and
+shared by all layers.
 """
 
 from __future__ import annotations
@@ -77,9 +77,10 @@ class PlainFaceLanguage(nn.Module):
         height, columns = config.image_grid
         self.token_embeddings = nn.Embedding(config.vocabulary.size, width)
         self.text_positions = nn.Embedding(config.max_text_length + 2, width)
-        self.row_positions = nn.Embedding(height, width)
-        self.column_positions = nn.Embedding(columns, width)
-        self.image_positions = nn.Embedding(1, width)
+        self.image_positions = nn.ModuleDict(
+            {"rows": nn.Embedding(height, width), "columns": nn.Embedding(columns, width)}
+        )
+        self.image_end = nn.Embedding(1, width)
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(3, width)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
@@ -102,8 +103,8 @@ class PlainFaceLanguage(nn.Module):
     def forward_sequence(self, sequence: JointSequence, inputs_embeds: Tensor | None = None) -> Tensor:
         """Hidden states ``(B, S, C)``."""
         states = self.token_embeddings(sequence.token_ids) if inputs_embeds is None else inputs_embeds
-        grid = self.row_positions.weight[:, None] + self.column_positions.weight[None]
-        table = torch.cat([self.text_positions.weight, grid.flatten(0, 1), self.image_positions.weight])
+        grid = self.image_positions["rows"].weight[:, None] + self.image_positions["columns"].weight[None]
+        table = torch.cat([self.text_positions.weight, grid.flatten(0, 1), self.image_end.weight])
         is_image = sequence.segment_ids == 1
         positions = sequence.position_ids + is_image * len(self.text_positions.weight)
         states = states + functional.embedding(positions, table) + self.segment_embeddings(sequence.segment_ids)

@@ -11,7 +11,7 @@ __all__ = ["add_parser", "run"]
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "convert",
-        help="make a tokenizer of a published VQGAN checkpoint",
+        help="make an image tokenizer of a published VQGAN checkpoint",
         description="Make a tokenizer of a VQGAN checkpoint in the layout of taming-transformers (.ckpt, .pt, "
         ".safetensors) or diffusers (the folder of a VQModel). It gives the codes and reconstructions of the original, "
         "and gptface train pretrain --tokenizer takes it.",

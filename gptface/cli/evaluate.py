@@ -11,7 +11,7 @@ __all__ = ["add_parser", "run"]
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
-        help="measure a trained system on held-out faces",
+        help="measure a trained GPTFace on held-out faces",
         description="Reconstruction, masked modelling, matching and, where asked, a linear probe for a label of the "
         "faces' metadata: on pre-trained features, on those of a randomly initialised model, and on raw pixels.",
         epilog="example: gptface evaluate --system runs/real --faces 'faces/val-*.tar' --probe expression "
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--count", type=int, default=512, help="how many held-out faces at most (default 512)")
     parser.add_argument("--seed", type=int, default=0, help="of the masks, the pairs and the random model (default 0)")
     parser.add_argument(
-        "--faces-seed", type=int, default=1_000_003, help="seed of the procedural faces (default 1000003)"
+        "--faces-seed", type=int, help="seed of the procedural faces (default: one that no training uses)"
     )
     parser.add_argument("--probe", metavar="FIELD", help="metadata field to probe for, such as expression")
     parser.add_argument("--probe-train", nargs="+", metavar="PATH", help="shards whose faces the probe is fitted on")
@@ -35,14 +35,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from gptface.systems.gptface.evaluation.evaluate import EvaluationRequest, evaluate, format_numbers
+    from gptface.evaluation.face_set import HELD_OUT_SEED
+    from gptface.evaluation.numbers import format_numbers
+    from gptface.systems.gptface.evaluation.evaluate import EvaluationRequest, evaluate
 
     request = EvaluationRequest(
         system=arguments.system,
         faces=arguments.faces,
         count=arguments.count,
         seed=arguments.seed,
-        faces_seed=arguments.faces_seed,
+        faces_seed=HELD_OUT_SEED if arguments.faces_seed is None else arguments.faces_seed,
         probe=arguments.probe,
         probe_train=arguments.probe_train,
         probe_count=arguments.probe_count,

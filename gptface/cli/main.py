@@ -18,10 +18,10 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "doctor": "what this machine has, which operator implementations run here, and why the others do not",
     "faces": "make procedural faces with captions, as shards",
-    "train": "train the image tokenizer, the face-language transformer, or the face parser",
-    "convert": "make a tokenizer of a published VQGAN checkpoint",
-    "evaluate": "measure a trained system on held-out faces",
-    "report": "write one HTML page with a system's pictures and numbers",
+    "train": "train one stage of a system, such as the image tokenizer",
+    "convert": "make an image tokenizer of a published VQGAN checkpoint",
+    "evaluate": "measure a trained GPTFace on held-out faces",
+    "report": "write one HTML page with a trained GPTFace's pictures and numbers",
     "generate": "caption to face",
     "edit": "change an attribute, an expression or a region of a face",
     "inpaint": "fill a masked part of a photo",
@@ -34,7 +34,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The argument parser; with ``command``, that command's own arguments are filled in."""
     parser = argparse.ArgumentParser(
         prog="gptface",
-        description="Face-language modelling on fast operators.",
+        description="Face–language models on fast operators.",
         epilog="example: gptface doctor",
     )
     parser.add_argument("--version", action="version", version=f"gptface {gptface.__version__}")

@@ -11,7 +11,7 @@ __all__ = ["add_parser", "run"]
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "report",
-        help="write one HTML page with a system's pictures and numbers",
+        help="write one HTML page with a trained GPTFace's pictures and numbers",
         description="Measures a trained system on fresh procedural faces, edits some of them with and without matching "
         "guidance, has a judge count the successes, and writes report.html, its PNGs and numbers.json.",
         epilog="example: gptface report --system runs/demo/system --judge runs/demo/judge --output runs/demo/report",

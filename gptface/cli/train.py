@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     declared = find_stages()
     parser = subparsers.add_parser(
         "train",
-        help="train one stage of a system",
+        help="train one stage of a system, such as the image tokenizer",
         description="Train one stage. The same command goes on where a killed run stopped, and returns at once when it "
         "is complete. Over several processes: torchrun --nproc-per-node N -m gptface train ...",
         epilog=f"example: {declared['tokenizer'].example}",

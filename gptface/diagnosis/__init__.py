@@ -1,1 +1,1 @@
-"""What this machine has and runs, and which kernels have been proved where."""
+"""Facts about a machine: what it has, which implementations run here, and which GPU kernels have passed their tests."""

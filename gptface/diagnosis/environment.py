@@ -15,17 +15,18 @@ from gptface.diagnosis.gpu_ledger import gpu_kernels, ledger_states, read_ledger
 from gptface.ops import implementations
 from gptface.ops.native import library_path
 
-__all__ = ["describe_environment", "format_environment", "instruction_sets"]
+__all__ = ["describe_environment", "format_environment"]
 
 PACKAGES = (
     "torch", "triton", "numpy", "transformers", "tokenizers", "accelerate", "webdataset", "pillow", "flash-attn",
     "xformers",
 )
+# Vector instruction sets that decide how fast an operator can be here.
 INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
 
-def instruction_sets() -> list[str]:
-    """The vector instruction sets of this CPU that the library has, or will have, kernels for (Linux; else empty)."""
+def _instruction_sets() -> list[str]:
+    """Those of :data:`INSTRUCTION_SETS` that this CPU has; none where the system does not say (it does on Linux)."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return []
@@ -55,7 +56,12 @@ def _version(package: str) -> str | None:
 
 def _devices() -> list[dict[str, Any]]:
     devices: list[dict[str, Any]] = [
-        {"type": "cpu", "name": _cpu_name(), "threads": torch.get_num_threads(), "instruction_sets": instruction_sets()}
+        {
+            "type": "cpu",
+            "name": _cpu_name(),
+            "threads": torch.get_num_threads(),
+            "instruction_sets": _instruction_sets(),
+        }
     ]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -87,7 +93,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def format_environment(environment: dict[str, Any]) -> str:
-    """The same for people."""
+    """The facts of :func:`describe_environment` as text for people."""
     lines = [f"gptface {environment['gptface']}, Python {environment['python']}, {environment['platform']}", ""]
     lines.append("packages")
     for name, version in environment["packages"].items():

@@ -1,4 +1,4 @@
-"""Which GPU kernels there are, and which of them have passed on a GPU as their source is now.
+"""The GPU kernels, and the ledger that says which of them have passed on a GPU as their source is now.
 
 The ledger, ``benchmarks/results/gpu_ledger.json`` in a checkout, is written only by the program that ran the GPU tests
 (``python -m benchmarks.gpu_ledger``)::
@@ -50,7 +50,7 @@ def gpu_kernels(root: Path = ROOT) -> dict[str, str]:
 
 
 def _inventory(folder: Path) -> Iterable[Any]:
-    """What ``inventory.py`` of a folder lists; loaded by its path, because a checkout's is not importable by name."""
+    """The kernels that ``inventory.py`` of a folder lists; it is loaded by its path: in a checkout it has no name."""
     path = folder / "inventory.py"
     spec = importlib.util.spec_from_file_location("_gptface_kernel_inventory", path) if path.is_file() else None
     if spec is None or spec.loader is None:
@@ -114,7 +114,7 @@ def read_ledger(path: Path = LEDGER) -> dict[str, dict[str, Any]]:
 
 
 def ledger_states(kernels: dict[str, str], ledger: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """What is known of every kernel, in words: passed as it is now, failed, changed since, or never run."""
+    """The state of every kernel, in words: passed as it is now, failed, changed since, or never run."""
     states = {}
     for name, source_hash in kernels.items():
         record = ledger.get(name)

@@ -1,1 +1,1 @@
-"""Measuring a trained system: metrics, linear probes, the judge of edits."""
+"""Measuring what systems do: faces to measure on, figures of merit, linear probes, and the pages people read."""

@@ -5,28 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 __all__ = [
     "balanced_accuracy",
     "outside_change_share",
     "paired_gain",
-    "peak_signal_to_noise_ratio",
     "wilson_interval",
 ]
-
-
-def peak_signal_to_noise_ratio(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """PSNR in decibels of each image, for values in [-1, 1] (peak-to-peak 2).
-
-    Args:
-        images, reference: ``(B, C, H, W)``, any float dtype.
-
-    Returns:
-        ``(B,)`` float32, ``10 log10(4 / mean squared error)``; infinite for identical images.
-    """
-    error = (images.float() - reference.float()).square().flatten(1).mean(1)
-    return 10 * torch.log10(4 / error)
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +10,20 @@ import torch
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.evaluation.face_set import FaceSet
 from gptface.evaluation.metrics import balanced_accuracy
 
-__all__ = ["ProbeResult", "linear_probe"]
+__all__ = ["ProbeResult", "Representation", "linear_probe", "probe_faces"]
+
+# Images uint8 (N, H, W, 3) to one or more candidate features of them, name -> (N, D).
+Representation = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a linear probe reached.
+    """Outcome of a linear probe.
 
     Attributes:
         accuracy: share of test rows labelled rightly.
@@ -122,3 +127,52 @@ def linear_probe(
         selection=max(scores),
         predictions=predictions,
     )
+
+
+def _metadata(faces: FaceSet, field: str, which: str) -> list[str]:
+    missing = sum(field not in sample.metadata for sample in faces.samples)
+    if missing:
+        known = sorted(faces.samples[0].metadata)
+        raise InputError(f"{missing} {which} faces have no metadata field {field!r}; the first one has {known}")
+    return [str(sample.metadata[field]) for sample in faces.samples]
+
+
+def probe_faces(
+    train: FaceSet,
+    test: FaceSet,
+    representations: Mapping[str, Representation],
+    *,
+    field: str,
+    group_field: str | None = None,
+    seed: int = 0,
+) -> dict[str, ProbeResult]:
+    """Put the same linear probe to several representations of the same faces.
+
+    Where a representation has more than one candidate, the selection split of the training faces chooses among them:
+    the test faces take no part in that either.
+
+    Args:
+        train, test: faces whose metadata hold the label.
+        representations: by the names under which their results are returned.
+        field: metadata field of the label, such as ``"expression"``.
+        group_field: metadata field of identities that must not stand on both sides of the selection split.
+        seed: of that split.
+
+    Raises:
+        InputError: a face has no such field, or a label of the test faces does not occur in training.
+    """
+    known, wanted = _metadata(train, field, "training"), _metadata(test, field, "test")
+    classes = {name: index for index, name in enumerate(sorted(set(known)))}
+    unknown = sorted(set(wanted) - set(classes))
+    if unknown:
+        raise InputError(f"labels {unknown} of field {field!r} occur among the test faces but not in training")
+    train_labels, test_labels = (np.array([classes[name] for name in names]) for names in (known, wanted))
+    groups = None if group_field is None else np.array(_metadata(train, group_field, "training"))
+    results = {}
+    for name, represent in representations.items():
+        ours, theirs = represent(train.images), represent(test.images)
+        candidates = [
+            linear_probe(ours[kind], train_labels, theirs[kind], test_labels, groups=groups, seed=seed) for kind in ours
+        ]
+        results[name] = max(candidates, key=lambda result: result.selection)
+    return results

@@ -1,4 +1,4 @@
-"""How well the image tokenizer keeps a picture, and how much of its codebook it uses."""
+"""Quality of an image tokenizer: how well it keeps a picture, and how much of its codebook it uses."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 
 from gptface.data.pixels import images_to_tensor, tensor_to_images
 from gptface.data.statistics import unigram_entropy
-from gptface.evaluation.metrics import peak_signal_to_noise_ratio
 from gptface.models import FaceTokenizer
+from gptface.objectives import psnr
 
 __all__ = ["ReconstructionQuality", "measure_reconstruction"]
 
 
 @dataclass(frozen=True)
 class ReconstructionQuality:
-    """What encoding and decoding costs.
+    """Cost of encoding and decoding pictures.
 
     Attributes:
         psnr: mean over the images of the peak signal-to-noise ratio in decibels.
@@ -53,7 +53,7 @@ def measure_reconstruction(
         decoded = tensor_to_images(tokenizer.decode(found))
         codes.append(found.cpu())
         pictures.append(decoded)
-        ratios.append(peak_signal_to_noise_ratio(images_to_tensor(decoded), images_to_tensor(batch)))
+        ratios.append(psnr(images_to_tensor(decoded), images_to_tensor(batch)))
     all_codes, ratio = torch.cat(codes), torch.cat(ratios)
     size = tokenizer.config.codebook_size
     return ReconstructionQuality(

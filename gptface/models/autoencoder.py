@@ -1,13 +1,11 @@
 """Encoder and decoder of the image tokenizer: pixels to a grid of latent vectors and back.
 
-With ``stem_stride`` 1, GroupNorm and nearest upsampling this is VQGAN's network (Esser et al., 2012.09841), block for
+With ``stem_stride`` 1 and GroupNorm this is VQGAN's network (Esser et al., 2012.09841), block for
 block. A larger ``stem_stride`` folds patches of pixels into channels first, which moves nearly all work to resolutions
 where convolutions are dense matrix products; on CPUs that is the difference between hours and minutes.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,24 +23,21 @@ from gptface.models.convolution import (
 __all__ = ["Decoder", "Encoder"]
 
 
+def _groups(config: FaceTokenizerConfig) -> int | None:
+    return config.norm_groups if config.norm == "group" else None
+
+
 class _Level(nn.Module):
     """The residual blocks of one resolution, each followed by attention where the configuration asks for it."""
 
     def __init__(self, config: FaceTokenizerConfig, inputs: int, outputs: int, blocks: int, attention: bool) -> None:
         super().__init__()
-        shared: dict[str, Any] = {"norm": config.norm, "groups": config.norm_groups}
+        groups = _groups(config)
         self.blocks = nn.ModuleList()
         self.attentions = nn.ModuleList()
         for index in range(blocks):
-            self.blocks.append(
-                ResidualBlock(inputs if index == 0 else outputs, outputs, dropout=config.dropout, **shared)
-            )
-            self.attentions.append(
-                SpatialAttention(outputs, config.attention_heads, **shared) if attention else nn.Identity()
-            )
-        if blocks == 0 and inputs != outputs:
-            self.blocks.append(nn.Conv2d(inputs, outputs, 1))
-            self.attentions.append(nn.Identity())
+            self.blocks.append(ResidualBlock(inputs if index == 0 else outputs, outputs, groups=groups))
+            self.attentions.append(SpatialAttention(outputs, groups=groups) if attention else nn.Identity())
 
     def forward(self, maps: Tensor) -> Tensor:
         for block, attention in zip(self.blocks, self.attentions, strict=True):
@@ -51,15 +46,11 @@ class _Level(nn.Module):
 
 
 def _middle(config: FaceTokenizerConfig) -> nn.Sequential:
-    width = config.channels[-1]
-    shared: dict[str, Any] = {"norm": config.norm, "groups": config.norm_groups}
-    layers: list[nn.Module] = []
-    for index in range(config.middle_blocks):
-        if index == 1 and config.middle_attention:
-            layers.append(SpatialAttention(width, config.attention_heads, **shared))
-        layers.append(ResidualBlock(width, width, dropout=config.dropout, **shared))
-    if config.middle_attention and config.middle_blocks < 2:
-        layers.append(SpatialAttention(width, config.attention_heads, **shared))
+    """The blocks between the coarsest level and the latent vectors, attention after the first of them."""
+    width, groups = config.channels[-1], _groups(config)
+    layers: list[nn.Module] = [ResidualBlock(width, width, groups=groups) for _ in range(config.middle_blocks)]
+    if config.middle_attention:
+        layers.insert(1, SpatialAttention(width, groups=groups))
     return nn.Sequential(*layers)
 
 
@@ -79,7 +70,7 @@ class Encoder(nn.Module):
             last = level == len(channels) - 1
             self.downsamples.append(nn.Identity() if last else Downsample(width))
         self.middle = _middle(config)
-        self.norm = normalisation(config.norm, channels[-1], config.norm_groups)
+        self.norm = normalisation(channels[-1], _groups(config))
         self.output = nn.Conv2d(channels[-1], config.latent_channels, 3, padding=1)
         self.token_pixels = config.token_pixels
         self.shortcut = (
@@ -112,15 +103,13 @@ class Decoder(nn.Module):
             self.levels.append(
                 _Level(config, inputs, channels[level], config.decoder_blocks, level in config.attention_levels)
             )
-            self.upsamples.append(nn.Identity() if level == 0 else Upsample(channels[level], config.upsample))
-        self.norm = normalisation(config.norm, channels[0], config.norm_groups)
+            self.upsamples.append(nn.Identity() if level == 0 else Upsample(channels[level]))
+        self.norm = normalisation(channels[0], _groups(config))
         self.output: nn.Conv2d
-        outputs = config.head_channels or 3
         if config.stem_stride > 1:
-            self.output = ShuffleConvolution(channels[0], outputs, config.stem_stride)
+            self.output = ShuffleConvolution(channels[0], 3, config.stem_stride)
         else:
-            self.output = nn.Conv2d(channels[0], outputs, 3, padding=1)
-        self.refine = nn.Conv2d(config.head_channels, 3, 3, padding=1) if config.head_channels else None
+            self.output = nn.Conv2d(channels[0], 3, 3, padding=1)
         self.shortcut = (
             ShuffleConvolution(config.latent_channels, 3, config.token_pixels) if config.linear_shortcut else None
         )
@@ -129,6 +118,5 @@ class Decoder(nn.Module):
         maps = self.middle(self.input(latents))
         for level, upsample in zip(self.levels, self.upsamples, strict=True):
             maps = upsample(level(maps))
-        maps = self.output(functional.silu(self.norm(maps)))
-        images = maps if self.refine is None else self.refine(functional.silu(maps))
+        images = self.output(functional.silu(self.norm(maps)))
         return images if self.shortcut is None else images + self.shortcut(latents)

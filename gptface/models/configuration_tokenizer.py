@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from transformers import PretrainedConfig
-
 from gptface.errors import InputError
-from gptface.models.loading import at_least, preset
+from gptface.models.configuration import ModelConfig
 
 __all__ = ["FaceTokenizerConfig"]
 
 
-class FaceTokenizerConfig(PretrainedConfig):
+class FaceTokenizerConfig(ModelConfig):
     """The shape of a :class:`~gptface.models.tokenizer.FaceTokenizer`.
 
     Args:
@@ -25,27 +22,20 @@ class FaceTokenizerConfig(PretrainedConfig):
             ``stem_stride * 2 ** (len(channels) - 1)`` is the side of a token in pixels.
         encoder_blocks, decoder_blocks: residual blocks a level.
         middle_blocks: residual blocks at the token resolution between encoder levels and codes, on either side.
-        attention_levels: indices into ``channels`` of levels whose residual blocks are followed by self-attention.
-        middle_attention: self-attention between the middle blocks.
-        attention_heads: heads of those attentions.
+        attention_levels: indices into ``channels`` of levels whose residual blocks are followed by self-attention, with
+            one head as wide as the level.
+        middle_attention: the same after the first of the middle blocks.
         norm: ``"group"`` (GroupNorm, as in VQGAN) or ``"layer"`` (over the channels of each pixel; cheaper on CPUs).
         norm_groups: groups of the GroupNorms (reduced to a divisor of a level's channels).
-        upsample: ``"nearest"`` (then a convolution) or ``"pixel_shuffle"``.
-        head_channels: channels at full resolution behind a pixel-shuffle head of ``stem_stride``, refined by a last
-            3×3 convolution; 0 predicts the pixels of a patch directly.
         linear_shortcut: add a linear map between the pixels of a token and its latent vector to the networks, on both
             sides. It learns what principal components know within a few hundred steps, and the networks the rest.
         latent_channels: channels the encoder hands to the codes and the decoder gets back.
         code_dim: dimension of the codebook vectors, reached by a 1×1 convolution.
         codebook_size: number of codes ``K``.
-        quantizer_metric: ``"euclidean"`` or ``"cosine"``.
-        quantizer_gradient: ``"straight_through"`` or ``"rotation"``.
         codebook_update: ``"ema"`` or ``"gradient"``.
         codebook_decay: decay of the moving averages.
-        commitment_weight: weight of the commitment loss.
         kmeans_init: initialise the codebook by k-means on the first batches.
         revive_below: codes used less than this share of the mean use (moving averages) are moved onto encoder outputs.
-        dropout: dropout inside the residual blocks.
     """
 
     model_type = "gptface_tokenizer"
@@ -60,23 +50,16 @@ class FaceTokenizerConfig(PretrainedConfig):
         middle_blocks: int = 1,
         attention_levels: Sequence[int] = (),
         middle_attention: bool = False,
-        attention_heads: int = 1,
         norm: Literal["group", "layer"] = "layer",
         norm_groups: int = 32,
-        upsample: Literal["nearest", "pixel_shuffle"] = "nearest",
-        head_channels: int = 0,
         linear_shortcut: bool = True,
         latent_channels: int = 64,
         code_dim: int = 16,
         codebook_size: int = 256,
-        quantizer_metric: Literal["euclidean", "cosine"] = "euclidean",
-        quantizer_gradient: Literal["straight_through", "rotation"] = "straight_through",
         codebook_update: Literal["ema", "gradient"] = "ema",
         codebook_decay: float = 0.95,
-        commitment_weight: float = 0.25,
         kmeans_init: bool = True,
         revive_below: float = 0.1,
-        dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,31 +71,22 @@ class FaceTokenizerConfig(PretrainedConfig):
         self.middle_blocks = middle_blocks
         self.attention_levels = list(attention_levels)
         self.middle_attention = middle_attention
-        self.attention_heads = attention_heads
         self.norm = norm
         self.norm_groups = norm_groups
-        self.upsample = upsample
-        self.head_channels = head_channels
         self.linear_shortcut = linear_shortcut
         self.latent_channels = latent_channels
         self.code_dim = code_dim
         self.codebook_size = codebook_size
-        self.quantizer_metric = quantizer_metric
-        self.quantizer_gradient = quantizer_gradient
         self.codebook_update = codebook_update
         self.codebook_decay = codebook_decay
-        self.commitment_weight = commitment_weight
         self.kmeans_init = kmeans_init
         self.revive_below = revive_below
-        self.dropout = dropout
         self._check()
 
     def _check(self) -> None:
-        for name in ("image_size", "stem_stride", "latent_channels", "code_dim", "norm_groups", "attention_heads"):
-            at_least(self, name, 1)
-        for name in ("encoder_blocks", "decoder_blocks", "middle_blocks", "head_channels"):
-            at_least(self, name, 0)
-        at_least(self, "codebook_size", 2)
+        self.check_at_least(1, "image_size", "stem_stride", "encoder_blocks", "decoder_blocks", "middle_blocks")
+        self.check_at_least(1, "norm_groups", "latent_channels", "code_dim")
+        self.check_at_least(2, "codebook_size")
         if not self.channels or any(not isinstance(width, int) or width < 1 for width in self.channels):
             raise InputError(f"channels must list at least one positive width, got {self.channels}")
         if self.image_size % self.token_pixels:
@@ -128,30 +102,21 @@ class FaceTokenizerConfig(PretrainedConfig):
         widths = {self.channels[level] for level in self.attention_levels}
         if self.middle_attention:
             widths.add(self.channels[-1])
-        for width in widths:
-            head = width // self.attention_heads
-            if width % self.attention_heads or head % 8 or head < 16:
+        for width in sorted(widths):
+            if width % 8 or width < 16:
                 raise InputError(
-                    f"attention_heads {self.attention_heads} must split the width {width} into heads whose width is a "
-                    "multiple of 8 and at least 16"
+                    f"channels: a level with attention must have a multiple of 8 channels and at least 16, got {width}"
                 )
         for name, allowed in (
             ("norm", ("group", "layer")),
-            ("upsample", ("nearest", "pixel_shuffle")),
-            ("quantizer_metric", ("euclidean", "cosine")),
-            ("quantizer_gradient", ("straight_through", "rotation")),
             ("codebook_update", ("ema", "gradient")),
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
         if not 0 <= self.codebook_decay < 1:
             raise InputError(f"codebook_decay must lie in [0, 1), got {self.codebook_decay}")
         if not 0 <= self.revive_below < 1:
             raise InputError(f"revive_below must lie in [0, 1), got {self.revive_below}")
-        if self.commitment_weight < 0:
-            raise InputError(f"commitment_weight must not be negative, got {self.commitment_weight}")
 
     @property
     def token_pixels(self) -> int:
@@ -163,11 +128,6 @@ class FaceTokenizerConfig(PretrainedConfig):
         """Token grid ``(h, w)`` of an image."""
         side = self.image_size // self.token_pixels
         return side, side
-
-    @classmethod
-    def field_names(cls) -> set[str]:
-        """The names that the constructor documents."""
-        return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
 
     @classmethod
     def tiny(cls, **overrides: Any) -> FaceTokenizerConfig:
@@ -182,12 +142,12 @@ class FaceTokenizerConfig(PretrainedConfig):
             "code_dim": 8,
             "codebook_size": 64,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)
 
     @classmethod
     def demo(cls, **overrides: Any) -> FaceTokenizerConfig:
         """64² images, 8×8 tokens: trains on two CPU cores in minutes."""
-        return preset(cls, {}, overrides)
+        return cls.preset({}, overrides)
 
     @classmethod
     def paper(cls, **overrides: Any) -> FaceTokenizerConfig:
@@ -201,9 +161,7 @@ class FaceTokenizerConfig(PretrainedConfig):
             "middle_blocks": 2,
             "attention_levels": [4],
             "middle_attention": True,
-            "attention_heads": 1,
             "norm": "group",
-            "upsample": "nearest",
             "linear_shortcut": False,
             "latent_channels": 256,
             "code_dim": 256,
@@ -211,4 +169,4 @@ class FaceTokenizerConfig(PretrainedConfig):
             "codebook_decay": 0.99,
             "revive_below": 0.01,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)

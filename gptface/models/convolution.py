@@ -20,7 +20,7 @@ __all__ = [
     "normalisation",
 ]
 
-LARGEST_HEAD = 256  # head width up to which masked_attention is defined
+LARGEST_HEAD = 256  # width up to which masked_attention takes a head
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -33,48 +33,59 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def normalisation(kind: str, channels: int, groups: int) -> nn.Module:
-    """GroupNorm with as many groups, up to ``groups``, as divide ``channels``; or :class:`ChannelNorm`."""
-    if kind == "layer":
+def normalisation(channels: int, groups: int | None = None) -> nn.Module:
+    """GroupNorm in ``groups`` or, where those do not divide ``channels``, their greatest common divisor.
+
+    ``None`` gives a :class:`ChannelNorm`.
+    """
+    if groups is None:
         return ChannelNorm(channels, eps=1e-6)
     return nn.GroupNorm(math.gcd(channels, groups), channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(silu(norm(conv(silu(norm(x))))))``, with a 1×1 convolution on the shortcut where the width changes."""
+    """``x + conv(silu(norm(conv(silu(norm(x))))))``, with a 1×1 convolution on the shortcut where the width changes.
 
-    def __init__(self, inputs: int, outputs: int, *, norm: str, groups: int, dropout: float = 0.0) -> None:
+    Args:
+        inputs, outputs: channels.
+        groups: of :func:`normalisation`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, groups: int | None = None) -> None:
         super().__init__()
-        self.norm1 = normalisation(norm, inputs, groups)
+        self.norm1 = normalisation(inputs, groups)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2 = normalisation(norm, outputs, groups)
-        self.dropout = nn.Dropout(dropout)
+        self.norm2 = normalisation(outputs, groups)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = self.conv1(functional.silu(self.norm1(maps)))
-        inner = self.conv2(self.dropout(functional.silu(self.norm2(inner))))
+        inner = self.conv2(functional.silu(self.norm2(inner)))
         return self.shortcut(maps) + inner
 
 
 class SpatialAttention(nn.Module):
-    """Self-attention of every position of a map over all others, with a residual connection."""
+    """Self-attention of every position of a map over all others, by one head, with a residual connection (VQGAN's).
 
-    def __init__(self, channels: int, heads: int, *, norm: str, groups: int) -> None:
+    Args:
+        channels: a multiple of 8, at least 16.
+        groups: of :func:`normalisation`.
+    """
+
+    def __init__(self, channels: int, *, groups: int | None = None) -> None:
         super().__init__()
-        self.heads = heads
-        self.norm = normalisation(norm, channels, groups)
+        self.norm = normalisation(channels, groups)
         self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
         self.output = nn.Conv2d(channels, channels, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         batch, channels, height, width = maps.shape
         projected = self.query_key_value(self.norm(maps)).flatten(2).transpose(1, 2)  # (B, HW, 3C)
-        query, key, value = projected.reshape(batch, height * width, 3, self.heads, -1).unbind(2)
-        if query.shape[-1] <= LARGEST_HEAD:
+        query, key, value = projected.reshape(batch, height * width, 3, 1, channels).unbind(2)
+        if channels <= LARGEST_HEAD:
             mixed = masked_attention(query.contiguous(), key.contiguous(), value.contiguous())
-        else:  # VQGAN attends with one head as wide as the level, 512 in the published models
+        else:  # 512 in the published models
             mixed = functional.scaled_dot_product_attention(
                 query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
             ).transpose(1, 2)
@@ -117,16 +128,11 @@ class ShuffleConvolution(nn.Conv2d):
 
 
 class Upsample(nn.Module):
-    """Double the resolution: nearest neighbour then a 3×3 convolution, or a :class:`ShuffleConvolution`."""
+    """Double the resolution by nearest neighbours, then a 3×3 convolution."""
 
-    def __init__(self, channels: int, kind: str) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.enlarge = nn.Upsample(scale_factor=2.0, mode="nearest") if kind == "nearest" else nn.Identity()
-        self.conv = (
-            nn.Conv2d(channels, channels, 3, padding=1)
-            if kind == "nearest"
-            else ShuffleConvolution(channels, channels, 2)
-        )
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.conv(self.enlarge(maps))
+        return self.conv(functional.interpolate(maps, scale_factor=2.0, mode="nearest"))

@@ -22,8 +22,6 @@ def _convolution(inputs: int, outputs: int, kernel: int, side: int) -> int:
 
 
 def _residual_blocks(inputs: int, outputs: int, count: int, side: int) -> int:
-    if count == 0:
-        return _convolution(inputs, outputs, 1, side) if inputs != outputs else 0
     first = _convolution(inputs, outputs, 3, side)
     shortcut = _convolution(inputs, outputs, 1, side) if inputs != outputs else 0
     return first + shortcut + (2 * count - 1) * _convolution(outputs, outputs, 3, side)
@@ -46,7 +44,7 @@ def tokenizer_flops(config: FaceTokenizerConfig) -> int:
         total += _residual_blocks(channels[max(level - 1, 0)], width, config.encoder_blocks, side)
         total += _residual_blocks(channels[min(level + 1, last)], width, config.decoder_blocks, side)
         total += (config.encoder_blocks + config.decoder_blocks) * attention
-        if level < last:  # down to the next level, and up from it (the same for either way of upsampling)
+        if level < last:  # down to the next level, and up from it
             total += _convolution(width, width, 3, sides[level + 1])
             total += _convolution(channels[level + 1], channels[level + 1], 3, side)
     middle = _residual_blocks(channels[-1], channels[-1], config.middle_blocks, sides[-1])
@@ -60,15 +58,11 @@ def tokenizer_flops(config: FaceTokenizerConfig) -> int:
     total += 2 * _convolution(channels[-1], config.latent_channels, 3, sides[-1])
     total += 2 * _convolution(config.latent_channels, config.code_dim, 1, sides[-1])
     total += _convolution(config.code_dim, config.codebook_size, 1, sides[-1])
-    total += _convolution(channels[0], (config.head_channels or 3) * patch, 3, sides[0])
-    if config.head_channels:
-        total += _convolution(config.head_channels, 3, 3, config.image_size)
+    total += _convolution(channels[0], 3 * patch, 3, sides[0])
     return total
 
 
-def transformer_flops(
-    lengths: Tensor | Sequence[int] | int, *, layers: int, width: int, intermediate_size: int
-) -> int:
+def transformer_flops(lengths: Tensor | Sequence[int] | int, *, layers: int, width: int, intermediate_size: int) -> int:
     """Operations of sequences of these lengths (valid slots) forward through all layers, without embeddings and heads.
 
     Attention is counted in full (every slot with every other), so masks that hide something count as if they did not.

@@ -1,4 +1,4 @@
-"""What is read off the transformer's hidden states: text tokens, image codes, and whether picture and caption match."""
+"""Heads that read a transformer's hidden states: the tokens of a vocabulary, and whether picture and caption match."""
 
 from __future__ import annotations
 

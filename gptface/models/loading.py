@@ -10,32 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from typing_extensions import Self
 
 from gptface.errors import InputError
 
-__all__ = ["GPTFaceModel", "at_least", "preset"]
+__all__ = ["StrictPreTrainedModel"]
 
 
-def preset(config_class: type[Any], values: dict[str, Any], overrides: dict[str, Any]) -> Any:
-    """``config_class(**values)`` with ``overrides``, every one of which must be a field the class documents."""
-    known = config_class.field_names()
-    for name in overrides:
-        if name not in known:
-            raise InputError(f"{config_class.__name__} has no field {name!r}; it has {', '.join(sorted(known))}")
-    return config_class(**{**values, **overrides})
-
-
-def at_least(config: PretrainedConfig, name: str, minimum: int) -> None:
-    """Raise ``InputError`` unless the field ``name`` is an integer of at least ``minimum``."""
-    value = getattr(config, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise InputError(f"{name} must be an integer of at least {minimum}, got {value!r}")
-
-
-class GPTFaceModel(PreTrainedModel):
+class StrictPreTrainedModel(PreTrainedModel):
     """A ``transformers`` model whose ``from_pretrained`` refuses what does not fit instead of starting it afresh."""
 
     @classmethod

@@ -77,7 +77,7 @@ class Packing:
 
 
 def pack_layout(attention_mask: IntervalMask, lengths: Tensor, num_tokens: int) -> Packing:
-    """How to pack a batch of left-aligned samples.
+    """Work out how to pack a batch of left-aligned samples.
 
     Args:
         attention_mask: ``(B, S, S)``; valid slots see keys of their own sample's valid slots only.

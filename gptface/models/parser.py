@@ -6,7 +6,6 @@ edits in the evaluation; it never sees what the first one says.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,26 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from gptface.errors import InputError
+from gptface.models.configuration import ModelConfig
 from gptface.models.convolution import Downsample, ResidualBlock, Upsample, normalisation
-from gptface.models.loading import GPTFaceModel, at_least, preset
+from gptface.models.loading import StrictPreTrainedModel
 
 __all__ = ["FaceParser", "FaceParserConfig", "FaceParserOutput"]
 
 
-class FaceParserConfig(PretrainedConfig):
+class FaceParserConfig(ModelConfig):
     """The shape of a :class:`FaceParser` and the names of what it predicts.
 
     Args:
         image_size: side of the square image in pixels.
         stem_stride: pixels folded into channels before the first convolution.
         channels: channels of each level, finest first; each level after the first halves the resolution.
-        blocks: residual blocks a level on the way down (one a level on the way up).
-        norm: ``"layer"`` or ``"group"``.
         region_names, attribute_names, expression_names: what the three heads predict, in the order of their logits.
     """
 
@@ -45,8 +42,6 @@ class FaceParserConfig(PretrainedConfig):
         image_size: int = 64,
         stem_stride: int = 2,
         channels: Sequence[int] = (24, 40, 56),
-        blocks: int = 1,
-        norm: str = "layer",
         region_names: Sequence[str] = ("background", "face"),
         attribute_names: Sequence[str] = (),
         expression_names: Sequence[str] = (),
@@ -56,20 +51,15 @@ class FaceParserConfig(PretrainedConfig):
         self.image_size = image_size
         self.stem_stride = stem_stride
         self.channels = list(channels)
-        self.blocks = blocks
-        self.norm = norm
         self.region_names = list(region_names)
         self.attribute_names = list(attribute_names)
         self.expression_names = list(expression_names)
-        for name in ("image_size", "stem_stride", "blocks"):
-            at_least(self, name, 1)
+        self.check_at_least(1, "image_size", "stem_stride")
         if not self.channels or any(not isinstance(width, int) or width < 1 for width in self.channels):
             raise InputError(f"channels must list at least one positive width, got {self.channels}")
         reduction = self.stem_stride * 2 ** (len(self.channels) - 1)
         if self.image_size % reduction:
             raise InputError(f"image_size {self.image_size} is not a multiple of {reduction}, the parser's reduction")
-        if norm not in ("layer", "group"):
-            raise InputError(f"norm must be layer or group, got {norm!r}")
         for field in ("region_names", "attribute_names", "expression_names"):
             names = getattr(self, field)
             if len(set(names)) != len(names):
@@ -78,14 +68,9 @@ class FaceParserConfig(PretrainedConfig):
             raise InputError("region_names must hold at least one name")
 
     @classmethod
-    def field_names(cls) -> set[str]:
-        """The names that the constructor documents."""
-        return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
-
-    @classmethod
     def tiny(cls, **overrides: Any) -> FaceParserConfig:
         """For tests: 32² images and a few thousand parameters."""
-        return preset(cls, {"image_size": 32, "channels": [8, 16]}, overrides)
+        return cls.preset({"image_size": 32, "channels": [8, 16]}, overrides)
 
 
 @dataclass
@@ -107,7 +92,7 @@ def _logits(head: nn.Linear | None, features: Tensor) -> Tensor:
     return features.new_zeros(features.shape[0], 0).float() if head is None else head(features).float()
 
 
-class FaceParser(GPTFaceModel):
+class FaceParser(StrictPreTrainedModel):
     """A small U-Net: regions from its decoder, attributes and expression from its pooled encoder."""
 
     config: FaceParserConfig
@@ -118,7 +103,6 @@ class FaceParser(GPTFaceModel):
     def __init__(self, config: FaceParserConfig) -> None:
         super().__init__(config)
         channels = config.channels
-        shared: dict[str, Any] = {"norm": config.norm, "groups": 8}
         self.stem = nn.Conv2d(3 * config.stem_stride**2, channels[0], 3, padding=1)
         self.down = nn.ModuleList()
         self.reduce = nn.ModuleList()
@@ -126,14 +110,13 @@ class FaceParser(GPTFaceModel):
         self.up = nn.ModuleList()
         for level, width in enumerate(channels):
             inputs = channels[max(level - 1, 0)]
-            blocks = [ResidualBlock(inputs if index == 0 else width, width, **shared) for index in range(config.blocks)]
-            self.down.append(nn.Sequential(*blocks))
+            self.down.append(ResidualBlock(inputs, width))
             if level > 0:
                 self.reduce.append(Downsample(inputs))
         for level in reversed(range(len(channels) - 1)):
-            self.enlarge.append(Upsample(channels[level + 1], "nearest"))
-            self.up.append(ResidualBlock(channels[level + 1] + channels[level], channels[level], **shared))
-        self.region_norm = normalisation(config.norm, channels[0], 8)
+            self.enlarge.append(Upsample(channels[level + 1]))
+            self.up.append(ResidualBlock(channels[level + 1] + channels[level], channels[level]))
+        self.region_norm = normalisation(channels[0])
         self.region_head = nn.Conv2d(channels[0], len(config.region_names) * config.stem_stride**2, 3, padding=1)
         # Mean and maximum over the picture, of every level: a thin moustache and the light on the face both survive.
         # Beside them the coarsest level on a 4×4 grid: hair above the brows is a fringe, below the mouth a beard.
@@ -150,7 +133,7 @@ class FaceParser(GPTFaceModel):
             init.trunc_normal_(module.weight, std=1 / math.sqrt(module.weight[0].numel()))
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
 
@@ -163,8 +146,8 @@ class FaceParser(GPTFaceModel):
         maps = functional.pixel_unshuffle(images, stride).contiguous(memory_format=torch.channels_last)
         maps = self.stem(maps)
         levels = []
-        for level, blocks in enumerate(self.down):
-            maps = blocks(maps if level == 0 else self.reduce[level - 1](maps))
+        for level, down in enumerate(self.down):
+            maps = down(maps if level == 0 else self.reduce[level - 1](maps))
             levels.append(maps)
         parts = [part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))]
         parts.append(functional.adaptive_avg_pool2d(self.placed(levels[-1]), 4).flatten(1))

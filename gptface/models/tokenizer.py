@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -16,7 +15,7 @@ from gptface.models.autoencoder import Decoder, Encoder
 from gptface.models.configuration_tokenizer import FaceTokenizerConfig
 from gptface.models.convolution import ShuffleConvolution
 from gptface.models.flops import tokenizer_flops
-from gptface.models.loading import GPTFaceModel
+from gptface.models.loading import StrictPreTrainedModel
 from gptface.ops import VectorQuantizer
 
 __all__ = ["FaceTokenizer", "FaceTokenizerOutput"]
@@ -24,7 +23,7 @@ __all__ = ["FaceTokenizer", "FaceTokenizerOutput"]
 
 @dataclass
 class FaceTokenizerOutput(ModelOutput):
-    """What a training step of the tokenizer needs.
+    """Reconstruction, codes and codebook loss of a batch: all that a training step needs.
 
     Attributes:
         reconstruction: ``(B, 3, H, W)`` float32, not clamped (so that out-of-range pixels keep their gradient).
@@ -41,7 +40,7 @@ class FaceTokenizerOutput(ModelOutput):
     usage: Tensor | None = None
 
 
-class FaceTokenizer(GPTFaceModel):
+class FaceTokenizer(StrictPreTrainedModel):
     """Encoder, vector quantizer and decoder.
 
     Images are ``(B, 3, image_size, image_size)`` in [−1, 1]; codes are ``(B, h * w)`` int64 in ``[0, codebook_size)``,
@@ -60,11 +59,8 @@ class FaceTokenizer(GPTFaceModel):
         self.quantizer = VectorQuantizer(
             config.code_dim,
             config.codebook_size,
-            metric=config.quantizer_metric,
             codebook_update=config.codebook_update,
             decay=config.codebook_decay,
-            estimator=config.quantizer_gradient,
-            commitment_weight=config.commitment_weight,
             kmeans_init=config.kmeans_init,
             revive_below=config.revive_below,
         )
@@ -116,23 +112,9 @@ class FaceTokenizer(GPTFaceModel):
         maps = quantized.transpose(1, 2).unflatten(2, (height, width)).contiguous(memory_format=torch.channels_last)
         return self.decoder(self.from_code(maps)).float()
 
-    def forward(self, images: Tensor, quantize: bool = True) -> FaceTokenizerOutput:
-        """Encode, quantize, decode; in training mode the codebook learns from this batch.
-
-        Args:
-            images: ``(B, 3, H, W)`` in [−1, 1].
-            quantize: ``False`` decodes the latents as they are, a plain autoencoder. Training a while like this before
-                the codebook starts (its k-means then finds meaningful latents) reaches the same error in a fraction of
-                the steps. ``codes`` and ``perplexity`` are ``None`` then, ``quantizer_loss`` is 0.
-        """
-        latents = self.encode_latents(images)
-        if not quantize:
-            if self.config.quantizer_metric == "cosine":  # where the codes will lie
-                latents = functional.normalize(latents.float(), dim=-1)
-            return FaceTokenizerOutput(
-                reconstruction=self.decode_latents(latents), quantizer_loss=latents.new_zeros(()).float()
-            )
-        found = self.quantizer(latents.float())
+    def forward(self, images: Tensor) -> FaceTokenizerOutput:
+        """Encode, quantize and decode ``images (B, 3, H, W)`` in [−1, 1]; in training mode the codebook learns too."""
+        found = self.quantizer(self.encode_latents(images).float())
         return FaceTokenizerOutput(
             reconstruction=self.decode_latents(found.quantized),
             codes=found.indices,

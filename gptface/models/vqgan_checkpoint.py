@@ -169,7 +169,7 @@ def _configuration(
             _numbers(state, re.escape(f"{level_prefix(side, level, levels)}.{layout.block}") + r"\.(\d+)\.")
             for level in range(levels)
         ]
-        blocks[side] = max(map(len, found))  # a gap in the numbers shows as tensors missing and unknown
+        blocks[side] = max(1, *map(len, found))  # none at all, or a gap in the numbers, shows as tensors missing
         attention[side] = [
             level
             for level in range(levels)
@@ -211,21 +211,15 @@ def _configuration(
         middle_blocks=2,
         attention_levels=attention["encoder"],
         middle_attention=any(name.startswith(f"encoder.{layout.middle[1]}.") for name in state),
-        attention_heads=1,
         norm="group",
         norm_groups=groups,
-        upsample="nearest",
-        head_channels=0,
         linear_shortcut=False,
         latent_channels=latent_channels,
         code_dim=code_dim,
         codebook_size=codebook_size,
-        quantizer_metric="euclidean",
-        quantizer_gradient="straight_through",
         codebook_update="gradient",
         kmeans_init=False,
         revive_below=0.0,
-        dropout=0.0,
     )
 
 

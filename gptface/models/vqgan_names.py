@@ -1,4 +1,4 @@
-"""What published VQGAN checkpoints call the parts of the network, beside our own names of the same parts.
+"""Names of a VQGAN's parts in published checkpoints, beside our own names of the same parts.
 
 Two layouts are in use: taming-transformers' (also latent-diffusion's first stages) and diffusers' ``VQModel``. Both
 hold one and the same network: GroupNorm, SiLU, two residual blocks around one attention in the middle, one block more a

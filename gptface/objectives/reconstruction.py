@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from gptface.errors import InputError
@@ -115,9 +115,9 @@ def generator_hinge_loss(fake_logits: Tensor) -> Tensor:
 
 
 def adversarial_weight(
-    reconstruction_loss: Tensor, adversarial_loss: Tensor, last_layer: nn.Parameter, *, maximum: float = 1e4
+    reconstruction_loss: Tensor, adversarial_loss: Tensor, last_weight: Tensor, *, maximum: float = 1e4
 ) -> Tensor:
-    """The factor that gives both losses gradients of equal norm at the decoder's last layer (VQGAN, equation 7)."""
-    wanted = torch.autograd.grad(reconstruction_loss, last_layer, retain_graph=True)[0].norm()
-    found = torch.autograd.grad(adversarial_loss, last_layer, retain_graph=True)[0].norm()
+    """The factor that gives both losses gradients of equal norm at the decoder's last weight (VQGAN, equation 7)."""
+    wanted = torch.autograd.grad(reconstruction_loss, last_weight, retain_graph=True)[0].norm()
+    found = torch.autograd.grad(adversarial_loss, last_weight, retain_graph=True)[0].norm()
     return (wanted / (found + 1e-6)).clamp(0.0, maximum).detach()

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import vq_evidence
 from benchmarks.vq_evidence import DATA, TRAININGS, compare_indices, contenders, main, nearest_codes
+from benchmarks.vq_page import PAGE, committed_speeds, write_page
 from gptface.ops import vq_lookup
 from gptface.systems.gptface.configuration import Configuration
 from gptface.training.configuration_files import load_configuration
@@ -55,6 +56,13 @@ def test_the_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mon
     assert "| gptface, exact | 0 | 0 | 0 | 0 |" in page
     assert "| random start, no revival | 50.0% | 300 | 20.00 dB |" in page
     assert "51,200 tokens" in page and "--rows 100 --steps 5" in page
+
+
+def test_the_committed_page_is_that_of_its_numbers(tmp_path: Path) -> None:
+    numbers = json.loads((PAGE.with_suffix("") / "numbers.json").read_text(encoding="utf-8"))
+    write_page(tmp_path / "vq.md", numbers, committed_speeds())
+    written = (tmp_path / "vq.md").read_text(encoding="utf-8")
+    assert written == PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.vq_page"
 
 
 def test_the_trainings_are_configurations_of_the_demo() -> None:

@@ -17,7 +17,7 @@ from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel
 
 
 def tokenizer() -> FaceTokenizer:
-    model = FaceTokenizer(FaceTokenizerConfig.tiny(upsample="pixel_shuffle", codebook_size=32))
+    model = FaceTokenizer(FaceTokenizerConfig.tiny(codebook_size=32))
     model(torch.rand(4, 3, 32, 32) * 2 - 1)  # so that codebook statistics and k-means have moved
     return model
 

@@ -94,8 +94,7 @@ def test_it_learns_regions_attributes_and_expressions() -> None:
         ({"image_size": 30}, "image_size 30 is not a multiple of 4"),
         ({"region_names": []}, "region_names"),
         ({"attribute_names": ["a", "a"]}, "attribute_names must not repeat"),
-        ({"norm": "batch"}, "norm must be"),
-        ({"blocks": 0}, "blocks"),
+        ({"stem_stride": 0}, "stem_stride must be an integer of at least 1, got 0"),
         ({"channels": [0]}, "channels"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,10 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_sentence(
             r"missing encoder\.down\.3",
         ),
         (lambda s: s.update({"encoder.down.x.weight": torch.zeros(1)}), r"unknown encoder\.down\.x"),
+        (
+            lambda s: [s.pop(name) for name in list(s) if re.match(r"decoder\.up\.\d\.block", name)],
+            r"missing decoder\.up\.0\.block\.0\.conv1\.bias",
+        ),
         (lambda s: s.pop("quant_conv.weight"), r"missing quant_conv\.weight"),
         (lambda s: s.update({"encoder.extra.weight": torch.zeros(1)}), r"unknown encoder\.extra\.weight"),
         (lambda s: s.update({"quantize.used": torch.zeros(1)}), r"unknown quantize\.used"),

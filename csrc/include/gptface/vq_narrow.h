@@ -1,6 +1,5 @@
-// Scores of short vectors. Selecting from a tile of theirs costs a quarter to a half of what its products do, on the same
-// execution ports, so the selection looks at the best of a span of panels at a time; codes that fit the first-level
-// cache pass by together.
+// Scores of short vectors. A tile of theirs takes few products, and selecting from it uses the same execution ports. So
+// the selection looks at the best of a span of panels at a time; codes that fit the first-level cache pass by together.
 #pragma once
 
 #include <gptface/vq_pack.h>

@@ -140,7 +140,7 @@ class PretrainSection(LoopSection):
     """The face–language transformer."""
 
     preset: Literal["tiny", "small", "base"] = "small"
-    """Starting point of the model's configuration (gptface.models.FaceLanguageConfig)."""
+    """Starting point of the model's configuration (gptface.systems.gptface.FaceLanguageConfig)."""
     model: dict[str, Any] = {}
     """Fields of that configuration that differ; sizes of vocabulary, grid and text follow from the other sections."""
     vocabulary_size: Annotated[int, Field(ge=32)] = 2048

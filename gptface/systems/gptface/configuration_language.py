@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import PretrainedConfig
-
 from gptface.errors import InputError
-from gptface.models.loading import at_least, preset
+from gptface.models.configuration import ModelConfig
 from gptface.systems.gptface.sequence import JointVocabulary
 
 __all__ = ["FaceLanguageConfig"]
 
 
-class FaceLanguageConfig(PretrainedConfig):
+class FaceLanguageConfig(ModelConfig):
     """The shape of a :class:`~gptface.systems.gptface.transformer.FaceLanguageModel`.
 
     Args:
@@ -82,7 +79,8 @@ class FaceLanguageConfig(PretrainedConfig):
         self._check()
 
     def _check(self) -> None:
-        for name in (
+        self.check_at_least(
+            1,
             "text_vocab_size",
             "codebook_size",
             "max_text_length",
@@ -91,9 +89,8 @@ class FaceLanguageConfig(PretrainedConfig):
             "num_attention_heads",
             "intermediate_size",
             "alignment_rank",
-        ):
-            at_least(self, name, 1)
-        at_least(self, "alignment_size", 0)
+        )
+        self.check_at_least(0, "alignment_size")
         if len(self.image_grid) != 2 or any(not isinstance(side, int) or side < 1 for side in self.image_grid):
             raise InputError(f"image_grid must be two positive integers [h, w], got {self.image_grid}")
         head = self.hidden_size // self.num_attention_heads
@@ -139,14 +136,9 @@ class FaceLanguageConfig(PretrainedConfig):
         return self.hidden_size + (self.alignment_rank if self.alignment_size else 0)
 
     @classmethod
-    def field_names(cls) -> set[str]:
-        """The names that the constructor documents."""
-        return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
-
-    @classmethod
     def tiny(cls, **overrides: Any) -> FaceLanguageConfig:
         """The demo: 6 layers of width 192, trained on two CPU cores in minutes."""
-        return preset(cls, {}, overrides)
+        return cls.preset({}, overrides)
 
     @classmethod
     def small(cls, **overrides: Any) -> FaceLanguageConfig:
@@ -162,7 +154,7 @@ class FaceLanguageConfig(PretrainedConfig):
             "intermediate_size": 1536,
             "dropout": 0.1,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)
 
     @classmethod
     def base(cls, **overrides: Any) -> FaceLanguageConfig:
@@ -182,4 +174,4 @@ class FaceLanguageConfig(PretrainedConfig):
             "sep_token_id": 102,
             "mask_token_id": 103,
         }
-        return preset(cls, values, overrides)
+        return cls.preset(values, overrides)

@@ -102,19 +102,13 @@ class TokenizerObjective(nn.Module):
             adversarial = generator_hinge_loss(discriminator(reconstruction))
             discriminator.requires_grad_(True)
             if self.training:
-                balance = adversarial_weight(loss, adversarial, self._last_layer())
+                balance = adversarial_weight(loss, adversarial, self.tokenizer.decoder.output.weight)
                 parts["adversarial_weight"] = balance
                 loss = loss + weights.adversarial * balance * adversarial
             parts["adversarial"] = adversarial
             moment.handover["reconstruction"] = reconstruction.detach()
         parts |= {"quantizer": out.quantizer_loss, "perplexity": out.perplexity, "usage": out.usage}
         return loss + out.quantizer_loss, parts
-
-    def _last_layer(self) -> nn.Parameter:
-        decoder = self.tokenizer.decoder
-        last = decoder.refine if isinstance(decoder.refine, nn.Conv2d) else decoder.output
-        assert isinstance(last.weight, nn.Parameter)
-        return last.weight
 
 
 class DiscriminatorObjective(nn.Module):

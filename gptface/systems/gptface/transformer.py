@@ -9,8 +9,9 @@ from torch.nn import functional
 from gptface.errors import InputError
 from gptface.models.flops import transformer_flops
 from gptface.models.heads import MatchHead, TokenHead
-from gptface.models.loading import GPTFaceModel
+from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.packing import Packing
+from gptface.models.patches import FactorisedPositions
 from gptface.models.transformer_layer import TransformerLayer
 from gptface.ops import IntervalMask
 from gptface.systems.gptface.alignment import Alignment
@@ -21,7 +22,7 @@ from gptface.systems.gptface.sequence import IMAGE_SEGMENT, JointSequence, Joint
 __all__ = ["FaceLanguageModel"]
 
 
-class FaceLanguageModel(GPTFaceModel):
+class FaceLanguageModel(StrictPreTrainedModel):
     """Hidden states of joint sequences, and the heads that read them.
 
     Layouts, ids and masks come from :func:`~gptface.systems.gptface.sequence.build_sequence`. The mask is built once a
@@ -41,9 +42,8 @@ class FaceLanguageModel(GPTFaceModel):
         height, columns = config.image_grid
         self.token_embeddings = nn.Embedding(config.vocabulary.size, width)
         self.text_positions = nn.Embedding(config.max_text_length + 2, width)  # [CLS], the text, its [SEP]
-        self.row_positions = nn.Embedding(height, width)
-        self.column_positions = nn.Embedding(columns, width)
-        self.image_positions = nn.Embedding(1, width)  # the image's [SEP]
+        self.image_positions = FactorisedPositions((height, columns), width)
+        self.image_end = nn.Embedding(1, width)  # the image's [SEP]
         self.alignment = Alignment(config) if config.alignment_size else None
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
@@ -100,8 +100,7 @@ class FaceLanguageModel(GPTFaceModel):
 
     def _position_table(self) -> Tensor:
         """All position embeddings in one table: the text's, then the image's row by row, then the image's ``[SEP]``."""
-        image = self.row_positions.weight.unsqueeze(1) + self.column_positions.weight.unsqueeze(0)
-        return torch.cat([self.text_positions.weight, image.flatten(0, 1), self.image_positions.weight])
+        return torch.cat([self.text_positions.weight, self.image_positions(), self.image_end.weight])
 
     def forward(
         self,

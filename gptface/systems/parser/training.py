@@ -17,7 +17,6 @@ from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
 from gptface.models import FaceParser, FaceParserConfig
-from gptface.models.loading import preset
 from gptface.objectives import parsing_losses
 from gptface.systems.parser.configuration import Configuration, ParserSection
 from gptface.training.declaration import StageContext
@@ -180,11 +179,9 @@ def parser_config(configuration: Configuration) -> FaceParserConfig:
     names = {"region_names": REGIONS, "attribute_names": ATTRIBUTES, "expression_names": EXPRESSIONS}
     try:
         overrides = {"image_size": configuration.data.image_size, **names, **configuration.parser.model}
-        config = preset(FaceParserConfig, {}, overrides)
+        return FaceParserConfig.preset({}, overrides)
     except InputError as error:
         raise InputError(f"parser.model: {error}") from error
-    assert isinstance(config, FaceParserConfig)
-    return config
 
 
 def _region_weights(cache: FaceCache) -> Tensor:

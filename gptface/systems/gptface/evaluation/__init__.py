@@ -1,1 +1,1 @@
-"""What only GPTFace is measured by: masked modelling, matching, edits, and its report."""
+"""Measuring GPTFace: masked modelling, matching, trials of edits, and the report that shows them."""

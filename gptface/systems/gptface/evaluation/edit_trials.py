@@ -1,15 +1,15 @@
 """Do edits do what was asked? Fresh faces, one wish each, judged by a classifier that took no part in the editing.
 
-The judge is a face parser trained on the generator's own labels from another seed. For every trial it is asked about
-four pictures: the original, the edit without matching guidance, the edit with it (same random numbers), and the face
-the generator itself draws for the wish. The last is the ceiling: where the judge fails there, no edit could please it.
+The judge is a face parser trained on the generator's own labels from another seed. Besides the edits it is asked about
+the original of every trial and about the face that the generator itself draws for the wish. The latter is the ceiling:
+where the judge fails there, no edit could please it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from gptface.data.procedural import (
 from gptface.evaluation.metrics import outside_change_share, paired_gain, wilson_interval
 from gptface.models import FaceParser
 
-__all__ = ["ATTRIBUTE_WISHES", "EditTrial", "EditTrialResult", "Judge", "draw_trials", "run_trials"]
+__all__ = ["EditTrial", "EditTrialResult", "Judge", "draw_trials", "run_trials"]
 
 # Wishes that a region of the face can fulfil and that the judge can see: (attribute, value).
 ATTRIBUTE_WISHES = (
@@ -54,6 +54,7 @@ class EditTrial:
         caption: the wish as a caption of the whole face.
         image: uint8 ``(H, W, 3)``; region_map: uint8 ``(H, W)``.
         wanted: the generator's own picture of the wish.
+        seed: of the decoding.
     """
 
     kind: str
@@ -65,18 +66,32 @@ class EditTrial:
     wanted: np.ndarray
     seed: int
 
+    @property
+    def wish(self) -> str:
+        """The wish in a word: the target, or ``"no …"`` where it is to go."""
+        return self.target if self.value else f"no {self.target}"
+
 
 @dataclass
 class EditTrialResult:
-    """Success of every trial under one setting, and what the edit did to the pixels outside its mask."""
+    """Outcome of every trial under one setting.
+
+    Attributes:
+        name: of the setting.
+        success: ``(N,)`` bool, the judge's verdicts.
+        outside_change: share of the pixels outside the masks that the edits changed; it should be 0.
+        images, masks: the edited pictures uint8 ``(N, H, W, 3)`` and what might change in them bool ``(N, H, W)``.
+        seconds: that the editing took.
+        by_wish: wish -> how many of its trials succeeded, of how many.
+    """
 
     name: str
     success: np.ndarray
     outside_change: float
     images: np.ndarray
     masks: np.ndarray
-    seconds: float = 0.0
-    by_kind: dict[str, tuple[int, int]] = field(default_factory=dict)
+    seconds: float
+    by_wish: dict[str, tuple[int, int]]
 
     @property
     def share(self) -> float:
@@ -164,9 +179,8 @@ def run_trials(
     seconds = time.perf_counter() - began
     success = judge.verdicts(images, trials)
     before = np.stack([trial.image for trial in trials])
-    by_kind: dict[str, tuple[int, int]] = {}
+    by_wish: dict[str, tuple[int, int]] = {}
     for trial, good in zip(trials, success, strict=True):
-        label = trial.target if trial.value else f"no {trial.target}"
-        done, of = by_kind.get(label, (0, 0))
-        by_kind[label] = (done + int(good), of + 1)
-    return EditTrialResult(name, success, outside_change_share(before, images, masks), images, masks, seconds, by_kind)
+        done, of = by_wish.get(trial.wish, (0, 0))
+        by_wish[trial.wish] = (done + int(good), of + 1)
+    return EditTrialResult(name, success, outside_change_share(before, images, masks), images, masks, seconds, by_wish)

@@ -1,4 +1,4 @@
-"""Frozen representations of faces, for probes."""
+"""Representations of faces by a frozen GPTFace, for probes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from gptface.data.pixels import images_to_tensor
 from gptface.models import FaceTokenizer
 from gptface.systems.gptface import FaceLanguageModel, Regime, build_sequence
 
-__all__ = ["pixel_features", "transformer_features"]
-
-
-def pixel_features(images: np.ndarray, size: int = 32) -> np.ndarray:
-    """Grey values of ``images`` (uint8 ``(N, H, W, 3)``) averaged down to ``size``²: ``(N, size*size)`` float32."""
-    grey = torch.from_numpy(images.astype(np.float32).mean(axis=-1) / 255).unsqueeze(1)
-    return torch.nn.functional.adaptive_avg_pool2d(grey, size).flatten(1).numpy()
+__all__ = ["transformer_features"]
 
 
 @torch.no_grad()
@@ -29,7 +23,7 @@ def transformer_features(
     layers: Sequence[int] = (-1,),
     batch_size: int = 64,
 ) -> dict[str, np.ndarray]:
-    """What a model makes of faces, seen without a caption: name -> ``(N, width)`` float32.
+    """Features of faces that are seen without a caption: name -> ``(N, width)`` float32.
 
     ``"layer n"`` is the mean of that layer's hidden states at the image tokens; a model with alignment towers also has
     ``"alignment"``, the picture's summary as it is compared with captions.

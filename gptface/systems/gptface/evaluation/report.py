@@ -1,8 +1,7 @@
-"""The demo's page: what a trained system does to fresh procedural faces, in pictures and numbers."""
+"""The report: a page of pictures and numbers of what a trained GPTFace does to fresh procedural faces."""
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +16,13 @@ import gptface
 from gptface.data.procedural import render_face, sample_specification
 from gptface.errors import InputError
 from gptface.evaluation.curves import draw_curves, read_metrics
+from gptface.evaluation.face_set import HELD_OUT_SEED, procedural_faces
+from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.page import Page
 from gptface.evaluation.pictures import SheetRow, draw_sheet, mask_overlay
-from gptface.files import atomic_write
 from gptface.models import FaceParser
 from gptface.systems.gptface import FaceSystem
 from gptface.systems.gptface.evaluation.edit_trials import EditTrial, EditTrialResult, Judge, draw_trials, run_trials
-from gptface.systems.gptface.evaluation.evaluate import HELD_OUT_SEED, procedural_faces
 from gptface.systems.gptface.evaluation.measurements import measure_system
 from gptface.systems.gptface.evaluation.strip import draw_strip
 from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, FaceGenerator, ITMGuidance
@@ -57,7 +56,7 @@ CAPTIONS = (
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """What the report is about.
+    """A system, its judge, and how much to show of them.
 
     Attributes:
         system: a system folder; judge: a parser folder that took no part in training or editing it.
@@ -125,8 +124,7 @@ class _Report:
             page.heading(title)
             with self.precision(section):
                 section()
-        with atomic_write(request.output / "numbers.json") as temporary:
-            temporary.write_text(json.dumps(self.numbers, indent=2) + "\n", encoding="utf-8")
+        write_numbers(request.output / "numbers.json", self.numbers)
         return page.write(request.output / "report.html")
 
     def precision(self, section: Callable[[], None]) -> torch.autocast:
@@ -208,13 +206,13 @@ class _Report:
             note=True,
         )
         best = max(results, key=lambda result: result.share)
-        targets = sorted(best.by_kind)
+        wishes = sorted(best.by_wish)
         self.page.table(
-            [[target, *(" of ".join(map(str, result.by_kind[target])) for result in results)] for target in targets],
+            [[wish, *(" of ".join(map(str, result.by_wish[wish])) for result in results)] for wish in wishes],
             ["wish", *(result.name for result in results)],
         )
         # The first trials of each wish, whatever became of them: a page of successes only would be a lie.
-        chosen = [next(i for i, trial in enumerate(trials) if _label(trial) == target) for target in targets]
+        chosen = [next(i for i, trial in enumerate(trials) if trial.wish == wish) for wish in wishes]
         rows = [
             SheetRow(
                 [
@@ -224,7 +222,7 @@ class _Report:
                     best.images[i],
                     trials[i].wanted,
                 ],
-                f"{_label(trials[i])}: {trials[i].caption}",
+                f"{trials[i].wish}: {trials[i].caption}",
             )
             for i in chosen
         ]
@@ -342,10 +340,6 @@ def _parts(items: Sequence[EditTrial], size: int) -> Iterable[Sequence[EditTrial
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _label(trial: EditTrial) -> str:
-    return trial.target if trial.value else f"no {trial.target}"
-
-
 def _summary(result: EditTrialResult, baseline: EditTrialResult) -> dict[str, Any]:
     return {
         "success": result.share,
@@ -353,7 +347,7 @@ def _summary(result: EditTrialResult, baseline: EditTrialResult) -> dict[str, An
         "outside_change": result.outside_change,
         "seconds": result.seconds,
         "against_no_guidance": result.against(baseline) if result is not baseline else None,
-        "by_wish": {name: list(counts) for name, counts in result.by_kind.items()},
+        "by_wish": {name: list(counts) for name, counts in result.by_wish.items()},
     }
 
 

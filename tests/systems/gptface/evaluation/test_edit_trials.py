@@ -1,0 +1,26 @@
+"""Trials of edits: wishes that change the picture, and a judge who is asked about each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gptface.data.procedural import EXPRESSIONS
+from gptface.systems.gptface.evaluation.edit_trials import Judge, draw_trials, run_trials
+from tests.systems.gptface.evaluation.conftest import SIZE, tiny_judge
+
+
+def test_a_judge_that_sees_the_generators_own_picture_is_asked_the_same_question() -> None:
+    trials = draw_trials(12, kind="attribute", seed=5, start=0, size=SIZE)
+    assert all(trial.image.shape == (SIZE, SIZE, 3) for trial in trials)
+    assert all((trial.image != trial.wanted).any() for trial in trials)
+    assert {trial.target for trial in draw_trials(4, kind="expression", seed=5, start=0, size=SIZE)} <= set(EXPRESSIONS)
+
+    def cheat(trials: list) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+        images = np.stack([trial.image for trial in trials])
+        images[:, 0, 0] = 255 - images[:, 0, 0]
+        return images, np.zeros(images.shape[:3], dtype=bool)
+
+    result = run_trials("cheat", trials, cheat, Judge(tiny_judge(2)))
+    assert result.outside_change == pytest.approx(1 / SIZE**2), "a pixel changed outside the mask must be seen"
+    assert sum(of for _, of in result.by_wish.values()) == 12
