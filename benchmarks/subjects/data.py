@@ -25,9 +25,12 @@ from benchmarks.contender import (
     optional_import,
 )
 from benchmarks.shapes import DataShape, data_shapes
-from gptface.data.loader import build_loader
+from gptface.data.loader import ResumableLoader
+from gptface.data.order import Position
 from gptface.data.procedural import ProceduralFaces
-from gptface.data.shards import FaceShards, write_shards
+from gptface.data.sample import Sample
+from gptface.data.shard_writer import write_shards
+from gptface.data.shards import FaceShards
 
 __all__ = ["Data"]
 
@@ -105,8 +108,15 @@ def _prepare_shards(problem: _Problem) -> Prepared:
 
 
 def _prepare_loader(problem: _Problem) -> Prepared:
-    loader = build_loader(FaceShards(problem.shards), batch_size=16, seed=0, collate=list, shuffle=False)
-    return Prepared(lambda _: [sample for batch in loader.one_pass() for sample in batch], None, _images)
+    """An epoch a time. The loader shuffles, and a sample's key is its number."""
+    count = problem.shape.count
+    batch_size = min(16, count)
+    loader = ResumableLoader(FaceShards(problem.shards), Position(count, seed=0, batch_size=batch_size), list)
+
+    def run(_: None) -> list[Sample]:
+        return [sample for _batch in range(count // batch_size) for sample in next(loader)]
+
+    return Prepared(run, None, lambda samples: _images(sorted(samples, key=lambda sample: str(sample.metadata["key"]))))
 
 
 def _prepare_webdataset(problem: _Problem) -> Prepared:

@@ -8,48 +8,51 @@ import re
 import numpy as np
 
 from gptface.data.sample import Sample
-from gptface.errors import InputError
 from gptface.faces.landmarks import MIRRORED_ORDER, mirror_landmarks
 
-__all__ = ["HorizontalFlip"]
+__all__ = ["SIDES", "HorizontalFlip", "mirrored"]
 
 # "to the left", "her right hand": mirrored, such a caption would be false ("right" in other senses costs a flip).
 SIDES = re.compile(r"\b(left|right)(wards?|most)?\b", re.IGNORECASE)
 
 
 class HorizontalFlip:
-    """Mirrors a sample with ``probability``, by a coin that is a function of (seed, epoch, sample_id) alone.
+    """Mirrors half of the samples, by a coin that is a function of (seed, epoch, sample_id) alone.
 
-    The region map and ``metadata["landmarks"]`` (5 or 68 points, in pixels) are mirrored along, ``metadata["pose"]``
-    has its yaw and roll negated, and ``metadata["flipped"]`` is set. A sample whose caption speaks of left or right is
-    left as it is.
+    A sample whose caption speaks of left or right is left as it is.
     """
 
-    def __init__(self, seed: int, probability: float = 0.5) -> None:
-        if not 0 <= probability <= 1:
-            raise InputError(f"probability: {probability}; it must be from 0 to 1")
+    def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.probability = probability
 
     def decides(self, sample_id: int, epoch: int) -> bool:
         """The coin's outcome, from Philox4x64-10 with key (seed, sample_id) and counter epoch."""
         generator = np.random.Philox(key=np.array([self.seed, sample_id], dtype=np.uint64), counter=epoch)
-        return int(generator.random_raw()) < self.probability * 2.0**64
+        return int(generator.random_raw()) < 1 << 63
 
     def __call__(self, sample: Sample, epoch: int) -> Sample:
         if not self.decides(sample.sample_id, epoch) or SIDES.search(sample.caption):
             return sample
-        metadata = {**sample.metadata, "flipped": True}
-        points = metadata.get("landmarks")
-        if points is not None and len(points) in MIRRORED_ORDER:
-            metadata["landmarks"] = mirror_landmarks(points, sample.image.shape[1]).astype(np.float32)
-        pose = metadata.get("pose")
-        if isinstance(pose, dict):
-            metadata["pose"] = {name: -value if name in ("yaw", "roll") else value for name, value in pose.items()}
-        labels = sample.region_map
-        return dataclasses.replace(
-            sample,
-            image=np.ascontiguousarray(sample.image[:, ::-1]),
-            metadata=metadata,
-            region_map=None if labels is None else np.ascontiguousarray(labels[:, ::-1]),
-        )
+        return mirrored(sample)
+
+
+def mirrored(sample: Sample) -> Sample:
+    """The mirror image of a sample, with ``metadata["flipped"]`` set.
+
+    The region map and ``metadata["landmarks"]`` (5 or 68 points, in pixels) are mirrored along, and
+    ``metadata["pose"]`` has its yaw and roll negated.
+    """
+    metadata = {**sample.metadata, "flipped": True}
+    points = metadata.get("landmarks")
+    if points is not None and len(points) in MIRRORED_ORDER:
+        metadata["landmarks"] = mirror_landmarks(points, sample.image.shape[1]).astype(np.float32)
+    pose = metadata.get("pose")
+    if isinstance(pose, dict):
+        metadata["pose"] = {name: -value if name in ("yaw", "roll") else value for name, value in pose.items()}
+    labels = sample.region_map
+    return dataclasses.replace(
+        sample,
+        image=np.ascontiguousarray(sample.image[:, ::-1]),
+        metadata=metadata,
+        region_map=None if labels is None else np.ascontiguousarray(labels[:, ::-1]),
+    )

@@ -16,7 +16,8 @@ import torch
 from accelerate import Accelerator
 
 from gptface.data.configuration import DataSection
-from gptface.data.decoding import Samples, decoded_chunks
+from gptface.data.decoding import decoded_chunks
+from gptface.data.sample import Samples
 from gptface.data.sources import open_faces, source_identity
 from gptface.errors import InputError
 from gptface.files import atomic_directory

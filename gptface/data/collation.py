@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import get_worker_info
-from transformers import PreTrainedTokenizerFast
 
 from gptface.data.sample import Sample
-from gptface.data.text import encode_captions
 from gptface.errors import InputError
-from gptface.faces.region_grid import region_grid
 
-__all__ = ["ImageBatch", "ImageCollator", "LabelBatch", "LabelCollator", "PairBatch", "PairCollator", "stack_images"]
+__all__ = ["LabelBatch", "LabelCollator", "stack_images"]
 
 AnyBatch = TypeVar("AnyBatch", bound="TensorBatch")
 
@@ -43,37 +38,6 @@ class TensorBatch:
 
     def __len__(self) -> int:
         return len(getattr(self, "sample_ids"))  # noqa: B009 (declared by every subclass, in its own place)
-
-
-@dataclass
-class ImageBatch(TensorBatch):
-    """Images alone: ``images`` float32 (B, 3, H, W) in [-1, 1], ``sample_ids`` int64 (B,), ``keys`` (B names)."""
-
-    images: torch.Tensor
-    sample_ids: torch.Tensor
-    keys: list[str] = field(default_factory=list)
-
-
-@dataclass
-class PairBatch(TensorBatch):
-    """Images (or their codes) with captions.
-
-    Attributes:
-        images: float32 (B, 3, H, W) in [-1, 1], or ``None`` where ``codes`` int64 (B, N) stand for them.
-        text_ids: int64 (B, T), padded, without [CLS] and [SEP].
-        text_lengths: int64 (B,).
-        sample_ids: int64 (B,).
-        region_grid: int64 (B, N), the facial region of every image token; ``None`` where the source has no region maps.
-        captions: B texts.
-    """
-
-    images: torch.Tensor | None
-    codes: torch.Tensor | None
-    text_ids: torch.Tensor
-    text_lengths: torch.Tensor
-    sample_ids: torch.Tensor
-    region_grid: torch.Tensor | None = None
-    captions: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -113,42 +77,6 @@ def stack_images(samples: Sequence[Sample]) -> torch.Tensor:
 
 def _sample_ids(samples: Sequence[Sample]) -> torch.Tensor:
     return torch.tensor([sample.sample_id for sample in samples], dtype=torch.int64)
-
-
-class ImageCollator:
-    """Samples to an ``ImageBatch``."""
-
-    def __call__(self, samples: list[Sample]) -> ImageBatch:
-        keys = [str(sample.metadata.get("key", sample.sample_id)) for sample in samples]
-        return ImageBatch(stack_images(samples), _sample_ids(samples), keys)
-
-
-class PairCollator:
-    """Samples to a ``PairBatch`` with ``max_length`` text positions.
-
-    ``grid`` (h, w) asks for the region of every image token; batches in which a sample has no region map have none.
-    """
-
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, max_length: int, grid: tuple[int, int] | None = None
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.grid = grid
-
-    def __call__(self, samples: list[Sample]) -> PairBatch:
-        if get_worker_info() is not None:
-            # The tokenizer's own threads do not survive a fork, and the workers are the parallelism.
-            os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        captions = [sample.caption for sample in samples]
-        text_ids, text_lengths = encode_captions(self.tokenizer, captions, self.max_length)
-        grids = None
-        if self.grid is not None:
-            maps = [sample.region_map for sample in samples if sample.region_map is not None]
-            if len(maps) == len(samples):
-                grids = torch.from_numpy(np.stack([region_grid(labels, self.grid) for labels in maps]))
-        images = stack_images(samples)
-        return PairBatch(images, None, text_ids, text_lengths, _sample_ids(samples), grids, captions)
 
 
 class LabelCollator:

@@ -8,32 +8,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces, describe
-from gptface.data.sample import Sample
-from gptface.data.skipped import Skipped
+from gptface.data.sample import Sample, Samples, Skipped
 from gptface.errors import InputError
 
-__all__ = ["UNKNOWN", "DecodedFaces", "FirstSamples", "ManyCaptions", "Samples", "decoded_chunks"]
+__all__ = ["UNKNOWN", "DecodedFaces", "FirstSamples", "ManyCaptions", "decoded_chunks", "known_labels"]
 
 CHUNK = 64
 IN_PROCESS = 512  # fewer samples than this are not worth starting processes for
 UNKNOWN = -100  # an expression nobody noted; what torch's cross-entropy leaves out
-
-
-class Samples(Protocol):
-    """A map-style data set of samples."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Sample | Skipped: ...
 
 
 class FirstSamples:
@@ -50,9 +40,6 @@ class FirstSamples:
         if not 0 <= index < self._count:
             raise IndexError(index)
         return self._dataset[index]
-
-    def __iter__(self) -> Iterator[Sample | Skipped]:
-        return (self[index] for index in range(len(self)))
 
 
 class ManyCaptions:
@@ -74,9 +61,6 @@ class ManyCaptions:
         )
         sample.metadata["captions"] = [sample.caption, *others]
         return sample
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
 
 
 @dataclass
@@ -115,14 +99,7 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
             skipped[item.reason] += 1
         else:
             samples.append(item)
-    attributes = np.full((len(samples), len(ATTRIBUTES)), np.nan, dtype=np.float32)
-    expressions = np.full(len(samples), UNKNOWN, dtype=np.int64)
-    for row, sample in enumerate(samples):
-        known = sample.metadata.get("attributes")
-        if isinstance(known, dict):
-            attributes[row] = [known.get(name, np.nan) for name in ATTRIBUTES]
-        if sample.metadata.get("expression") in EXPRESSIONS:
-            expressions[row] = EXPRESSIONS.index(sample.metadata["expression"])
+    attributes, expressions = known_labels(samples)
     maps = [sample.region_map.tobytes() for sample in samples if sample.region_map is not None]
     return DecodedFaces(
         b"".join(sample.image.tobytes() for sample in samples),
@@ -133,6 +110,19 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
         expressions,
         skipped,
     )
+
+
+def known_labels(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Attributes and expressions of samples, as :class:`DecodedFaces` has them."""
+    attributes = np.full((len(samples), len(ATTRIBUTES)), np.nan, dtype=np.float32)
+    expressions = np.full(len(samples), UNKNOWN, dtype=np.int64)
+    for row, sample in enumerate(samples):
+        known = sample.metadata.get("attributes")
+        if isinstance(known, dict):
+            attributes[row] = [known.get(name, np.nan) for name in ATTRIBUTES]
+        if sample.metadata.get("expression") in EXPRESSIONS:
+            expressions[row] = EXPRESSIONS.index(sample.metadata["expression"])
+    return attributes, expressions
 
 
 def decoded_chunks(dataset: Samples) -> Iterator[tuple[float, DecodedFaces]]:

@@ -6,54 +6,107 @@ one reads, and a run that goes on from a position goes on exactly.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from gptface.errors import InputError
 
-__all__ = ["epoch_order", "one_pass_indices", "training_batch"]
+__all__ = ["Position", "epoch_coins", "epoch_order"]
 
 
 @lru_cache(maxsize=4)  # a batch needs one epoch's order, or two at the seam
-def epoch_order(count: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """The order of an epoch: int64 (count,), a permutation of ``range(count)``; read-only.
 
     A sample's place is the rank of a 64-bit random key, drawn by Philox4x64-10 from (seed, epoch). NumPy keeps the raw
     output of that generator the same in all versions (it does not promise that of ``Generator.permutation``), so a run
     can be resumed under another NumPy.
     """
-    if not shuffle:
-        order = np.arange(count, dtype=np.int64)
-    else:
-        key = np.array([seed, epoch], dtype=np.uint64)
-        order = np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable").astype(np.int64, copy=False)
+    key = np.array([seed, epoch], dtype=np.uint64)
+    order = np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable").astype(np.int64, copy=False)
     order.setflags(write=False)
     return order
 
 
-def training_batch(
-    count: int, seed: int, position: int, batch_size: int, rank: int, world_size: int, shuffle: bool = True
-) -> list[tuple[int, int]]:
-    """One rank's batch of the global batch that begins at ``position``: ``batch_size`` pairs (epoch, sample index).
+@lru_cache(maxsize=4)
+def epoch_coins(count: int, seed: int, epoch: int) -> np.ndarray:
+    """A fair coin for every sample of an epoch: bool (count,)."""
+    words = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=1 << 64).random_raw(count)
+    return (words >> np.uint64(63)).astype(bool)
+
+
+@dataclass
+class Position:
+    """Where one rank is in the endless sequence of samples.
 
     Epochs follow one another without a seam: with p the position in the endless sequence, sample p is entry p mod count
     of epoch p // count. The global batch is the next batch_size · world_size samples, of which rank r has the r-th run
     of ``batch_size``. So every batch is full, no sample is left out of an epoch or read twice in it, and all ranks have
     the same number of batches; the batch at the end of an epoch goes on into the next one.
+
+    A position is counted in samples, so a run may go on from it with another batch or world size.
+
+    Attributes:
+        count: samples in an epoch.
+        seed: of the order, 0 to 2⁶³ − 1.
+        batch_size: samples in one rank's batch.
+        rank, world_size: which of how many processes this one is.
+        samples: handed out by all ranks together since the beginning.
+
+    Raises:
+        InputError: a number out of its range.
     """
-    start = position + rank * batch_size
-    places = range(start, start + batch_size)
-    return [(p // count, int(epoch_order(count, seed, p // count, shuffle)[p % count])) for p in places]
 
+    count: int
+    seed: int
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+    samples: int = 0
 
-def one_pass_indices(count: int, rank: int, world_size: int) -> range:
-    """The samples a rank evaluates: every ``world_size``-th, so that ranks differ by one sample at most."""
-    check_rank(rank, world_size)
-    return range(rank, count, world_size)
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError("data: it holds no samples")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size: {self.batch_size}; it must be at least 1")
+        if not 0 <= self.seed < 1 << 63:
+            raise InputError(f"seed: {self.seed}; it must be from 0 to 2^63 - 1")
+        if not 0 <= self.rank < self.world_size:
+            raise InputError(
+                f"rank: {self.rank} of {self.world_size} processes; it must be from 0 to {self.world_size - 1}"
+            )
 
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """This rank's part of the next global batch: sample indices and their epochs, int64 (batch_size,) each."""
+        start = self.samples + self.rank * self.batch_size
+        epochs, places = np.divmod(np.arange(start, start + self.batch_size), self.count)
+        indices = np.empty_like(places)
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            inside = epochs == epoch
+            indices[inside] = epoch_order(self.count, self.seed, epoch)[places[inside]]
+        return indices, epochs
 
-def check_rank(rank: int, world_size: int) -> None:
-    """Raises InputError unless 0 <= rank < world_size."""
-    if not 0 <= rank < world_size:
-        raise InputError(f"rank: {rank} of {world_size} processes; it must be from 0 to {world_size - 1}")
+    def advance(self) -> None:
+        """Go to the next global batch."""
+        self.samples += self.batch_size * self.world_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position as plain numbers (JSON can hold it)."""
+        return {"position": self.samples, "samples": self.count, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position.
+
+        Raises:
+            InputError: the state is of another data set's size or seed; the position is left as it was.
+        """
+        for name, own in (("samples", self.count), ("seed", self.seed)):
+            if state.get(name) != own:
+                raise InputError(f"data: {name} is {own}, the checkpoint's is {state.get(name)!r}; cannot resume")
+        position = state.get("position")
+        if not isinstance(position, int) or position < 0:
+            raise InputError(f"data: the checkpoint's position is {position!r}, not a number of samples; cannot resume")
+        self.samples = position

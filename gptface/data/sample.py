@@ -1,13 +1,13 @@
-"""One face with its caption: what every data source hands on."""
+"""What every data source hands on: a face with its caption, or the reason why there is none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Sample"]
+__all__ = ["Sample", "Samples", "Skipped"]
 
 
 @dataclass
@@ -28,3 +28,26 @@ class Sample:
     sample_id: int
     metadata: dict[str, Any] = field(default_factory=dict)
     region_map: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that is left out.
+
+    Attributes:
+        key: which one, as its source names it.
+        reason: the name it is counted under, for example ``"truncated_image"``.
+        detail: one sentence for a person, naming the file.
+    """
+
+    key: str
+    reason: str
+    detail: str = ""
+
+
+class Samples(Protocol):
+    """A map-style data set of samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample | Skipped: ...

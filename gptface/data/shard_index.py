@@ -20,7 +20,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
-from zipfile import BadZipFile
 
 import braceexpand
 import numpy as np
@@ -28,7 +27,6 @@ from webdataset.tariterators import base_plus_ext
 
 from gptface.data.images import IMAGE_SUFFIXES
 from gptface.errors import InputError
-from gptface.files import atomic_write
 
 __all__ = ["PARTS", "DirectorySource", "ShardSource", "Source", "find_sources", "key_identity"]
 
@@ -37,7 +35,6 @@ logger = logging.getLogger("gptface.data")
 PARTS = ("image", "txt", "json", "regions.png")
 """The parts of a sample, by their column in an index; of the image's possible suffixes the first found counts."""
 
-INDEX_VERSION = 1
 OPEN_FILES = 64  # far below the usual limit of 1024 descriptors, whatever the number of shards and data sets
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -119,17 +116,12 @@ class ShardSource:
         InputError: the file is missing, not a tar, compressed, or holds no whole sample.
     """
 
-    def __init__(self, path: str | os.PathLike[str], index_cache: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.path.abspath(path)
         self.problems: list[str] = []
         self._owner = uuid.uuid4().hex
         try:
-            status = os.stat(self.name)
-            cached = _cached_index_path(self.name, status, index_cache)
-            if cached is None or not self._load(cached):
-                self._scan(status.st_size)
-                if cached is not None:
-                    self._save(cached)
+            self._scan(os.stat(self.name).st_size)
         except OSError as error:
             raise InputError(f"{path}: the shard cannot be read ({error.strerror or error})") from None
         for problem in self.problems:
@@ -202,20 +194,6 @@ class ShardSource:
         self._places = np.array(places, dtype=np.int64).reshape(len(keys), len(PARTS), 2)
         self.identities = _identities(keys)
 
-    def _load(self, cached: Path) -> bool:
-        try:
-            with np.load(cached, allow_pickle=False) as stored:
-                self._keys, self._places, self.identities = (stored[name] for name in ("keys", "places", "identities"))
-                self.problems = [str(problem) for problem in stored["problems"]]
-        except (OSError, ValueError, KeyError, BadZipFile):  # absent or damaged: the shard itself is scanned
-            return False
-        return self._places.shape == (len(self._keys), len(PARTS), 2) and self.identities.shape == self._keys.shape
-
-    def _save(self, cached: Path) -> None:
-        with atomic_write(cached) as temporary:
-            problems = np.array(self.problems, dtype=np.str_)
-            np.savez(temporary, keys=self._keys, places=self._places, identities=self.identities, problems=problems)
-
 
 def _key_and_part(name: str) -> tuple[str, int] | None:
     """The key and the column in ``PARTS`` of a member; ``None`` for members that are no part of a sample."""
@@ -226,14 +204,6 @@ def _key_and_part(name: str) -> tuple[str, int] | None:
     if extension in PARTS[1:]:
         return key, PARTS.index(extension)
     return (key, 0) if f".{extension}" in IMAGE_SUFFIXES else None
-
-
-def _cached_index_path(shard: str, status: os.stat_result, index_cache: str | os.PathLike[str] | None) -> Path | None:
-    if index_cache is None:
-        return None
-    identity = f"{INDEX_VERSION}\n{shard}\n{status.st_size}\n{status.st_mtime_ns}"
-    digest = hashlib.blake2b(identity.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    return Path(index_cache) / f"{Path(shard).stem}-{digest}.npz"
 
 
 class DirectorySource:
@@ -280,10 +250,7 @@ class DirectorySource:
         return path.read_bytes()
 
 
-def find_sources(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    index_cache: str | os.PathLike[str] | None = None,
-) -> list[Source]:
+def find_sources(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Source]:
     """Open what ``paths`` names: tar files, directories, globs, and brace lists such as ``train-{00000..00005}.tar``.
 
     A directory stands for the tar shards in it or, where it has none, for its images. Order is that of ``paths``; what
@@ -299,9 +266,9 @@ def find_sources(
     for pattern in patterns:
         for path in _expand(os.fspath(pattern)):
             if not os.path.isdir(path):
-                sources.append(ShardSource(path, index_cache))
+                sources.append(ShardSource(path))
             elif shards := sorted(Path(path).glob("*.tar")):
-                sources += [ShardSource(shard, index_cache) for shard in shards]
+                sources += [ShardSource(shard) for shard in shards]
             else:
                 sources.append(DirectorySource(path))
     return sources

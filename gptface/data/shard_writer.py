@@ -10,34 +10,25 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from webdataset import TarWriter
 
 from gptface.data.images import encode_image
-from gptface.data.sample import Sample
-from gptface.data.skipped import Skipped
+from gptface.data.sample import Sample, Samples, Skipped
 from gptface.errors import InputError
 from gptface.files import atomic_write
 
-__all__ = ["SampleDataset", "write_shards"]
+__all__ = ["write_shards"]
 
 logger = logging.getLogger("gptface.data")
 
 PROGRESS_INTERVAL = 50  # samples; a few times a second at the speed of the procedural faces
 
 
-class SampleDataset(Protocol):
-    """Any map-style source of samples."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Sample | Skipped: ...
-
-
 def write_shards(
-    dataset: SampleDataset,
+    dataset: Samples,
     directory: str | os.PathLike[str],
     per_shard: int = 1000,
     format: Literal["png", "jpg", "webp"] = "png",
@@ -142,7 +133,7 @@ class _ShardPlan:
             return False
 
 
-def _write_all(dataset: SampleDataset, plans: list[_ShardPlan], workers: int) -> Iterator[int]:
+def _write_all(dataset: Samples, plans: list[_ShardPlan], workers: int) -> Iterator[int]:
     """Write the shards and yield how many samples each step dealt with."""
     if workers < 1 or len(plans) < 2:
         for plan in plans:
@@ -158,10 +149,10 @@ def _write_all(dataset: SampleDataset, plans: list[_ShardPlan], workers: int) ->
                 future.cancel()
 
 
-_adopted: list[SampleDataset] = []
+_adopted: list[Samples] = []
 
 
-def _adopt(dataset: SampleDataset) -> None:
+def _adopt(dataset: Samples) -> None:
     _adopted[:] = [dataset]  # once a process instead of once a shard
 
 
@@ -169,7 +160,7 @@ def _write_adopted(plan: _ShardPlan) -> int:
     return sum(_write_shard(_adopted[0], plan))
 
 
-def _write_shard(dataset: SampleDataset, plan: _ShardPlan) -> Iterator[int]:
+def _write_shard(dataset: Samples, plan: _ShardPlan) -> Iterator[int]:
     left_out: Counter[str] = Counter()
     reported = plan.start
     with (

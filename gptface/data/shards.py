@@ -5,26 +5,25 @@ from __future__ import annotations
 import io
 import json
 import logging
-import mmap
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from gptface.data.images import DEFAULT_MAXIMUM_PIXELS, UnusableImage, centre_square, load_image
-from gptface.data.sample import Sample
+from gptface.data.images import UnusableImage, centre_square, load_image
+from gptface.data.sample import Sample, Skipped
 from gptface.data.shard_index import PARTS, find_sources, key_identity
-from gptface.data.shard_writer import write_shards
-from gptface.data.skipped import Skipped
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 
-__all__ = ["SAMPLE_NOTES", "FaceShards", "Sample", "Skipped", "write_shards"]
+__all__ = ["SAMPLE_NOTES", "FaceShards"]
 
 logger = logging.getLogger("gptface.data")
+
+MINIMUM_SIDE = 16  # pixels; of a face on fewer nothing can be learned
 
 SAMPLE_NOTES: dict[str, str] = {
     "missing_caption": "neither a caption file nor a caption in the metadata: the caption is empty",
@@ -41,8 +40,8 @@ class FaceShards:
 
     A sample is KEY.jpg (.png, .webp, ...), KEY.txt (its caption), KEY.json (metadata) and, where ``write_shards`` wrote
     one, KEY.regions.png (labels of facial regions). ``dataset[i]`` never raises for what lies in the files: an item is
-    a ``Sample``, or a ``Skipped`` whose reason is one of ``gptface.data.images.IMAGE_PROBLEMS``, ``"missing_image"``,
-    ``"missing_caption"`` or ``"unreadable_shard"``. Lesser faults (``SAMPLE_NOTES``) leave the sample in use and are
+    a ``Sample``, or a ``Skipped`` whose reason is one of ``gptface.data.images.IMAGE_PROBLEMS``, ``"missing_image"`` or
+    ``"unreadable_shard"``. Lesser faults (``SAMPLE_NOTES``) leave the sample in use and are
     listed in ``metadata["reading_notes"]``; the loader counts both.
 
     ``metadata`` are the json's (img2dataset's fields, ``expression``, ``attributes``, ...) with ``key``; ``landmarks``,
@@ -54,15 +53,6 @@ class FaceShards:
         paths: tar files, directories, globs and brace lists (``find_sources``).
         size: side in pixels; images and region maps are cropped to the centred square and resampled. ``None`` keeps
             each image's own size.
-        captions: ``"optional"`` gives a sample without one the empty caption; ``"required"`` skips it.
-        minimum_side: images whose shorter side is smaller than this many pixels are skipped.
-        maximum_pixels: see ``load_image``.
-        background: RGB colour behind transparent pixels.
-        cache: ``"memory"`` keeps decoded images (size² · 3 bytes each) once they have been read, in memory that forked
-            loader workers share; needs ``size``.
-        cache_limit: the most bytes ``cache`` may take.
-        index_cache: a directory in which the shards' indices are kept (keyed by path, size and modification time), so
-            that a set of thousands of shards opens at once the second time.
 
     Raises:
         InputError: at construction, naming the file: nothing found, an empty or unreadable shard, a compressed one.
@@ -73,31 +63,14 @@ class FaceShards:
         self,
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         size: int | None = None,
-        *,
-        captions: Literal["optional", "required"] = "optional",
-        minimum_side: int = 16,
-        maximum_pixels: int = DEFAULT_MAXIMUM_PIXELS,
-        background: tuple[int, int, int] = (255, 255, 255),
-        cache: Literal["memory"] | None = None,
-        cache_limit: int = 8 << 30,
-        index_cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        if captions not in ("optional", "required"):
-            raise InputError(f"captions: {captions!r}; choose 'optional' or 'required'")
         if size is not None and size < 1:
             raise InputError(f"size: {size} pixels; it must be at least 1, or None")
         self.size = size
-        self.captions = captions
-        self._decoding: dict[str, Any] = {
-            "minimum_side": minimum_side,
-            "maximum_pixels": maximum_pixels,
-            "background": background,
-        }
-        self._sources = find_sources(paths, index_cache)
+        self._sources = find_sources(paths)
         self._starts = np.cumsum([0] + [len(source) for source in self._sources])
         self.problems: list[str] = [problem for source in self._sources for problem in source.problems]
         self.sample_ids = self._identify()
-        self._cache = _make_cache(cache, len(self), size, cache_limit)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -118,15 +91,10 @@ class FaceShards:
         name = f"{source.name}:{key}"
         index = int(self._starts[source_number]) + number
         try:
-            cached = None if self._cache is None else self._cache.get(index)
-            image = cached
-            if image is None:
-                encoded = source.read(number, 0)
-                if encoded is None:
-                    return Skipped(key, "missing_image", f"{name}: no image among its parts")
-                image = load_image(encoded, self.size, name=name, **self._decoding)
-                if self._cache is not None:
-                    self._cache.put(index, image)
+            encoded = source.read(number, 0)
+            if encoded is None:
+                return Skipped(key, "missing_image", f"{name}: no image among its parts")
+            image = load_image(encoded, self.size, minimum_side=MINIMUM_SIDE, name=name)
             texts = [source.read(number, part) for part in range(1, len(PARTS))]
         except UnusableImage as problem:
             return Skipped(key, problem.reason, str(problem))
@@ -137,8 +105,6 @@ class FaceShards:
         metadata.pop("reading_notes", None)
         caption = _parse_caption(texts[0], metadata, notes)
         if not caption:
-            if self.captions == "required":
-                return Skipped(key, "missing_caption", f"{name}: {SAMPLE_NOTES['missing_caption']}")
             notes.append("missing_caption")
         if self.size is not None and "landmarks" in metadata:
             _fit_landmarks(metadata, self.size, notes)
@@ -241,48 +207,3 @@ def _parse_region_map(
         pass
     notes.append("bad_region_map")
     return None
-
-
-class _ImageCache:
-    """Decoded images in one anonymous shared mapping: what a forked worker decodes, the next epoch's worker finds.
-
-    (Named shared memory would be limited by /dev/shm, which containers keep at 64 MB.) An image is written before its
-    mark, and two workers that decode the same one write the same bytes, so no lock is needed. Processes that do not
-    inherit the mapping (spawn) begin with an empty one of their own.
-    """
-
-    def __init__(self, count: int, size: int) -> None:
-        self.count, self.size = count, size
-        self._map()
-
-    def _map(self) -> None:
-        each = self.size * self.size * 3
-        buffer = np.frombuffer(mmap.mmap(-1, self.count * (each + 1)), dtype=np.uint8)
-        self._present = buffer[: self.count]
-        self._images = buffer[self.count :].reshape(self.count, self.size, self.size, 3)
-
-    def get(self, index: int) -> np.ndarray | None:
-        return self._images[index].copy() if self._present[index] else None
-
-    def put(self, index: int, image: np.ndarray) -> None:
-        self._images[index] = image
-        self._present[index] = 1
-
-    def __getstate__(self) -> dict[str, int]:
-        return {"count": self.count, "size": self.size}
-
-    def __setstate__(self, state: dict[str, int]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-
-def _make_cache(cache: str | None, count: int, size: int | None, limit: int) -> _ImageCache | None:
-    if cache is None:
-        return None
-    if cache != "memory":
-        raise InputError(f"cache: {cache!r}; choose 'memory' or None")
-    if size is None:
-        raise InputError("cache: 'memory' needs a size, so that all images take the same room")
-    needed = count * (size * size * 3 + 1)
-    if needed > limit:
-        raise InputError(f"cache: {count} images of {size}x{size} take {needed:,} bytes, cache_limit is {limit:,}")
-    return _ImageCache(count, size)

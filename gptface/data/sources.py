@@ -9,8 +9,8 @@ from gptface.data.configuration import DataSection
 from gptface.data.decoding import FirstSamples, ManyCaptions
 from gptface.data.paths import expand_paths
 from gptface.data.procedural import ProceduralFaces
+from gptface.data.sample import Samples
 from gptface.data.shard_index import find_sources
-from gptface.data.shard_writer import SampleDataset
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 
@@ -24,7 +24,7 @@ def has_validation(data: DataSection) -> bool:
     return data.validation_count > 0 and (data.source == "procedural" or bool(data.validation))
 
 
-def open_faces(data: DataSection, split: str) -> SampleDataset:
+def open_faces(data: DataSection, split: str) -> Samples:
     """The samples of ``split``: ``"train"`` or ``"validation"``.
 
     Raises:

@@ -18,7 +18,6 @@ from gptface.errors import InputError
 
 __all__ = [
     "SpecialTokens",
-    "decode_captions",
     "encode_captions",
     "load_text_tokenizer",
     "special_tokens",
@@ -28,6 +27,7 @@ __all__ = [
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 ALPHABET_LIMIT = 1000  # characters; captions from the web hold tens of thousands, nearly all of them once
 CHUNK = 1000  # captions normalised in one call
+MINIMUM_FREQUENCY = 2  # a piece seen once is more likely a slip of the pen than a word
 # Which of a tokenizer's own tokens may stand in for one it lacks, by what they do in their models.
 STAND_INS = {"cls": "bos", "sep": "eos"}
 
@@ -43,17 +43,15 @@ class SpecialTokens:
     mask: int
 
 
-def train_text_tokenizer(
-    captions: Iterable[str], vocab_size: int = 8192, *, lowercase: bool = True, minimum_frequency: int = 2
-) -> PreTrainedTokenizerFast:
+def train_text_tokenizer(captions: Iterable[str], vocab_size: int = 8192) -> PreTrainedTokenizerFast:
     """Train a WordPiece tokenizer of BERT's kind on captions. The same captions give the same tokenizer.
+
+    Case is folded and accents are stripped, as ``bert-base-uncased`` does.
 
     Args:
         captions: any iterable of texts; it is read once, and held in memory while training.
         vocab_size: the most pieces, the five special ones (ids 0 to 4: [PAD] [UNK] [CLS] [SEP] [MASK]) included. Few
             distinct captions give fewer.
-        lowercase: fold case and strip accents, as ``bert-base-uncased`` does.
-        minimum_frequency: pieces rarer than this are not formed.
 
     Raises:
         InputError: no text at all, or ``vocab_size`` too small for the special tokens and a character.
@@ -61,13 +59,13 @@ def train_text_tokenizer(
     if vocab_size < len(SPECIALS) + 2:
         raise InputError(f"vocab_size: {vocab_size}; it must be at least {len(SPECIALS) + 2}, and better some hundreds")
     captions = list(captions)
-    backend = _wordpiece(WordPiece(unk_token=SPECIALS["unk"]), lowercase)
+    backend = _wordpiece(WordPiece(unk_token=SPECIALS["unk"]))
     alphabet, continuing = _characters(backend, captions, (vocab_size - len(SPECIALS)) // 2)
     if not alphabet:
         raise InputError("captions: no text to train a tokenizer on (all captions are empty)")
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
-        min_frequency=minimum_frequency,
+        min_frequency=MINIMUM_FREQUENCY,
         # The trainer numbers continuing characters in the order of a hash table, another one every time, and breaks
         # ties between merges by these numbers. Given as special tokens, they are numbered before it looks at the text.
         special_tokens=[*SPECIALS.values(), *continuing],
@@ -77,7 +75,7 @@ def train_text_tokenizer(
     )
     backend.train_from_iterator(captions, trainer)
     pieces = WordPiece(backend.get_vocab(), unk_token=SPECIALS["unk"])  # a fresh model, without those special tokens
-    return _wrap(_wordpiece(pieces, lowercase))
+    return _wrap(_wordpiece(pieces))
 
 
 def _characters(backend: Tokenizer, captions: list[str], limit: int) -> tuple[list[str], list[str]]:
@@ -115,7 +113,7 @@ def load_text_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerFast
         if place.is_file() and place.suffix == ".json":
             tokenizer: object = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(place)))
         elif vocabulary.is_file() and not (place / "tokenizer.json").exists():
-            tokenizer = _wrap(_wordpiece(WordPiece.from_file(str(vocabulary), unk_token=SPECIALS["unk"]), True))
+            tokenizer = _wrap(_wordpiece(WordPiece.from_file(str(vocabulary), unk_token=SPECIALS["unk"])))
         else:
             tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
     except Exception as error:  # the library raises OSError, ValueError, KeyError and bare Exception for bad files
@@ -170,19 +168,9 @@ def encode_captions(
     return ids, lengths
 
 
-def decode_captions(
-    tokenizer: PreTrainedTokenizerFast, ids: torch.Tensor, lengths: torch.Tensor | None = None
-) -> list[str]:
-    """Token ids int (B, T) back to texts; special tokens are left out, and with ``lengths`` (B,) what lies beyond."""
-    rows = ids.tolist()
-    if lengths is not None:
-        rows = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
-    return [str(text).strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
-
-
-def _wordpiece(model: WordPiece, lowercase: bool) -> Tokenizer:
+def _wordpiece(model: WordPiece) -> Tokenizer:
     backend = Tokenizer(model)
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     return backend

@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
+from gptface.data.batches import Batches
 from gptface.training.configuration import LoopSection
 from gptface.training.schedule import rate_factor
 
-__all__ = ["Batches", "Losses", "MappedBatches", "Moment", "Phase", "Stage"]
+__all__ = ["Losses", "Moment", "Phase", "Stage"]
 
 Losses = tuple[Tensor, dict[str, Tensor]]
 """What a phase's forward returns: the loss to minimise, and scalars to log (detached or not)."""
-
-
-class Batches(Protocol):
-    """An endless iterator of batches that knows where it is."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def __next__(self) -> Any: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-class MappedBatches:
-    """``change(batch)`` of every batch of another source, whose position it shares."""
-
-    def __init__(self, source: Batches, change: Callable[[Any], Any]) -> None:
-        self._source = source
-        self._change = change
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        return self._change(next(self._source))
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._source.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._source.load_state_dict(state)
 
 
 @dataclass
@@ -102,7 +71,7 @@ class Stage(ABC):
     result: str
     section: LoopSection
     phases: Sequence[Phase]
-    batches: Batches
+    batches: Batches[Any]
     flops_per_sample: float
 
     def rate(self, step: int, share: float) -> float:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptface.data import cache as cache_module
+from gptface.data import decoding
 from gptface.data.cache import cached_faces
 from gptface.data.configuration import DataSection
 from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
-from gptface.data.shards import write_shards
+from gptface.data.shard_writer import write_shards
 from gptface.errors import InputError
-from gptface.training import face_cache, face_decoding
 
 SMALL = {"count": 12, "validation_count": 5, "image_size": 32}
 
@@ -43,7 +44,7 @@ def test_it_is_made_once_and_another_configuration_has_its_own(tmp_path: Path, m
     first = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
     other = cached_faces(DataSection(**{**SMALL, "seed": 1}), "train", tmp_path, verbose=False)
     assert other.folder != first.folder
-    monkeypatch.setattr(face_cache, "open_faces", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(cache_module, "open_faces", lambda *_: pytest.fail("made again"))
     again = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
     assert again.folder == first.folder
 
@@ -51,7 +52,7 @@ def test_it_is_made_once_and_another_configuration_has_its_own(tmp_path: Path, m
 def test_processes_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataSection(count=130, validation_count=0, image_size=16)
     alone = cached_faces(data, "train", tmp_path / "alone", verbose=False)
-    monkeypatch.setattr(face_decoding, "IN_PROCESS", 0)
+    monkeypatch.setattr(decoding, "IN_PROCESS", 0)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     together = cached_faces(data, "train", tmp_path / "together", verbose=False)
     assert np.array_equal(alone.images, together.images)

@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gptface.data.augmentation import HorizontalFlip
-from gptface.data.collation import IGNORED, ImageBatch, ImageCollator, LabelCollator, PairCollator, stack_images
-from gptface.data.loader import build_loader
+from gptface.data.collation import IGNORED, LabelCollator, stack_images
 from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
 from gptface.data.sample import Sample
-from gptface.data.text import encode_captions, train_text_tokenizer
 from gptface.errors import InputError
-from gptface.faces.region_grid import region_grid
 from tests.helpers.image_files import gradient
 
 
@@ -36,29 +32,6 @@ def test_images_of_several_sizes_are_refused_with_the_remedy() -> None:
         stack_images([Sample(gradient(16, 16), "", 0), Sample(gradient(16, 8), "", 1)])
 
 
-def test_image_batches() -> None:
-    batch = ImageCollator()([face(5, key="five"), face(2**63 - 1)])
-    assert batch.sample_ids.tolist() == [5, 2**63 - 1] and batch.sample_ids.dtype == torch.int64
-    assert batch.keys == ["five", str(2**63 - 1)] and len(batch) == 2
-    moved = batch.to("cpu")
-    assert isinstance(moved, ImageBatch) and moved.keys == batch.keys and torch.equal(moved.images, batch.images)
-
-
-def test_pair_batches() -> None:
-    captions = ["a smiling man", "", "a woman"]
-    tokenizer = train_text_tokenizer(captions * 3, 60)
-    samples = [face(number, caption) for number, caption in enumerate(captions)]
-    batch = PairCollator(tokenizer, 6, (4, 4))(samples)
-    ids, lengths = encode_captions(tokenizer, captions, 6)
-    assert torch.equal(batch.text_ids, ids) and torch.equal(batch.text_lengths, lengths)
-    assert batch.captions == captions and batch.codes is None and batch.images.shape == (3, 3, 16, 16)
-    assert batch.region_grid.shape == (3, 16) and batch.region_grid.dtype == torch.int64
-    assert batch.region_grid[1].tolist() == region_grid(samples[1].region_map, (4, 4)).tolist()
-    assert PairCollator(tokenizer, 6)(samples).region_grid is None
-    samples[2].region_map = None
-    assert PairCollator(tokenizer, 6, (4, 4))(samples).region_grid is None
-
-
 def test_label_batches_say_what_is_unknown() -> None:
     samples = [
         face(0, attributes={"Male": 1, "Smiling": 0}, hidden_attributes=["Bald"], expression="anger"),
@@ -75,50 +48,7 @@ def test_label_batches_say_what_is_unknown() -> None:
 
 
 def test_procedural_faces_make_complete_label_batches() -> None:
-    source = build_loader(
-        ProceduralFaces(seed=1, size=32, count=8, occluder_probability=0),
-        batch_size=4,
-        seed=0,
-        collate=LabelCollator(ATTRIBUTES, EXPRESSIONS),
-    )
-    batch = next(source)
+    faces = ProceduralFaces(seed=1, size=32, count=8, occluder_probability=0)
+    batch = LabelCollator(ATTRIBUTES, EXPRESSIONS)([faces[index] for index in range(4)])
     assert batch.attributes.shape == (4, len(ATTRIBUTES)) and batch.attributes.isnan().float().mean() < 0.3
     assert (batch.expressions >= 0).all() and (batch.region_maps >= 0).all()
-
-
-def test_a_flip_mirrors_picture_regions_landmarks_and_pose_and_leaves_the_source_alone() -> None:
-    sample = ProceduralFaces(seed=1, size=48, count=1)[0]
-    sample.caption = "a face"
-    before = sample.image.copy()
-    flipped = HorizontalFlip(0, probability=1)(sample, 0)
-    assert np.array_equal(flipped.image, sample.image[:, ::-1]) and flipped.image.flags.c_contiguous
-    assert np.array_equal(flipped.region_map, sample.region_map[:, ::-1])
-    assert flipped.metadata["landmarks"][30, 0] == pytest.approx(48 - sample.metadata["landmarks"][30, 0], abs=1e-4)
-    assert flipped.metadata["pose"]["yaw"] == -sample.metadata["pose"]["yaw"]
-    assert flipped.metadata["pose"]["pitch"] == sample.metadata["pose"]["pitch"]
-    assert flipped.metadata["flipped"] and "flipped" not in sample.metadata
-    assert flipped.sample_id == sample.sample_id and np.array_equal(sample.image, before)
-    assert HorizontalFlip(0, probability=0)(sample, 0) is sample
-
-
-@pytest.mark.parametrize(
-    "caption", ["looking to the left", "Right hand raised", "turned leftwards", "her leftmost eye"]
-)
-def test_captions_that_speak_of_sides_are_not_made_false(caption: str) -> None:
-    sample = face(1, caption)
-    assert HorizontalFlip(0, probability=1)(sample, 0) is sample
-    assert HorizontalFlip(0, probability=1)(face(1, "bright light, copyright"), 0).metadata["flipped"]
-
-
-def test_the_coin_belongs_to_seed_epoch_and_sample() -> None:
-    flip = HorizontalFlip(7)
-    coins = np.array([[flip.decides(sample, epoch) for sample in range(400)] for epoch in range(10)])
-    assert abs(coins.mean() - 0.5) < 0.04  # 5 standard deviations of 4,000 coins
-    assert 0.4 < (coins[0] == coins[1]).mean() < 0.6
-    assert 0.4 < (coins[0] == [HorizontalFlip(8).decides(sample, 0) for sample in range(400)]).mean() < 0.6
-    assert [flip.decides(2**63 - 1, epoch) for epoch in range(5)] == [
-        HorizontalFlip(7).decides(2**63 - 1, epoch) for epoch in range(5)
-    ]
-    assert abs(np.mean([HorizontalFlip(7, 0.1).decides(s, 0) for s in range(2000)]) - 0.1) < 0.04
-    with pytest.raises(InputError, match="probability"):
-        HorizontalFlip(0, 1.5)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptface.data.collation import PairCollator
-from gptface.data.loader import build_loader
+from gptface.data.loader import ResumableLoader
+from gptface.data.order import Position
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
 from gptface.data.text import encode_captions, train_text_tokenizer
@@ -52,12 +52,10 @@ def test_an_epoch_over_two_ranks_is_every_validation_face_once(faces_directory: 
     dataset = FaceShards(faces_directory / "val-00000.tar", 32)
     tokenizer = train_text_tokenizer((sample.caption for sample in dataset), 500)
     ranks = [
-        build_loader(dataset, batch_size=22, seed=0, rank=rank, world_size=2, collate=PairCollator(tokenizer, 16))
+        ResumableLoader(dataset, Position(len(dataset), seed=0, batch_size=22, rank=rank, world_size=2), list)
         for rank in range(2)
     ]
-    batches = [next(loader) for _ in range(748 // 44) for loader in ranks]
-    seen = [identity for batch in batches for identity in batch.sample_ids.tolist()]
-    assert sorted(seen) == sorted(dataset.sample_ids.tolist())
-    captions = [caption for batch in batches for caption in batch.captions]
-    lengths = encode_captions(tokenizer, captions, 64)[1]
+    samples = [sample for _ in range(748 // 44) for loader in ranks for sample in next(loader)]
+    assert sorted(sample.sample_id for sample in samples) == sorted(dataset.sample_ids.tolist())
+    lengths = encode_captions(tokenizer, [sample.caption for sample in samples], 64)[1]
     assert lengths.min() >= 1 and lengths.max() <= 16  # sixteen pieces lose nothing of these captions

@@ -11,8 +11,9 @@ import pytest
 
 from gptface.data import shard_writer
 from gptface.data.procedural import ProceduralFaces
-from gptface.data.sample import Sample
-from gptface.data.shards import FaceShards, Skipped, write_shards
+from gptface.data.sample import Sample, Skipped
+from gptface.data.shard_writer import write_shards
+from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 from tests.helpers.image_files import gradient
 

@@ -3,9 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import logging
 import os
-import pickle
 import tarfile
 from pathlib import Path
 
@@ -14,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gptface.data.shards as shards_module
-from gptface.data.sample import Sample
+from gptface.data.sample import Sample, Skipped
 from gptface.data.shard_index import OPEN_FILES, _open_files, key_identity
-from gptface.data.shards import FaceShards, Skipped
+from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 from tests.helpers.image_files import encode, gradient, large_jpeg, png_claiming
@@ -148,15 +145,10 @@ def test_captions_missing_empty_and_in_the_metadata(tmp_path: Path) -> None:
         "5.png": image, "5.txt": b"\xef\xbb\xbfmarked",
     }  # fmt: skip
     path = write_tar(tmp_path / "0.tar", members)
-    optional = list(FaceShards(path))
-    assert [s.caption for s in optional] == ["", "", "from the metadata", "", "two lines tabs", "marked"]
-    noted = [s.metadata.get("reading_notes") for s in optional]
+    samples = list(FaceShards(path))
+    assert [s.caption for s in samples] == ["", "", "from the metadata", "", "two lines tabs", "marked"]
+    noted = [s.metadata.get("reading_notes") for s in samples]
     assert noted == [["missing_caption"], ["missing_caption"], None, ["missing_caption"], None, None]
-    required = list(FaceShards(path, captions="required"))
-    assert [s.reason if isinstance(s, Skipped) else s.caption for s in required] == [
-        *("missing_caption", "missing_caption", "from the metadata", "missing_caption"),
-        *("two lines tabs", "marked"),
-    ]
 
 
 def test_captions_that_are_not_utf8_are_read_with_replacement_and_noted(tmp_path: Path) -> None:
@@ -252,17 +244,13 @@ def test_unreadable_shards_are_an_input_error_at_construction(tmp_path: Path, ma
 
 def test_bad_arguments(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "0.tar", whole("0"))
-    for arguments, options, message in (
-        (([],), {}, "paths"),
-        ((str(tmp_path / "*.tgz"),), {}, "no file matches"),
-        ((path, 0), {}, "size"),
-        ((path,), {"captions": "perhaps"}, "captions"),
-        ((path,), {"cache": "memory"}, "cache"),
-        ((path, 32), {"cache": "disk"}, "cache"),
-        ((path, 32), {"cache": "memory", "cache_limit": 3000}, "3,073 bytes"),
+    for arguments, message in (
+        (([],), "paths"),
+        ((str(tmp_path / "*.tgz"),), "no file matches"),
+        ((path, 0), "size"),
     ):
         with pytest.raises(InputError, match=message):
-            FaceShards(*arguments, **options)
+            FaceShards(*arguments)
 
 
 def make_shard(path: Path, count: int = 6) -> Path:
@@ -336,42 +324,3 @@ def test_a_shard_written_anew_is_not_read_through_an_old_descriptor(tmp_path: Pa
     assert FaceShards(path)[0].caption == "face 0000"
     os.replace(write_tar(tmp_path / "new.tar", whole("0000", txt=b"another face")), path)
     assert FaceShards(path)[0].caption == "another face"
-
-
-def test_the_memory_cache_decodes_once_and_hands_out_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_shard(tmp_path / "0.tar")
-    plain, cached = FaceShards(path, 24), FaceShards(path, 24, cache="memory")
-    first = [sample.image for sample in cached]
-    first[0][:] = 0  # somebody's augmentation in place
-    monkeypatch.setattr(shards_module, "load_image", lambda *a, **k: pytest.fail("decoded again"))
-    second = [sample.image for sample in cached]
-    monkeypatch.undo()
-    assert all(np.array_equal(image, sample.image) for image, sample in zip(second, plain, strict=True))
-    assert [s.caption for s in cached] == [s.caption for s in plain]
-    assert np.array_equal(pickle.loads(pickle.dumps(cached))[3].image, plain[3].image)
-
-
-def test_the_index_cache_is_used_and_notices_a_changed_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_shard(tmp_path / "0.tar")
-    index = tmp_path / "index"
-    captions = [sample.caption for sample in FaceShards(path, index_cache=index)]
-    with monkeypatch.context() as patched:
-        patched.setattr(tarfile, "open", lambda *a, **k: pytest.fail("scanned again"))
-        assert [sample.caption for sample in FaceShards(path, index_cache=index)] == captions
-    stored = next(index.iterdir())
-    stored.write_bytes(stored.read_bytes()[:100])  # a damaged index is made again
-    assert [sample.caption for sample in FaceShards(path, index_cache=index)] == captions
-    make_shard(path, 3)
-    assert len(FaceShards(path, index_cache=index)) == 3
-
-
-def test_the_index_cache_repeats_the_warning_of_a_truncated_shard(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = make_shard(tmp_path / "0.tar")
-    os.truncate(path, 20_000)
-    for _ in range(2):
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            assert FaceShards(path, index_cache=tmp_path / "index").problems
-        assert "truncated" in caplog.text

@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerFast
 
 from gptface.data.text import (
     SpecialTokens,
-    decode_captions,
     encode_captions,
     load_text_tokenizer,
     special_tokens,
@@ -64,22 +63,9 @@ def test_encoding_pads_truncates_and_leaves_out_cls_and_sep(tokenizer: PreTraine
     assert empty_ids.shape == (0, 5) and empty_lengths.shape == (0,)
 
 
-def test_case_and_accents_do_not_matter_unless_asked(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_case_and_accents_do_not_matter(tokenizer: PreTrainedTokenizerFast) -> None:
     left, right = encode_captions(tokenizer, ["A SMILING Wöman", "a smiling woman"], 8)[0]
     assert torch.equal(left, right)
-    cased = train_text_tokenizer(CAPTIONS, 200, lowercase=False)
-    left, right = encode_captions(cased, ["A man", "a man"], 8)[0]
-    assert not torch.equal(left, right)
-
-
-def test_decoding_gives_the_caption_back(tokenizer: PreTrainedTokenizerFast) -> None:
-    captions = ["a smiling woman with long brown hair .", "", "portrait of an old man , frowning"]
-    ids, lengths = encode_captions(tokenizer, captions, 16)
-    without_spaces = [caption.replace(" ", "") for caption in captions]
-    assert [text.replace(" ", "") for text in decode_captions(tokenizer, ids, lengths)] == without_spaces
-    assert [text.replace(" ", "") for text in decode_captions(tokenizer, ids)] == without_spaces
-    ids[0, 1] = 3
-    assert "[" not in decode_captions(tokenizer, ids)[0]
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""Pairs for pre-training: captions as word pieces, images as codes, encoded once or as they come."""
+"""Pairs for pre-training: images as codes, encoded once or as they come, and captions as word pieces."""
 
 from __future__ import annotations
 
@@ -15,33 +15,25 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from gptface.data.augmentation import SIDES
+from gptface.data.batches import FaceBatch
 from gptface.data.cache import FaceCache
-from gptface.data.cached_batches import Selection
-from gptface.data.collation import PairBatch
 from gptface.data.pixels import images_to_tensor
-from gptface.data.sample import Sample
-from gptface.data.shard_writer import SampleDataset
-from gptface.data.text import encode_captions, load_text_tokenizer, train_text_tokenizer
+from gptface.data.text import load_text_tokenizer, train_text_tokenizer
 from gptface.errors import InputError
-from gptface.faces.region_grid import region_grid
 from gptface.files import atomic_directory, atomic_write
 from gptface.models import FaceTokenizer
 from gptface.progress import Display, format_duration
 from gptface.systems.gptface.configuration import Configuration
 
 __all__ = [
-    "EncodedPairs",
+    "PairMaker",
     "Pairs",
-    "captions_of",
-    "encode_pairs",
-    "encoded_on_the_fly",
+    "encode_images",
     "prepare_text_tokenizer",
     "tokenizer_identity",
 ]
 
 ENCODING_BATCH = 128
-CAPTIONS_READ = 100_000  # as many captions as are read for the text tokenizer where captions are not cached
 
 
 @dataclass
@@ -74,49 +66,34 @@ class Pairs:
         return dataclasses.replace(self, **kept)
 
 
-@dataclass
-class EncodedPairs:
-    """A whole data set as codes and word pieces; n pairs, F = 2 with mirrored copies, K captions a face.
+class PairMaker:
+    """Makes pairs of faces: their codes are looked up where all images were encoded before, else encoded now.
 
-    Attributes:
-        codes: int32 (F, n, N).
-        regions: uint8 (F, n, N) or ``None``.
-        text_ids: int32 (n, K, T); text_lengths: int32 (n, K).
-        sample_ids: int64 (n,).
-        flippable: bool (n, K): the caption does not speak of left and right.
-        host_lengths: ``text_lengths``, which stays on the host wherever the others go.
+    Args:
+        tokenizer: encodes.
+        codes: of all faces of the cache, as :func:`encode_images` gives them.
     """
 
-    codes: Tensor
-    regions: Tensor | None
-    text_ids: Tensor
-    text_lengths: Tensor
-    sample_ids: Tensor
-    flippable: Tensor
-    host_lengths: Tensor
+    def __init__(self, tokenizer: FaceTokenizer, codes: Tensor | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.codes = codes
 
-    def __len__(self) -> int:
-        return len(self.sample_ids)
-
-    def to(self, device: torch.device) -> EncodedPairs:
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        moved = {name: value.to(device) for name, value in values.items() if value is not None}
-        return dataclasses.replace(self, **{**moved, "host_lengths": self.host_lengths})
-
-    def select(self, selection: Selection) -> Pairs:
-        """The batch that ``selection`` names, on the device where the data lie."""
-        device = self.codes.device
-        rows = selection.indices.to(device, non_blocking=True)
-        turn = (rows + selection.epochs.to(device, non_blocking=True)) % self.text_ids.shape[1]
-        flips = (selection.flips.to(device, non_blocking=True) & self.flippable[rows, turn]).long()
+    def __call__(self, faces: FaceBatch) -> Pairs:
+        assert faces.text_ids is not None and faces.text_lengths is not None
+        if self.codes is not None:
+            assert faces.rows is not None
+            codes = self.codes[faces.mirrored.long(), faces.rows].long()
+        else:
+            assert faces.images is not None
+            codes = self.tokenizer.encode(faces.images)
         return Pairs(
-            self.codes[flips, rows].long(),
-            self.text_ids[rows, turn].long(),
-            self.text_lengths[rows, turn].long(),
-            self.sample_ids[rows],
-            rows,
-            None if self.regions is None else self.regions[flips, rows].long(),
-            self.host_lengths[selection.indices, (selection.indices + selection.epochs) % self.text_ids.shape[1]],
+            codes,
+            faces.text_ids,
+            faces.text_lengths,
+            faces.sample_ids,
+            faces.rows,
+            faces.token_regions,
+            faces.host_lengths,
         )
 
 
@@ -144,30 +121,19 @@ def prepare_text_tokenizer(
     return load_text_tokenizer(folder)
 
 
-def captions_of(dataset: SampleDataset) -> Iterator[str]:
-    """The captions of the first hundred thousand samples, read one after another."""
-    for index in range(min(len(dataset), CAPTIONS_READ)):
-        item = dataset[index]
-        if isinstance(item, Sample) and item.caption:
-            yield item.caption
-
-
-def encode_pairs(
+def encode_images(
     cache: FaceCache,
     tokenizer: FaceTokenizer,
     identity: str,
-    text_tokenizer: PreTrainedTokenizerFast,
-    text_length: int,
     *,
     flips: bool,
-    with_regions: bool,
     accelerator: Accelerator | None = None,
     verbose: bool = True,
-) -> EncodedPairs:
-    """Encode every image of ``cache`` (and its mirror image), and every caption.
+) -> Tensor:
+    """The codes of every image of ``cache``, and with ``flips`` of its mirror image: int32 (1 or 2, n, N).
 
-    The codes are kept beside the cache, under a name made of ``identity``, the tokenizer's: a second run with the same
-    tokenizer reads them. Columns of the text that no caption reaches are cut off.
+    They lie on the tokenizer's device and are kept beside the cache, under a name made of ``identity``, the
+    tokenizer's: a second run with the same tokenizer reads them.
     """
     path = cache.folder / f"codes-{identity}-{'both' if flips else 'once'}.npz"
     if (accelerator is None or accelerator.is_main_process) and not path.is_file():
@@ -177,35 +143,11 @@ def encode_pairs(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     try:
-        codes = torch.from_numpy(np.load(path)["codes"])
+        return torch.from_numpy(np.load(path)["codes"]).to(tokenizer.device)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path}: is not a readable file of codes ({error}); remove it to have it made again"
         ) from None
-    captions = [caption for several in cache.captions for caption in several]
-    text_ids, lengths = encode_captions(text_tokenizer, captions, text_length)
-    text_ids = text_ids[:, : max(1, int(lengths.max()))]
-    shape = (len(cache), len(captions) // len(cache))
-    regions = None
-    if with_regions and cache.region_maps is not None:
-        grids = [_grids(cache.region_maps, tokenizer.config.grid)]
-        if flips:
-            grids.append(_grids(cache.region_maps[:, :, ::-1], tokenizer.config.grid))
-        regions = torch.stack(grids)
-    lengths = lengths.int().view(shape)
-    return EncodedPairs(
-        codes,
-        regions,
-        text_ids.int().view(*shape, -1),
-        lengths,
-        torch.from_numpy(cache.sample_ids),
-        torch.tensor([SIDES.search(caption) is None for caption in captions]).view(shape),
-        lengths,
-    )
-
-
-def _grids(region_maps: np.ndarray, grid: tuple[int, int]) -> Tensor:
-    return torch.from_numpy(np.stack([region_grid(labels, grid) for labels in region_maps]).astype(np.uint8))
 
 
 @torch.no_grad()
@@ -222,19 +164,6 @@ def _encode_images(cache: FaceCache, tokenizer: FaceTokenizer, flips: bool, verb
                 share = (side * count + start + len(images)) / (len(sides) * count)
                 display.advance(share, f"{format_duration((time.monotonic() - begun) * (1 - share) / share)} left")
     return result
-
-
-def encoded_on_the_fly(batch: PairBatch, tokenizer: FaceTokenizer, needs_regions: bool) -> Pairs:
-    """A loader's batch with its images encoded now."""
-    if needs_regions and batch.region_grid is None:
-        raise InputError(
-            "pretrain.image_masks.regions: must be 0 for this data, which has samples without a region map"
-        )
-    host_lengths = batch.text_lengths
-    batch = batch.to(tokenizer.device, non_blocking=True)
-    assert batch.images is not None
-    codes = tokenizer.encode(batch.images)
-    return Pairs(codes, batch.text_ids, batch.text_lengths, batch.sample_ids, None, batch.region_grid, host_lengths)
 
 
 def tokenizer_identity(folder: Path) -> str:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from gptface.data.augmentation import HorizontalFlip
-from gptface.data.cache import FaceCache, cached_faces
-from gptface.data.cached_batches import CachedBatches, Selection
-from gptface.data.collation import PairCollator
-from gptface.data.loader import build_loader
-from gptface.data.sources import has_validation, open_faces
+from gptface.data.batches import Faces, InOrder, Needs, held_out_faces
 from gptface.data.statistics import unigram_entropy
 from gptface.errors import InputError
 from gptface.models import FaceParser, FaceTokenizer, FaceTokenizerConfig
@@ -26,10 +22,9 @@ from gptface.systems.gptface.masking import TEXT_SHARE
 from gptface.systems.gptface.mixed_batch import row_counts
 from gptface.systems.gptface.objective import PretrainingObjective
 from gptface.systems.gptface.pairs import (
-    EncodedPairs,
-    captions_of,
-    encode_pairs,
-    encoded_on_the_fly,
+    PairMaker,
+    Pairs,
+    encode_images,
     prepare_text_tokenizer,
     tokenizer_identity,
 )
@@ -37,7 +32,7 @@ from gptface.systems.gptface.system import FaceSystem
 from gptface.systems.gptface.transformer import FaceLanguageModel
 from gptface.training.declaration import StageContext
 from gptface.training.optimization import kernels
-from gptface.training.stage import Batches, MappedBatches, Moment, Phase, Stage
+from gptface.training.stage import Moment, Phase, Stage
 
 __all__ = ["PretrainingStage", "language_config"]
 
@@ -116,22 +111,9 @@ class PretrainingStage(Stage):
             Display(self.name, verbose and accelerator.is_main_process).line(f"{self.name}: {note}")
         self.device = accelerator.device
         self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
-        needs_regions = section.image_masks.regions > 0
-        compared = max(section.batch_size, section.contrastive.pairs if section.losses.contrastive > 0 else 0)
-        shared = {"batch_size": compared, "seed": section.seed, "rank": accelerator.process_index}
-        world_size = accelerator.num_processes
-
-        cache = cached_faces(data, "train", output, accelerator, verbose) if section.cache_codes else None
-        dataset = None if cache is not None else open_faces(data, "train")
-        if cache is not None:
-            captions: Iterator[str] = (caption for several in cache.captions for caption in several)
-            if needs_regions and cache.region_maps is None:
-                raise InputError("pretrain.image_masks.regions: must be 0 for this data, which has no region maps")
-        else:
-            assert dataset is not None
-            captions = captions_of(dataset)
+        faces = Faces(data, "train", output, accelerator, verbose=verbose)
         self.text_tokenizer = prepare_text_tokenizer(
-            configuration, captions, output / "text_tokenizer", accelerator, keep=context.resuming
+            configuration, faces.captions(), output / "text_tokenizer", accelerator, keep=context.resuming
         )
         specials = {f"{name}_token_id": getattr(self.text_tokenizer, f"{name}_token_id") for name in _ROLES}
         config = language_config(
@@ -147,44 +129,31 @@ class PretrainingStage(Stage):
         self.model.train()
         if section.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
-        self.objective = PretrainingObjective(self.model, section, len(cache) if cache is not None else 0)
+        self.objective = PretrainingObjective(self.model, section, 0 if faces.cache is None else len(faces.cache))
         self.phases = [Phase("model", self.objective, matrices=kernels(self.model.layers))]
 
-        def encoded(faces: FaceCache, flips: bool) -> EncodedPairs:
-            return encode_pairs(
-                faces,
-                self.tokenizer,
-                identity,
-                self.text_tokenizer,
-                data.text_length,
-                flips=flips,
-                with_regions=needs_regions,
-                accelerator=accelerator,
-                verbose=verbose,
-            ).to(self.device)
-
-        self.batches: Batches
-        text_length = data.text_length
-        if cache is not None:
-            pairs = encoded(cache, data.flip)
-            text_length = pairs.text_ids.shape[2]
-            self.batches = CachedBatches(len(pairs), pairs.select, world_size=world_size, flips=data.flip, **shared)
-        else:
-            assert dataset is not None
-            grid = tokenizer.config.grid if needs_regions else None
-            loader = build_loader(
-                dataset,
-                collate=PairCollator(self.text_tokenizer, data.text_length, grid),
-                world_size=world_size,
-                workers=data.workers,
-                transform=HorizontalFlip(section.seed) if data.flip else None,
-                pin_memory=self.device.type == "cuda",
-                **shared,
-            )
-            self.batches = MappedBatches(loader, lambda batch: encoded_on_the_fly(batch, self.tokenizer, needs_regions))
-        self.held_out: EncodedPairs | None = None
-        if has_validation(data):
-            self.held_out = encoded(cached_faces(data, "validation", output, accelerator, verbose), False)
+        needs = Needs(
+            images=not section.cache_codes,
+            token_regions=tokenizer.config.grid if section.image_masks.regions > 0 else None,
+            text=(self.text_tokenizer, data.text_length),
+            without_regions="pretrain.image_masks.regions: must be 0",
+        )
+        encode = partial(encode_images, tokenizer=self.tokenizer, identity=identity, accelerator=accelerator)
+        text_length = faces.text_width(needs)
+        codes = None
+        if section.cache_codes:
+            assert faces.cache is not None  # the configuration sees to it
+            codes = encode(faces.cache, flips=data.flip, verbose=verbose)
+        compared = max(section.batch_size, section.contrastive.pairs if section.losses.contrastive > 0 else 0)
+        make = PairMaker(self.tokenizer, codes)
+        self.batches = faces.batches(needs, make, batch_size=compared, seed=section.seed)
+        self.held_out: InOrder[Pairs] | None = None
+        held_out = held_out_faces(data, output, accelerator, verbose=verbose)
+        if held_out is not None:
+            assert held_out.cache is not None
+            make = PairMaker(self.tokenizer, encode(held_out.cache, flips=False, verbose=verbose))
+            needs = dataclasses.replace(needs, images=False)
+            self.held_out = held_out.in_order(needs, make, batch_size=section.batch_size)
         self.flops_per_sample = self._flops(text_length)
         self.flops_per_comparison = self._tower_flops(text_length)
 
@@ -230,24 +199,29 @@ class PretrainingStage(Stage):
 
     def validate(self) -> dict[str, float]:
         """The training losses and accuracies on the held-out pairs, and the unigram entropy of each modality."""
-        pairs = self.held_out
-        if pairs is None:
+        if self.held_out is None:
             return {}
         torch.manual_seed(0)
+        held_out = list(self.held_out)
         totals: dict[str, list[Tensor]] = {}
-        size = min(self.section.batch_size, len(pairs))
-        for number, start in enumerate(range(0, len(pairs) - size + 1, size)):
-            indices = torch.arange(start, start + size)
-            selection = Selection(indices, torch.zeros(size, dtype=torch.bool), torch.zeros_like(indices))
-            loss, parts = self.objective(pairs.select(selection), Moment(0, number, 1.0))
+        for number, pairs in enumerate(held_out):
+            if number and len(pairs.codes) < self.section.batch_size:
+                continue  # a smaller batch would weigh as much as a whole one
+            loss, parts = self.objective(pairs, Moment(0, number, 1.0))
             for name, value in {"loss": loss, **parts}.items():
                 totals.setdefault(name, []).append(value.float())
         figures = {name: float(torch.stack(values).mean()) for name, values in totals.items()}
         vocabulary = self.model.vocabulary
-        inside = torch.arange(pairs.text_ids.shape[2], device=self.device) < pairs.text_lengths.unsqueeze(-1)
-        figures["text_unigram_entropy"] = unigram_entropy(pairs.text_ids[inside], vocabulary.text_size)
-        figures["image_unigram_entropy"] = unigram_entropy(pairs.codes, vocabulary.image_size)
+        words = [pairs.text_ids[_inside(pairs)] for pairs in held_out]
+        figures["text_unigram_entropy"] = unigram_entropy(torch.cat(words), vocabulary.text_size)
+        codes = torch.cat([pairs.codes for pairs in held_out])
+        figures["image_unigram_entropy"] = unigram_entropy(codes, vocabulary.image_size)
         return figures
 
 
 _ROLES = ("pad", "cls", "sep", "mask")
+
+
+def _inside(pairs: Pairs) -> Tensor:
+    """Which text positions are not padding: bool (B, T)."""
+    return torch.arange(pairs.text_ids.shape[1], device=pairs.text_ids.device) < pairs.text_lengths.unsqueeze(1)

@@ -9,15 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptface.data.augmentation import HorizontalFlip
-from gptface.data.cache import cached_faces
-from gptface.data.cached_batches import CachedBatches, Selection
-from gptface.data.cached_images import cached_images, cached_regions
-from gptface.data.collation import ImageCollator
-from gptface.data.loader import build_loader
-from gptface.data.pixels import images_to_tensor
-from gptface.data.sources import has_validation, open_faces
-from gptface.errors import InputError
+from gptface.data.batches import FaceBatch, Faces, InOrder, Needs, held_out_faces
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
 from gptface.models import FaceTokenizer
@@ -32,7 +24,7 @@ from gptface.objectives import (
 from gptface.systems.gptface.configuration import Configuration, TokenizerLossWeights
 from gptface.training.declaration import StageContext
 from gptface.training.optimization import kernels
-from gptface.training.stage import Batches, Losses, MappedBatches, Moment, Phase, Stage
+from gptface.training.stage import Losses, Moment, Phase, Stage
 
 __all__ = [
     "DiscriminatorObjective",
@@ -150,44 +142,24 @@ class TokenizerStage(Stage):
             self.phases.append(
                 Phase("discriminator", DiscriminatorObjective(discriminator), section.losses.adversarial_start)
             )
-        shared = {"batch_size": section.batch_size, "seed": section.seed, "rank": accelerator.process_index}
-        self.batches: Batches
-        if data.cache:
-            cache = cached_faces(data, "train", output, accelerator, verbose)
-            if section.losses.regions and cache.region_maps is None:
-                raise InputError("tokenizer.losses.regions: must be empty for this data, which has no region maps")
-            importance = torch.tensor([section.losses.regions.get(name, 1.0) for name in REGIONS], device=self.device)
+        self.importance: Tensor | None = None
+        if regions := section.losses.regions:
+            self.importance = torch.tensor([regions.get(name, 1.0) for name in REGIONS], device=self.device)
+        needs = Needs(
+            region_maps=self.importance is not None, without_regions="tokenizer.losses.regions: must be empty"
+        )
+        faces = Faces(data, "train", output, accelerator, verbose=verbose)
+        self.batches = faces.batches(needs, self._batch, batch_size=section.batch_size, seed=section.seed)
+        self.held_out: InOrder[Tensor] | None = None
+        held_out = held_out_faces(data, output, accelerator, verbose=verbose)
+        if held_out is not None:
+            self.held_out = held_out.in_order(Needs(), _images, batch_size=section.batch_size)
 
-            def weighted(selection: Selection) -> WeightedImages:
-                images = cached_images(cache, selection, self.device)
-                if not section.losses.regions:
-                    return WeightedImages(images)
-                regions = cached_regions(cache, selection, self.device)
-                return WeightedImages(images, region_importance(regions, importance))
-
-            self.batches = CachedBatches(
-                len(cache),
-                weighted,
-                world_size=accelerator.num_processes,
-                flips=data.flip,
-                **shared,
-            )
-        else:
-            loader = build_loader(
-                open_faces(data, "train"),
-                collate=ImageCollator(),
-                world_size=accelerator.num_processes,
-                workers=data.workers,
-                transform=HorizontalFlip(section.seed) if data.flip else None,
-                pin_memory=self.device.type == "cuda",
-                **shared,
-            )
-            self.batches = MappedBatches(
-                loader, lambda batch: WeightedImages(batch.to(self.device, non_blocking=True).images)
-            )
-        self.held_out: Tensor | None = None
-        if has_validation(data):
-            self.held_out = cached_faces(data, "validation", output, accelerator, verbose).image_tensor
+    def _batch(self, faces: FaceBatch) -> WeightedImages:
+        if self.importance is None:
+            return WeightedImages(_images(faces))
+        assert faces.region_maps is not None
+        return WeightedImages(_images(faces), region_importance(faces.region_maps, self.importance))
 
     def compilable(self) -> list[nn.Module]:
         return [self.tokenizer.encoder, self.tokenizer.decoder]
@@ -202,8 +174,7 @@ class TokenizerStage(Stage):
             return {}
         quality, errors = [], []
         counts = torch.zeros(self.tokenizer.config.codebook_size, dtype=torch.int64, device=self.device)
-        for part in self.held_out.split(self.section.batch_size):
-            images = images_to_tensor(part, self.device)
+        for images in self.held_out:
             out = self.tokenizer(images)
             reconstruction = out.reconstruction.clamp(-1, 1)
             quality.append(psnr(reconstruction, images))
@@ -217,3 +188,8 @@ class TokenizerStage(Stage):
             "codebook_usage": float((counts > 0).float().mean()),
             "codebook_perplexity": float(perplexity),
         }
+
+
+def _images(faces: FaceBatch) -> Tensor:
+    assert faces.images is not None
+    return faces.images

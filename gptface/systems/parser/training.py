@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gptface.data.cache import FaceCache, cached_faces
-from gptface.data.cached_batches import CachedBatches, Selection
-from gptface.data.cached_images import cached_images, cached_regions
+from gptface.data.batches import FaceBatch, Faces, InOrder, Needs, held_out_faces
+from gptface.data.cache import FaceCache
 from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
@@ -42,6 +41,14 @@ class LabelledFaces:
     regions: Tensor
     attributes: Tensor
     expressions: Tensor
+
+
+def labelled(faces: FaceBatch) -> LabelledFaces:
+    """The parser's batch."""
+    assert faces.images is not None and faces.region_maps is not None
+    assert faces.attributes is not None and faces.expressions is not None
+    attributes = faces.attributes.nan_to_num(-1.0)
+    return LabelledFaces(faces.images, faces.region_maps.long(), attributes, faces.expressions)
 
 
 def perturbed(images: Tensor) -> Tensor:
@@ -104,37 +111,22 @@ class ParserStage(Stage):
         self.section = section = configuration.parser
         self.device = accelerator.device
         data = configuration.data
-        self.cache = cached_faces(data, "train", output, accelerator, verbose)
-        self.held_out = None
-        if data.validation_count:
-            self.held_out = cached_faces(data, "validation", output, accelerator, verbose)
+        faces = Faces(data, "train", output, accelerator, verbose=verbose)
+        assert faces.cache is not None  # the configuration sees to it
         self.parser = FaceParser(parser_config(configuration))
         self.parser.train()
-        self.objective = ParserObjective(self.parser, section, _region_weights(self.cache))
+        self.objective = ParserObjective(self.parser, section, _region_weights(faces.cache))
         hidden = kernels(self.parser.down, self.parser.reduce, self.parser.enlarge, self.parser.up)
         self.phases = [Phase("parser", self.objective, matrices=hidden)]
-        self.batches = CachedBatches(
-            len(self.cache),
-            lambda selection: self._batch(self.cache, selection),
-            batch_size=section.batch_size,
-            seed=section.seed,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-            flips=data.flip,
-        )
+        needs = Needs(region_maps=True, labels=True)
+        self.batches = faces.batches(needs, labelled, batch_size=section.batch_size, seed=section.seed)
+        self.held_out: InOrder[LabelledFaces] | None = None
+        held_out = held_out_faces(data, output, accelerator, verbose=verbose)
+        if held_out is not None:
+            self.held_out = held_out.in_order(needs, labelled, batch_size=section.batch_size)
         blank = torch.zeros(1, 3, data.image_size, data.image_size)
         # A backward pass costs twice a forward pass.
         self.flops_per_sample = 3 * forward_flops(lambda: self.parser(blank))
-
-    def _batch(self, cache: FaceCache, selection: Selection) -> LabelledFaces:
-        indices = selection.indices.numpy()
-        attributes = torch.from_numpy(cache.attributes[indices]).nan_to_num(-1.0)
-        return LabelledFaces(
-            cached_images(cache, selection, self.device),
-            cached_regions(cache, selection, self.device).long(),
-            attributes.to(self.device, non_blocking=True),
-            torch.from_numpy(cache.expressions[indices]).to(self.device, non_blocking=True),
-        )
 
     def compilable(self) -> list[nn.Module]:
         return [self.parser]
@@ -145,15 +137,12 @@ class ParserStage(Stage):
 
     def validate(self) -> dict[str, float]:
         """Pixel accuracy and mean intersection over union of the regions, accuracy of attributes and expressions."""
-        cache = self.held_out
-        if cache is None:
+        if self.held_out is None:
             return {}
         count = len(REGIONS)
         confusion = torch.zeros(count * count, dtype=torch.int64, device=self.device)
         attributes, expressions = [], []
-        for start in range(0, len(cache), self.section.batch_size):
-            indices = torch.arange(start, min(start + self.section.batch_size, len(cache)))
-            faces = self._batch(cache, Selection(indices, torch.zeros(len(indices), dtype=torch.bool), indices * 0))
+        for faces in self.held_out:
             out = self.parser(faces.images)
             found = out.region_logits.argmax(1)
             confusion += torch.bincount((faces.regions * count + found).flatten(), minlength=count * count)

@@ -1,0 +1,412 @@
+"""The one door to data: endless, exactly resumable batches of faces for a stage of any system.
+
+A stage opens a split, says what it needs of a face, and how its own batch is made of that:
+
+    faces = Faces(configuration.data, "train", output, accelerator)
+    batches = faces.batches(Needs(region_maps=True), make, batch_size=64, seed=0)
+
+``make`` takes a :class:`FaceBatch` on the stage's device. Whether faces come from a memory-mapped cache
+(``data.cache``) or are read by loader processes as they are needed, the stage does not see. Held-out faces are always
+cached, and gone through in order (``held_out_faces``, ``Faces.in_order``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import get_worker_info
+from transformers import PreTrainedTokenizerFast
+
+from gptface.data.augmentation import SIDES, HorizontalFlip
+from gptface.data.cache import FaceCache, cached_faces
+from gptface.data.configuration import DataSection
+from gptface.data.decoding import known_labels
+from gptface.data.loader import ResumableLoader
+from gptface.data.order import Position, epoch_coins
+from gptface.data.pixels import images_to_tensor
+from gptface.data.sample import Sample
+from gptface.data.sources import has_validation, open_faces
+from gptface.data.text import encode_captions
+from gptface.errors import InputError
+from gptface.faces.region_grid import region_grid
+
+__all__ = ["Batches", "FaceBatch", "Faces", "InOrder", "Needs", "held_out_faces"]
+
+Batch = TypeVar("Batch")
+Made = TypeVar("Made", covariant=True)
+
+CAPTIONS_READ = 100_000  # as many captions as ``Faces.captions`` reads where they are not cached
+
+
+class Batches(Protocol[Made]):
+    """An endless iterator of batches that knows where it is."""
+
+    def __iter__(self) -> Iterator[Made]: ...
+
+    def __next__(self) -> Made: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Which fields of a :class:`FaceBatch` a stage uses; the others stay ``None``.
+
+    Attributes:
+        images: pixels.
+        region_maps: labels of facial regions, a pixel.
+        token_regions: a grid (h, w): the facial region of every image token.
+        labels: attributes and expressions.
+        text: captions as word pieces: a tokenizer, and the most pieces of a caption. A caption that speaks of left and
+            right then keeps its face from being mirrored.
+        without_regions: how the error begins where region maps are needed and there are none: the field of the
+            configuration, and what it must be.
+    """
+
+    images: bool = True
+    region_maps: bool = False
+    token_regions: tuple[int, int] | None = None
+    labels: bool = False
+    text: tuple[PreTrainedTokenizerFast, int] | None = None
+    without_regions: str = "data.train: must have region maps"
+
+    @property
+    def regions(self) -> bool:
+        """Whether faces must have region maps."""
+        return self.region_maps or self.token_regions is not None
+
+
+@dataclass
+class FaceBatch:
+    """Faces, on the stage's device; fields that were not asked for are ``None``.
+
+    Attributes:
+        sample_ids: int64 (B,), identities that key every random choice.
+        mirrored: bool (B,), which of them are mirror images (pixels and regions already are).
+        rows: int64 (B,), place of each face in the cache; ``None`` where faces are not cached.
+        images: float32 (B, 3, S, S) in [−1, 1]. (A loader's worker hands on the bytes, uint8 (B, S, S, 3).)
+        region_maps: uint8 (B, S, S), indices into ``REGIONS``.
+        token_regions: int64 (B, h · w).
+        attributes: float32 (B, A), 0 or 1, NaN where unknown; the columns are ``ATTRIBUTES``.
+        expressions: int64 (B,), index into ``EXPRESSIONS``, −100 where unknown.
+        text_ids: int64 (B, T), padded, without [CLS] and [SEP].
+        text_lengths: int64 (B,).
+        host_lengths: ``text_lengths`` on the host, for sizes that must be known there.
+    """
+
+    sample_ids: Tensor
+    mirrored: Tensor
+    rows: Tensor | None = None
+    images: Tensor | None = None
+    region_maps: Tensor | None = None
+    token_regions: Tensor | None = None
+    attributes: Tensor | None = None
+    expressions: Tensor | None = None
+    text_ids: Tensor | None = None
+    text_lengths: Tensor | None = None
+    host_lengths: Tensor | None = None
+
+    def to(self, device: torch.device) -> FaceBatch:
+        """A copy with all tensors but ``host_lengths`` on ``device``."""
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return dataclasses.replace(moved, host_lengths=self.host_lengths)
+
+    def pin_memory(self) -> FaceBatch:
+        """A copy with all tensors in page-locked memory."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> FaceBatch:
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: change(value) for name, value in values.items() if value is not None})
+
+
+class Faces:
+    """The faces of one split, opened: decoded into a cache first where the configuration says so.
+
+    Args:
+        data: where they come from.
+        split: ``"train"`` or ``"validation"``; the latter is always cached.
+        output: folder of the run, where the cache lies unless ``data`` names another place.
+        accelerator: device and processes; by default the CPU and this process alone.
+        verbose: show progress on stderr.
+
+    Attributes:
+        cache: the memory-mapped files; ``None`` where faces are read as they are needed.
+
+    Raises:
+        InputError: no such files, nothing usable in them, or nothing held out.
+    """
+
+    def __init__(
+        self,
+        data: DataSection,
+        split: str,
+        output: Path,
+        accelerator: Accelerator | None = None,
+        *,
+        verbose: bool = True,
+    ) -> None:
+        self.workers = data.workers
+        self.flip = data.flip and split == "train"
+        self.device = torch.device("cpu") if accelerator is None else accelerator.device
+        self.rank = 0 if accelerator is None else accelerator.process_index
+        self.world_size = 1 if accelerator is None else accelerator.num_processes
+        cached = data.cache or split == "validation"
+        self.cache = cached_faces(data, split, output, accelerator, verbose) if cached else None
+        self._samples = None if cached else open_faces(data, split)
+        self._columns: dict[Needs, _CachedColumns] = {}
+
+    def captions(self) -> Iterator[str]:
+        """All captions, or those of the first hundred thousand samples where they are not cached."""
+        if self.cache is not None:
+            yield from (caption for several in self.cache.captions for caption in several)
+            return
+        assert self._samples is not None
+        for index in range(min(len(self._samples), CAPTIONS_READ)):
+            item = self._samples[index]
+            if isinstance(item, Sample) and item.caption:
+                yield item.caption
+
+    def text_width(self, needs: Needs) -> int:
+        """Columns of ``text_ids``: word pieces of the longest caption, or the limit where captions are not cached."""
+        assert needs.text is not None
+        text_ids = self._select(needs).text_ids if self.cache is not None else None
+        return needs.text[1] if text_ids is None else text_ids.shape[2]
+
+    def batches(
+        self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int, seed: int
+    ) -> Batches[Batch]:
+        """``make(batch)`` of batch after batch of this process, faces mirrored at random where ``data.flip`` says so.
+
+        Order and coins are functions of ``seed`` and the position alone; see :class:`gptface.data.order.Position`.
+
+        Raises:
+            InputError: the faces lack region maps that are needed (at the first such batch where they are not cached).
+        """
+        if self.cache is not None:
+            position = Position(len(self.cache), seed, batch_size, self.rank, self.world_size)
+            return _Made(_CachedBatches(self._select(needs), position, self.flip), make)
+        assert self._samples is not None
+        loader = ResumableLoader(
+            self._samples,
+            Position(len(self._samples), seed, batch_size, self.rank, self.world_size),
+            _Collator(needs),
+            workers=self.workers,
+            transform=HorizontalFlip(seed) if self.flip else None,
+            pin_memory=self.device.type == "cuda",
+        )
+        return _Made(loader, lambda batch: make(_delivered(batch, needs, self.device)))
+
+    def in_order(self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int) -> InOrder[Batch]:
+        """``make(batch)`` of every cached face once, in the data set's order and as it is."""
+        return InOrder(self._select(needs), make, batch_size)
+
+    def _select(self, needs: Needs) -> _CachedColumns:
+        assert self.cache is not None
+        if needs not in self._columns:
+            self._columns[needs] = _CachedColumns(self.cache, needs, self.device, self.flip)
+        return self._columns[needs]
+
+
+def held_out_faces(
+    data: DataSection, output: Path, accelerator: Accelerator | None = None, *, verbose: bool = True
+) -> Faces | None:
+    """The faces held out for validation; ``None`` where the configuration holds none out."""
+    return Faces(data, "validation", output, accelerator, verbose=verbose) if has_validation(data) else None
+
+
+class _Made(Generic[Batch]):
+    """``make(batch)`` of every batch of a source, whose position it shares."""
+
+    def __init__(self, source: Batches[FaceBatch], make: Callable[[FaceBatch], Batch]) -> None:
+        self._source = source
+        self._make = make
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return self._make(next(self._source))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._source.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._source.load_state_dict(state)
+
+
+# From the cache ------------------------------------------------------------------------------------------------------
+
+
+class _CachedColumns:
+    """What a stage needs of a whole cache; n faces, K captions each.
+
+    Pixels stay in the cache's files; what is small lies on the device.
+
+    Attributes:
+        sample_ids: int64 (n,).
+        token_regions: uint8 (1 or 2, n, h · w), of the faces and, where some are mirrored, of their mirror images.
+        text_ids: int32 (n, K, T), without the columns that no caption reaches.
+        text_lengths: int32 (n, K); ``host_lengths`` are the same on the host.
+        flippable: bool (n, K), on the host: the caption does not speak of left and right.
+    """
+
+    def __init__(self, cache: FaceCache, needs: Needs, device: torch.device, flip: bool) -> None:
+        self.cache = cache
+        self.needs = needs
+        self.device = device
+        self.sample_ids = torch.from_numpy(cache.sample_ids).to(device)
+        self.token_regions: Tensor | None = None
+        self.text_ids: Tensor | None = None
+        if needs.regions and cache.region_maps is None:
+            raise InputError(f"{needs.without_regions} for this data, which has no region maps")
+        if needs.token_regions is not None:
+            assert cache.region_maps is not None
+            sides = [cache.region_maps, cache.region_maps[:, :, ::-1]][: 2 if flip else 1]
+            self.token_regions = torch.stack([_token_regions(maps, needs.token_regions) for maps in sides]).to(device)
+        if needs.text is not None:
+            captions = [caption for several in cache.captions for caption in several]
+            shape = (len(cache), len(captions) // len(cache))
+            text_ids, lengths = encode_captions(needs.text[0], captions, needs.text[1])
+            text_ids = text_ids[:, : max(1, int(lengths.max()))]
+            self.text_ids = text_ids.int().view(*shape, -1).to(device)
+            self.host_lengths = lengths.int().view(shape)
+            self.text_lengths = self.host_lengths.to(device)
+            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions]).view(shape)
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def batch(self, indices: Tensor, epochs: Tensor, mirrored: Tensor) -> FaceBatch:
+        """The faces ``indices``, each for the ``epochs``-th time; all int64 or bool (B,), on the host."""
+        needs, cache = self.needs, self.cache
+        rows = indices.to(self.device, non_blocking=True)
+        batch = FaceBatch(self.sample_ids[rows], mirrored, rows)
+        if self.text_ids is not None:
+            turn = (indices + epochs) % self.text_ids.shape[1]
+            mirrored = mirrored & self.flippable[indices, turn]
+            batch.host_lengths = self.host_lengths[indices, turn]
+            turn = turn.to(self.device, non_blocking=True)
+            batch.text_ids = self.text_ids[rows, turn].long()
+            batch.text_lengths = self.text_lengths[rows, turn].long()
+        batch.mirrored = mirrored.to(self.device, non_blocking=True)
+        if needs.images:
+            images = cache.image_tensor[indices]
+            if bool(mirrored.any()):
+                images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
+            batch.images = images_to_tensor(images, self.device)
+        if needs.region_maps:
+            assert cache.region_maps is not None
+            maps = torch.from_numpy(cache.region_maps[indices.numpy()])
+            maps = torch.where(mirrored[:, None, None], maps.flip(2), maps)
+            batch.region_maps = maps.to(self.device, non_blocking=True)
+        if self.token_regions is not None:
+            batch.token_regions = self.token_regions[batch.mirrored.long(), rows].long()
+        if needs.labels:
+            attributes = torch.from_numpy(cache.attributes[indices.numpy()])
+            expressions = torch.from_numpy(cache.expressions[indices.numpy()])
+            batch.attributes = attributes.to(self.device, non_blocking=True)
+            batch.expressions = expressions.to(self.device, non_blocking=True)
+        return batch
+
+
+def _token_regions(region_maps: np.ndarray, grid: tuple[int, int]) -> Tensor:
+    return torch.from_numpy(np.stack([region_grid(labels, grid) for labels in region_maps]).astype(np.uint8))
+
+
+class _CachedBatches:
+    """An endless iterator of batches from the cache, mirrored by a coin for every face and epoch where ``flip``."""
+
+    def __init__(self, columns: _CachedColumns, position: Position, flip: bool) -> None:
+        self.columns = columns
+        self.position = position
+        self.flip = flip
+
+    def __iter__(self) -> Iterator[FaceBatch]:
+        return self
+
+    def __next__(self) -> FaceBatch:
+        position = self.position
+        indices, epochs = position.batch()
+        mirrored = np.zeros(len(indices), dtype=bool)
+        for epoch in set(epochs.tolist()) if self.flip else ():
+            inside = epochs == epoch
+            mirrored[inside] = epoch_coins(position.count, position.seed, epoch)[indices[inside]]
+        position.advance()
+        return self.columns.batch(*(torch.from_numpy(values) for values in (indices, epochs, mirrored)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.position.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position.load_state_dict(state)
+
+
+class InOrder(Generic[Batch]):
+    """Every face of a cache once, in batches of which the last may be smaller; may be gone through again and again."""
+
+    def __init__(self, columns: _CachedColumns, make: Callable[[FaceBatch], Batch], batch_size: int) -> None:
+        self._columns = columns
+        self._make = make
+        self._batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self._columns), self._batch_size):
+            indices = torch.arange(start, min(start + self._batch_size, len(self._columns)))
+            unmirrored = torch.zeros(len(indices), dtype=torch.bool)
+            yield self._make(self._columns.batch(indices, torch.zeros_like(indices), unmirrored))
+
+
+# As they are read ----------------------------------------------------------------------------------------------------
+
+
+class _Collator:
+    """Samples to a :class:`FaceBatch` on the host, in a loader's worker."""
+
+    def __init__(self, needs: Needs) -> None:
+        self.needs = needs
+
+    def __call__(self, samples: list[Sample]) -> FaceBatch:
+        needs = self.needs
+        batch = FaceBatch(
+            torch.tensor([sample.sample_id for sample in samples], dtype=torch.int64),
+            torch.tensor([bool(sample.metadata.get("flipped")) for sample in samples]),
+        )
+        if needs.images:
+            batch.images = torch.from_numpy(np.stack([sample.image for sample in samples]))
+        maps = [sample.region_map for sample in samples if sample.region_map is not None]
+        if needs.regions and len(maps) == len(samples):
+            stacked = np.stack(maps)
+            if needs.region_maps:
+                batch.region_maps = torch.from_numpy(stacked)
+            if needs.token_regions is not None:
+                batch.token_regions = _token_regions(stacked, needs.token_regions).long()
+        if needs.labels:
+            batch.attributes, batch.expressions = (torch.from_numpy(values) for values in known_labels(samples))
+        if needs.text is not None:
+            if get_worker_info() is not None:
+                # The tokenizer's own threads do not survive a fork, and the workers are the parallelism.
+                os.environ["TOKENIZERS_PARALLELISM"] = "false"
+            captions = [sample.caption for sample in samples]
+            batch.text_ids, batch.text_lengths = encode_captions(needs.text[0], captions, needs.text[1])
+            batch.host_lengths = batch.text_lengths
+        return batch
+
+
+def _delivered(batch: FaceBatch, needs: Needs, device: torch.device) -> FaceBatch:
+    """A loader's batch on the device, its bytes as network inputs."""
+    if needs.regions and batch.region_maps is None and batch.token_regions is None:
+        raise InputError(f"{needs.without_regions} for this data, which has samples without a region map")
+    batch = batch.to(device)
+    return batch if batch.images is None else dataclasses.replace(batch, images=images_to_tensor(batch.images))
