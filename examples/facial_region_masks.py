@@ -16,7 +16,7 @@ def show(mask: np.ndarray) -> str:
 
 
 def main() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    regions = face_region_grid(LANDMARKS, GRID, SIZE)  # or a label map (H, W), or 68 landmarks
+    regions = face_region_grid(LANDMARKS, GRID, SIZE)  # or a label map (H, W), or 68 or 468 landmarks
     keywords = {"seed": 0, "step": 0, "sample_ids": np.array([7]), "region_map": regions[None]}
     whole = sample_span_mask(region_masks(GRID, 0.3, {"eyes": 2.0, "mouth": 2.0, "nose": 1.0}), **keywords).mask[0]
     guided = sample_span_mask(guidance_masks(GRID, 0.6, keep=("eyes",)), **keywords).mask[0]

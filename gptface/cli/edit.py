@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     wish = parser.add_argument_group("what")
     wish.add_argument("--attribute", metavar="NAME", help='one of CelebA\'s, such as Blond_Hair, or "no Eyeglasses"')
     wish.add_argument(
-        "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, neutral"
+        "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, contempt, neutral"
     )
     wish.add_argument("--caption", metavar="TEXT", help="the wish in words, in place of the attribute's own")
     wish.add_argument(
@@ -55,8 +55,26 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def _check_names(arguments: argparse.Namespace) -> None:
+    """Refuse names that are not in the vocabulary before anything is loaded."""
+    from gptface.faces.areas import region_area
+    from gptface.faces.attributes import attribute_area
+    from gptface.faces.expressions import expression_area
+    from gptface.faces.names import find
+    from gptface.faces.templates import TEMPLATES
+
+    find("template", arguments.template, TEMPLATES)
+    if arguments.attribute is not None:
+        attribute_area(arguments.attribute)
+    if arguments.expression is not None:
+        expression_area(arguments.expression)
+    if arguments.region is not None:
+        region_area(arguments.region)
+
+
 def run(arguments: argparse.Namespace) -> int:
     check_outputs(arguments.output, arguments.strip)
+    _check_names(arguments)
     options = photo_options(arguments)
     result = load_generator(arguments, arguments.template).edit(
         arguments.image,

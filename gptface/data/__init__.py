@@ -1,4 +1,4 @@
-"""Data: images, tar shards, captions, the procedural face generator, deterministic loading and collation.
+"""Data: images, tar shards, captions, the procedural face generator, deterministic batches.
 
 Nothing is imported here, so that one module does not pull in what only another one needs.
 """

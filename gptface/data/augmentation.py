@@ -8,7 +8,8 @@ import re
 import numpy as np
 
 from gptface.data.sample import Sample
-from gptface.faces.landmarks import MIRRORED_ORDER, mirror_landmarks
+from gptface.faces.landmark_schemes import SCHEMES
+from gptface.faces.landmarks import mirror_landmarks
 
 __all__ = ["SIDES", "HorizontalFlip", "mirrored"]
 
@@ -39,12 +40,12 @@ class HorizontalFlip:
 def mirrored(sample: Sample) -> Sample:
     """The mirror image of a sample, with ``metadata["flipped"]`` set.
 
-    The region map and ``metadata["landmarks"]`` (5 or 68 points, in pixels) are mirrored along, and
+    The region map and ``metadata["landmarks"]`` (in pixels, of a known scheme) are mirrored along, and
     ``metadata["pose"]`` has its yaw and roll negated.
     """
     metadata = {**sample.metadata, "flipped": True}
     points = metadata.get("landmarks")
-    if points is not None and len(points) in MIRRORED_ORDER:
+    if points is not None and len(points) in SCHEMES:
         metadata["landmarks"] = mirror_landmarks(points, sample.image.shape[1]).astype(np.float32)
     pose = metadata.get("pose")
     if isinstance(pose, dict):

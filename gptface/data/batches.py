@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 from gptface.data.augmentation import SIDES, HorizontalFlip
 from gptface.data.cache import FaceCache, cached_faces
 from gptface.data.configuration import DataSection
-from gptface.data.decoding import known_labels
+from gptface.data.labels import known_labels
 from gptface.data.loader import ResumableLoader
 from gptface.data.order import Position, epoch_coins
 from gptface.data.pixels import images_to_tensor
@@ -98,8 +98,9 @@ class FaceBatch:
         images: float32 (B, 3, S, S) in [−1, 1]. (A loader's worker hands on the bytes, uint8 (B, S, S, 3).)
         region_maps: uint8 (B, S, S), indices into ``REGIONS``.
         token_regions: int64 (B, h · w).
-        attributes: float32 (B, A), 0 or 1, NaN where unknown; the columns are ``ATTRIBUTES``.
-        expressions: int64 (B,), index into ``EXPRESSIONS``, −100 where unknown.
+        attributes: float32 (B, A), 0 or 1, NaN where unknown; the columns are
+            ``LABELLED_ATTRIBUTES``.
+        expressions: int64 (B,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
         text_ids: int64 (B, T), padded, without [CLS] and [SEP].
         text_lengths: int64 (B,).
         host_lengths: ``text_lengths`` on the host, for sizes that must be known there.

@@ -25,7 +25,7 @@ from gptface.progress import Display, format_duration
 
 __all__ = ["FaceCache", "cached_faces"]
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass
@@ -37,8 +37,8 @@ class FaceCache:
         images: uint8 (N, S, S, 3).
         region_maps: uint8 (N, S, S), or ``None`` where not every face has one.
         sample_ids: int64 (N,).
-        attributes: float32 (N, A), 0 or 1, NaN where unknown; the columns are ``ATTRIBUTES``.
-        expressions: int64 (N,), index into ``EXPRESSIONS``, −100 where unknown.
+        attributes: float32 (N, A), 0 or 1, NaN where unknown or hidden; the columns are ``LABELLED_ATTRIBUTES``.
+        expressions: int64 (N,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
         skipped: samples left out, by reason.
     """
 

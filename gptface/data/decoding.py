@@ -8,22 +8,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces, describe
+from gptface.data.labels import known_labels
+from gptface.data.procedural import ProceduralFaces, describe
 from gptface.data.sample import Sample, Samples, Skipped
 from gptface.errors import InputError
 
-__all__ = ["UNKNOWN", "DecodedFaces", "FirstSamples", "ManyCaptions", "decoded_chunks", "known_labels"]
+__all__ = ["DecodedFaces", "FirstSamples", "ManyCaptions", "decoded_chunks"]
 
 CHUNK = 64
 IN_PROCESS = 512  # fewer samples than this are not worth starting processes for
-UNKNOWN = -100  # an expression nobody noted; what torch's cross-entropy leaves out
 
 
 class FirstSamples:
@@ -72,8 +72,8 @@ class DecodedFaces:
         region_maps: the bytes of uint8 (n, S, S); ``None`` where one of the samples has no map.
         captions: n lists of captions.
         sample_ids: int64 (n,).
-        attributes: float32 (n, A), 0 or 1, NaN where unknown.
-        expressions: int64 (n,), ``UNKNOWN`` where unknown.
+        attributes: float32 (n, A), 0 or 1, NaN where unknown or hidden (see ``labels``).
+        expressions: int64 (n,), ``labels.UNKNOWN`` where unknown.
         skipped: samples left out, by reason.
     """
 
@@ -110,19 +110,6 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
         expressions,
         skipped,
     )
-
-
-def known_labels(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
-    """Attributes and expressions of samples, as :class:`DecodedFaces` has them."""
-    attributes = np.full((len(samples), len(ATTRIBUTES)), np.nan, dtype=np.float32)
-    expressions = np.full(len(samples), UNKNOWN, dtype=np.int64)
-    for row, sample in enumerate(samples):
-        known = sample.metadata.get("attributes")
-        if isinstance(known, dict):
-            attributes[row] = [known.get(name, np.nan) for name in ATTRIBUTES]
-        if sample.metadata.get("expression") in EXPRESSIONS:
-            expressions[row] = EXPRESSIONS.index(sample.metadata["expression"])
-    return attributes, expressions
 
 
 def decoded_chunks(dataset: Samples) -> Iterator[tuple[float, DecodedFaces]]:

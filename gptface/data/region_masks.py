@@ -22,8 +22,8 @@ def face_region_grid(face: np.ndarray, grid: tuple[int, int], size: tuple[int, i
     """The facial region of every image token, from whatever is known of the face.
 
     Args:
-        face: a label map (H, W) of integers below ``len(REGIONS)``, or 5 or 68 landmarks (x, y) in pixels, floats
-            (5, 2) or (68, 2).
+        face: a label map (H, W) of integers below ``len(REGIONS)``, or 5, 68 or 468 landmarks (x, y) in pixels, floats
+            (N, 2).
         grid: (h, w) tokens.
         size: (H, W) of the image the landmarks lie in; needed with landmarks only.
 
@@ -35,7 +35,7 @@ def face_region_grid(face: np.ndarray, grid: tuple[int, int], size: tuple[int, i
     """
     face = np.asarray(face)
     if face.ndim != 2:
-        raise InputError(f"face: shape {face.shape}; it must be a label map (H, W) or landmarks (5, 2) or (68, 2)")
+        raise InputError(f"face: shape {face.shape}; it must be a label map (H, W) or landmarks (N, 2)")
     if np.issubdtype(face.dtype, np.integer):
         return region_grid(face, grid)
     if size is None:

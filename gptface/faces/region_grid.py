@@ -1,4 +1,4 @@
-"""Between pixels and image tokens: region maps, landmarks and masks on the token grid."""
+"""A region map on the grid of image tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS, region_label
 
-__all__ = ["pixel_mask", "region_grid", "token_mask"]
+__all__ = ["region_grid"]
 
 # Regions that are smaller than a token, or narrow, at usual resolutions: by majority alone they would vanish.
 SMALL_REGIONS = ("eyes", "brows", "mouth", "nose", "glasses", "ears")
@@ -32,37 +32,13 @@ def region_grid(
     Returns:
         int64 (h · w,), row by row.
     """
-    counts = _counts(region_map, grid, len(REGIONS))
+    counts = _counts(region_map, grid)
     labels = counts.argmax(1)
     sizes = counts.sum(1)
     for name in reversed(small_regions):
         label = region_label(name)
         labels[counts[:, label] >= np.maximum(small_share * sizes, 1)] = label
     return labels
-
-
-def token_mask(mask: np.ndarray, grid: tuple[int, int], threshold: float = 0.0) -> np.ndarray:
-    """The tokens a pixel mask concerns: bool (h · w,).
-
-    A token is in when at least ``threshold`` of its pixels are (with 0: any pixel).
-
-    Args:
-        mask: bool (H, W), at least (h, w) pixels.
-    """
-    if mask.dtype != np.bool_:
-        raise InputError(f"mask: dtype {mask.dtype}; it must be bool")
-    if not 0 <= threshold <= 1:
-        raise InputError(f"threshold: {threshold}; it must be from 0 to 1")
-    counts = _counts(mask, grid, 2)
-    return (counts[:, 1] > 0) & (counts[:, 1] >= threshold * counts.sum(1) - 1e-9)
-
-
-def pixel_mask(tokens: np.ndarray, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """The pixels of the tokens in a mask: bool ``size`` = (H, W) from bool (h · w,)."""
-    tokens = np.asarray(tokens)
-    if tokens.shape != (grid[0] * grid[1],):
-        raise InputError(f"tokens: shape {tokens.shape}; a {grid[0]}x{grid[1]} grid has {grid[0] * grid[1]} tokens")
-    return tokens.astype(bool)[_cells(size, grid)]
 
 
 def _cells(size: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
@@ -75,11 +51,13 @@ def _cells(size: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
     return rows[:, None] * grid[1] + columns
 
 
-def _counts(labels: np.ndarray, grid: tuple[int, int], classes: int) -> np.ndarray:
-    """Pixels of each class in each token: int64 (h · w, classes)."""
-    if labels.ndim != 2:
-        raise InputError(f"region map or mask: shape {labels.shape}; it must be (H, W)")
-    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise InputError(f"region map: labels from {labels.min()} to {labels.max()}; they must be below {classes}")
-    flat = _cells(labels.shape, grid) * classes + labels
-    return np.bincount(flat.ravel(), minlength=grid[0] * grid[1] * classes).reshape(-1, classes)
+def _counts(region_map: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Pixels of each region in each token: int64 (h · w, regions)."""
+    regions = len(REGIONS)
+    if region_map.ndim != 2:
+        raise InputError(f"region map: shape {region_map.shape}; it must be (H, W)")
+    if region_map.size and not 0 <= int(region_map.min()) <= int(region_map.max()) < regions:
+        low, high = region_map.min(), region_map.max()
+        raise InputError(f"region map: labels from {low} to {high}; they must be below {regions}")
+    flat = _cells(region_map.shape, grid) * regions + region_map
+    return np.bincount(flat.ravel(), minlength=grid[0] * grid[1] * regions).reshape(-1, regions)

@@ -17,11 +17,13 @@ from gptface.data.batches import FaceBatch, Faces, Needs, held_out_faces
 from gptface.data.configuration import DataSection
 from gptface.data.order import Position, epoch_coins
 from gptface.data.pixels import images_to_tensor
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
+from gptface.data.procedural import ProceduralFaces
 from gptface.data.sample import Sample
 from gptface.data.shard_writer import write_shards
 from gptface.data.text import encode_captions, train_text_tokenizer
 from gptface.errors import InputError
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
 from gptface.faces.region_grid import region_grid
 
 COUNT, SIZE, GRID = 20, 32, (4, 4)
@@ -86,9 +88,9 @@ def test_a_batch_is_what_the_generator_gives(folder: Path, tokenizer: PreTrained
             assert np.array_equal(batch.region_maps[row], labels)
             assert batch.token_regions[row].tolist() == region_grid(labels, GRID).tolist()
             known = sample.metadata["attributes"]
-            for name, value in zip(ATTRIBUTES, batch.attributes[row].tolist(), strict=True):
+            for name, value in zip(LABELLED_ATTRIBUTES, batch.attributes[row].tolist(), strict=True):
                 assert np.isnan(value) or value == known[name]
-            assert EXPRESSIONS[batch.expressions[row]] == sample.metadata["expression"]
+            assert LABELLED_EXPRESSIONS[batch.expressions[row]] == sample.metadata["expression"]
         ids, lengths = encode_captions(tokenizer, [sample.caption for sample in samples], 64)
         assert torch.equal(batch.text_ids, ids[:, : batch.text_ids.shape[1]])
         assert torch.equal(batch.text_lengths, lengths) and torch.equal(batch.host_lengths.long(), lengths)

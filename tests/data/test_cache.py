@@ -11,16 +11,18 @@ from gptface.data import cache as cache_module
 from gptface.data import decoding
 from gptface.data.cache import cached_faces
 from gptface.data.configuration import DataSection
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
+from gptface.data.procedural import ProceduralFaces
 from gptface.data.shard_writer import write_shards
 from gptface.errors import InputError
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
 
 SMALL = {"count": 12, "validation_count": 5, "image_size": 32}
 
 
 def test_procedural_faces_are_what_the_generator_gives(tmp_path: Path) -> None:
-    cache = cached_faces(DataSection(**SMALL, seed=3), "train", tmp_path, verbose=False)
-    faces = ProceduralFaces(3, 32, count=12)
+    cache = cached_faces(DataSection(**SMALL, seed=4), "train", tmp_path, verbose=False)
+    faces = ProceduralFaces(4, 32, count=12)
     assert len(cache) == 12
     for index in range(12):
         sample = faces[index]
@@ -28,9 +30,12 @@ def test_procedural_faces_are_what_the_generator_gives(tmp_path: Path) -> None:
         assert cache.region_maps is not None and np.array_equal(cache.region_maps[index], sample.region_map)
         assert cache.captions[index] == [sample.caption]
         assert cache.sample_ids[index] == sample.sample_id
-        assert EXPRESSIONS[cache.expressions[index]] == sample.metadata["expression"]
-        truth = [sample.metadata["attributes"].get(name, np.nan) for name in ATTRIBUTES]
-        assert np.array_equal(cache.attributes[index], np.array(truth, np.float32), equal_nan=True)
+        assert LABELLED_EXPRESSIONS[cache.expressions[index]] == sample.metadata["expression"]
+        truth = np.array([sample.metadata["attributes"][name] for name in LABELLED_ATTRIBUTES], np.float32)
+        hidden = [name in sample.metadata["hidden_attributes"] for name in LABELLED_ATTRIBUTES]
+        truth[hidden] = np.nan
+        assert np.array_equal(cache.attributes[index], truth, equal_nan=True)
+    assert np.isnan(cache.attributes).any(), "some of these faces are occluded"
 
 
 def test_training_and_validation_share_no_face(tmp_path: Path) -> None:

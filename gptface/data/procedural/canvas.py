@@ -6,7 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from .specification import REGIONS, Colour
+from gptface.faces.regions import REGIONS
+
+from .specification import Colour
 
 __all__ = ["FULL", "LABEL", "Canvas", "Window", "clamp"]
 

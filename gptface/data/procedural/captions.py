@@ -10,91 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gptface.errors import InputError
+from gptface.faces.attributes import ATTRIBUTES
+from gptface.faces.expressions import EXPRESSIONS
+from gptface.faces.names import find
+from gptface.faces.occluders import OCCLUDERS
 
 from .randomness import Draws
 from .sampling import sample_specification
-from .specification import (
-    ATTRIBUTES,
-    EXPRESSIONS,
-    OCCLUDERS,
-    FaceSpecification,
-    attributes,
-    hidden_attributes,
-)
+from .specification import FaceSpecification, attributes, hidden_attributes
 
-__all__ = [
-    "ATTRIBUTE_PHRASES",
-    "EXPRESSION_PHRASES",
-    "OCCLUDER_PHRASES",
-    "UNINFORMATIVE_CAPTIONS",
-    "AttributePhrases",
-    "caption_facts",
-    "describe",
-    "wish_caption",
-]
+__all__ = ["UNINFORMATIVE_CAPTIONS", "describe", "wish_caption"]
 
 SHORTEST, LONGEST = 8, 22  # words
 
-
-@dataclass(frozen=True)
-class AttributePhrases:
-    """How an attribute is worded when it is there and when it is not: noun phrases that fit after "a face with ..."."""
-
-    present: tuple[str, ...]
-    absent: tuple[str, ...]
-
-
-ATTRIBUTE_PHRASES: dict[str, AttributePhrases] = {
-    "Male": AttributePhrases(("a male face",), ("a female face",)),
-    "Young": AttributePhrases(("young skin", "a young face"), ("wrinkles", "an old face", "wrinkled skin")),
-    "Smiling": AttributePhrases(("a smile", "a happy smile", "a big smile"), ("no smile",)),
-    "Mouth_Slightly_Open": AttributePhrases(("an open mouth", "parted lips"), ("a closed mouth", "closed lips")),
-    "Eyeglasses": AttributePhrases(("glasses", "eyeglasses"), ("no glasses",)),
-    "Black_Hair": AttributePhrases(("black hair",), ("no black hair",)),
-    "Brown_Hair": AttributePhrases(("brown hair",), ("no brown hair",)),
-    "Blond_Hair": AttributePhrases(("blond hair",), ("no blond hair",)),
-    "Gray_Hair": AttributePhrases(("gray hair",), ("no gray hair",)),
-    "Bald": AttributePhrases(("a bald head", "no hair"), ("hair on the head",)),
-    "Bangs": AttributePhrases(("bangs", "bangs over the forehead"), ("no bangs", "a bare forehead")),
-    "Straight_Hair": AttributePhrases(("straight hair",), ("no straight hair",)),
-    "Wavy_Hair": AttributePhrases(("wavy hair", "curly hair"), ("no wavy hair",)),
-    "Mustache": AttributePhrases(("a mustache",), ("no mustache",)),
-    "Goatee": AttributePhrases(("a goatee", "a small beard on the chin"), ("no goatee",)),
-    "No_Beard": AttributePhrases(("no beard", "a shaved face"), ("a full beard", "a beard")),
-    "Bushy_Eyebrows": AttributePhrases(("bushy eyebrows", "thick eyebrows"), ("thin eyebrows",)),
-    "Pale_Skin": AttributePhrases(("pale skin", "very pale skin"), ("skin that is not pale",)),
-    "Rosy_Cheeks": AttributePhrases(("rosy cheeks", "red cheeks"), ("no rosy cheeks",)),
-    "Big_Nose": AttributePhrases(("a big nose", "a wide nose"), ("a small nose",)),
-    "Big_Lips": AttributePhrases(("big lips", "full lips"), ("thin lips",)),
-    "Double_Chin": AttributePhrases(("a double chin",), ("no double chin",)),
-    "Wearing_Hat": AttributePhrases(("a hat",), ("no hat",)),
-    "Wearing_Lipstick": AttributePhrases(("lipstick", "bright lipstick"), ("no lipstick",)),
-    "Wearing_Earrings": AttributePhrases(("earrings", "a pair of earrings"), ("no earrings",)),
-    "Wearing_Necktie": AttributePhrases(("a tie", "a necktie"), ("no tie",)),
-}
-
-_WORN = frozenset(("Eyeglasses", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Earrings", "Wearing_Necktie"))
-
-# Adjectives of the person, and what the face shows ("with ...").
-EXPRESSION_PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "neutral": (("calm", "neutral"), ("a neutral expression", "a calm face")),
-    "happiness": (("smiling", "happy"), ("a smile", "a happy smile", "a big smile")),
-    "sadness": (("sad", "unhappy"), ("a sad expression", "a sad look")),
-    "anger": (("angry", "furious"), ("an angry expression", "an angry look")),
-    "surprise": (("surprised", "astonished"), ("a surprised expression", "a look of surprise")),
-    "fear": (("scared", "frightened"), ("a scared expression", "a look of fear")),
-    "disgust": (("disgusted",), ("a disgusted expression", "a look of disgust")),
-}
-OCCLUDER_PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # Things worn; clauses
-    "medical_mask": (
-        ("a face mask", "a medical mask"),
-        ("a mask covers the mouth", "a medical mask covers the lower face"),
-    ),
-    "sunglasses": (("sunglasses", "dark sunglasses"), ("sunglasses hide the eyes", "dark sunglasses cover the eyes")),
-    "hand": ((), ("a hand covers the mouth", "a hand is in front of the face", "a hand hides part of the face")),
-}
 
 UNINFORMATIVE_CAPTIONS = (
     "posted yesterday from my phone and not edited",
@@ -167,36 +95,40 @@ def _facts(
         age = d.choice("age", ("young",) if known["Young"] else ("old", "older", "elderly"))
         facts.append(_Fact("age", age, 20.0 if "Young" in asked else 1.6))
     if expression is not None:
-        adjectives, nouns = EXPRESSION_PHRASES[expression]
+        words = EXPRESSIONS[expression]
         weight = 20.0 if "Smiling" in asked else 2.6
         if full or d.chance("mood.adjective", 0.6):
-            facts.append(_Fact("mood", _pick(d, "mood", adjectives), weight))
+            facts.append(_Fact("mood", _pick(d, "mood", words.adjectives), weight))
         else:
-            facts.append(_Fact("have", _pick(d, "mood", nouns), weight))
+            facts.append(_Fact("have", _pick(d, "mood", words.nouns), weight))
     hair = _hair_phrase(d, known, length, full)
     if hair:
         facts.append(_Fact("have", hair, 20.0 if any(name.endswith("_Hair") for name in asked) else 3.0))
-    for name in ATTRIBUTES:
-        if name not in known or name in _IN_OTHER_WORDS or (name == "Smiling" and expression is not None):
+    for name, attribute in ATTRIBUTES.items():
+        if name not in known or (name == "Smiling" and expression is not None):
             continue
         value = known[name]
-        slot = "wear" if name in _WORN else "have"
-        phrases = ATTRIBUTE_PHRASES[name]
+        if name in _IN_OTHER_WORDS:
+            # Hair of another kind says that it is not of this one; without, the absence has to be said.
+            if name in asked and name in _OF_HAIR and not value and not any(map(known.get, attribute.excludes)):
+                facts.append(_Fact("have", attribute.absent[0], 20.0))
+            continue
+        slot = "wear" if attribute.worn else "have"
         if name in asked:
-            facts.append(_Fact(slot, phrases.present[0], 20.0) if value else _Fact("have", phrases.absent[0], 20.0))
+            facts.append(_Fact(slot, attribute.present[0], 20.0) if value else _Fact("have", attribute.absent[0], 20.0))
             continue
         if name == "No_Beard":
             # "no beard" is worth saying of men only; a beard is said by whoever knows that there is a full one.
             if value and known.get("Male") and not full:
-                facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].present), 0.5))
+                facts.append(_Fact("have", _pick(d, name, attribute.present), 0.5))
             elif not value and known.get("Mustache", 0) and not known.get("Goatee", 0) and known.get("_full_beard", 1):
-                facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].absent), 2.4))
+                facts.append(_Fact("have", _pick(d, name, attribute.absent), 2.4))
             continue
         if name == "Mustache" and value and known.get("_full_beard"):
             continue
         if value:
             weight = 2.4 if slot == "wear" or name in ("Bald", "Mouth_Slightly_Open") else 1.8
-            facts.append(_Fact(slot, _pick(d, name, ATTRIBUTE_PHRASES[name].present), weight))
+            facts.append(_Fact(slot, _pick(d, name, attribute.present), weight))
         elif not full and name in (
             "Eyeglasses",
             "Wearing_Hat",
@@ -207,7 +139,7 @@ def _facts(
             # What is absent is worth a word now and then, or "no glasses" could not be asked for.
             if name in ("Wearing_Lipstick", "Wearing_Earrings") and known.get("Male", 0):
                 continue
-            facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].absent), 0.35))
+            facts.append(_Fact("have", _pick(d, name, attribute.absent), 0.35))
         elif not full and name in (
             "Bushy_Eyebrows",
             "Big_Lips",
@@ -221,9 +153,9 @@ def _facts(
                 continue
             if name in ("Pale_Skin", "Double_Chin") or (name == "Mustache" and not known.get("Male", 0)):
                 continue
-            facts.append(_Fact("have", _pick(d, name, ATTRIBUTE_PHRASES[name].absent), 0.2))
+            facts.append(_Fact("have", _pick(d, name, attribute.absent), 0.2))
     if occluder != "none":
-        things, clauses = OCCLUDER_PHRASES[occluder]
+        things, clauses = OCCLUDERS[occluder].things, OCCLUDERS[occluder].clauses
         if things and d.chance("occluder.worn", 0.6):
             facts.append(_Fact("wear", _pick(d, "occluder", things), 6.0))
         else:
@@ -231,9 +163,8 @@ def _facts(
     return facts
 
 
-_IN_OTHER_WORDS = frozenset(
-    ("Male", "Young", "Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair", "Straight_Hair", "Wavy_Hair")
-)
+_OF_HAIR = frozenset(("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair", "Straight_Hair", "Wavy_Hair"))
+_IN_OTHER_WORDS = _OF_HAIR | {"Male", "Young"}
 _LENGTHS = {
     "crop": "very short",
     "short": "short",
@@ -254,13 +185,6 @@ def _visible(s: FaceSpecification) -> tuple[dict[str, int], str | None]:
     if "No_Beard" in known:
         known["_full_beard"] = int(s.beard)
     return known, length
-
-
-def caption_facts(specification: FaceSpecification) -> dict[str, int | str]:
-    """The visible facts that captions draw from: attributes by name, ``expression``, ``occluder``."""
-    known, _ = _visible(specification)
-    known.pop("_full_beard", None)
-    return {**known, "expression": specification.expression, "occluder": specification.occluder}
 
 
 def _sentence(d: Draws, noun: str, pronoun: str, facts: Sequence[_Fact], template: int) -> str:
@@ -371,12 +295,11 @@ def wish_caption(
         known = {name: int(value) for name, value in face.items()}
     focus = tuple(focus)
     for name in [*(name for name in known if name[0] != "_"), *focus]:
-        if name not in ATTRIBUTES:
-            raise InputError(f"attribute {name!r} is unknown; it must be one of {', '.join(ATTRIBUTES)}")
-    if expression is not None and expression not in EXPRESSIONS:
-        raise InputError(f"expression {expression!r} is unknown; it must be one of {', '.join(EXPRESSIONS)}")
-    if occluder not in OCCLUDERS:
-        raise InputError(f"occluder {occluder!r} is unknown; it must be one of {', '.join(OCCLUDERS)}")
+        find("attribute", name, ATTRIBUTES)
+    if expression is not None:
+        find("expression", expression, EXPRESSIONS)
+    if occluder != "none":
+        find("occluder", occluder, OCCLUDERS)
     d = Draws(0x77697368, 0)
     facts = _facts(d, known, expression, occluder, length, full=True, asked=frozenset(focus))
     noun = "person" if "Male" not in known else "man" if known["Male"] else "woman"

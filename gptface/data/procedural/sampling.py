@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
+from gptface.faces.occluders import OCCLUDERS
+
 from .randomness import Draws
-from .specification import HAIR_COLOURS, HAIR_CUTS, HAT_STYLES, Colour, FaceSpecification
+from .specification import CLOTHES, HAIR_COLOURS, HAIR_CUTS, HAT_STYLES, Colour, FaceSpecification
 
 __all__ = ["sample_specification"]
 
@@ -59,10 +62,9 @@ def sample_specification(
     mustache = male and d.chance("mustache", 0.27)
     goatee = male and d.chance("goatee", 0.25)
     beard = male and d.chance("beard", 0.18)
-    expressions = ("neutral", "happiness", "sadness", "anger", "surprise", "fear", "disgust")
-    drawn = d.choice("expression", expressions, (2.6, 3.2, 1.1, 1.1, 1.1, 1.1, 1.1))
+    drawn = d.choice("expression", LABELLED_EXPRESSIONS, (2.6, 3.2, 1.1, 1.1, 1.1, 1.1, 1.1))
     occluded = d.chance("occluded", occluder_probability)
-    occluder = d.choice("occluder", ("medical_mask", "sunglasses", "hand")) if occluded else "none"
+    occluder = d.choice("occluder", tuple(OCCLUDERS)) if occluded else "none"
     glasses = d.chance("glasses", 0.24) and occluder != "sunglasses"
     hat = d.chance("hat", 0.15)
     clothes_colour = _hue(d, "clothes_colour", 0.03, 0.75, 0.85)
@@ -133,7 +135,7 @@ def sample_specification(
         hat_colour=_hue(d, "hat_colour", 0.05, 0.6, 0.95),
         necktie=necktie,
         necktie_colour=_hue(d, "necktie_colour", 0.04, 0.5, 1.0),
-        clothes="jacket" if necktie else d.choice("clothes", ("crew", "v_neck", "shirt", "jacket"), (4, 3, 3, 2)),
+        clothes="jacket" if necktie else d.choice("clothes", CLOTHES, (4, 3, 3, 2)),
         clothes_colour=clothes_colour,
         expression=expression if expression is not None else drawn,
         expression_strength=d.uniform("expression_strength", 0.75, 1.0),

@@ -9,52 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gptface.errors import InputError
-from gptface.faces.regions import REGIONS
+from gptface.faces.attributes import ATTRIBUTES, LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
+from gptface.faces.names import find
+from gptface.faces.occluders import OCCLUDERS
 
 __all__ = [
-    "ATTRIBUTES",
-    "EXPRESSIONS",
+    "CLOTHES",
     "HAIR_COLOURS",
     "HAIR_CUTS",
-    "OCCLUDERS",
-    "REGIONS",
+    "HAT_STYLES",
     "FaceSpecification",
     "attributes",
     "hidden_attributes",
     "with_attribute",
 ]
 
-# CelebA's own names (Liu et al. 2015), those that this generator renders visibly at 64 × 64.
-ATTRIBUTES = (
-    "Male",
-    "Young",
-    "Smiling",
-    "Mouth_Slightly_Open",
-    "Eyeglasses",
-    "Black_Hair",
-    "Brown_Hair",
-    "Blond_Hair",
-    "Gray_Hair",
-    "Bald",
-    "Bangs",
-    "Straight_Hair",
-    "Wavy_Hair",
-    "Mustache",
-    "Goatee",
-    "No_Beard",
-    "Bushy_Eyebrows",
-    "Pale_Skin",
-    "Rosy_Cheeks",
-    "Big_Nose",
-    "Big_Lips",
-    "Double_Chin",
-    "Wearing_Hat",
-    "Wearing_Lipstick",
-    "Wearing_Earrings",
-    "Wearing_Necktie",
-)
-EXPRESSIONS = ("neutral", "happiness", "sadness", "anger", "surprise", "fear", "disgust")
-OCCLUDERS = ("none", "medical_mask", "sunglasses", "hand")
 HAIR_COLOURS = ("black", "brown", "blond", "gray")
 HAIR_CUTS = ("crop", "short", "curly", "updo", "bob", "long")
 HAT_STYLES = ("beanie", "cap", "brimmed")
@@ -176,8 +146,8 @@ class FaceSpecification:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("expression", EXPRESSIONS),
-            ("occluder", OCCLUDERS),
+            ("expression", LABELLED_EXPRESSIONS),
+            ("occluder", ("none", *OCCLUDERS)),
             ("hair_colour", HAIR_COLOURS),
             ("hair_cut", HAIR_CUTS),
             ("hat_style", HAT_STYLES),
@@ -193,7 +163,7 @@ class FaceSpecification:
 
 
 def attributes(specification: FaceSpecification) -> dict[str, int]:
-    """{name: 0 or 1} for every name of ``ATTRIBUTES``, in that order.
+    """{name: 0 or 1} for every name of ``LABELLED_ATTRIBUTES``, in that order.
 
     What an occluder covers counts as it is underneath (see ``hidden_attributes``); what a hat hides for good (a bald
     head, bangs, cropped hair) counts as absent, as CelebA's annotators would say.
@@ -226,23 +196,13 @@ def attributes(specification: FaceSpecification) -> dict[str, int]:
         "Wearing_Earrings": s.earrings,
         "Wearing_Necktie": s.necktie,
     }
-    return {name: int(values[name]) for name in ATTRIBUTES}
+    return {name: int(values[name]) for name in LABELLED_ATTRIBUTES}
 
 
 def hidden_attributes(specification: FaceSpecification) -> frozenset[str]:
     """Attributes whose truth the occluder keeps from being seen."""
-    if specification.occluder == "medical_mask":
-        return frozenset(
-            (
-                *("Smiling", "Mouth_Slightly_Open", "Wearing_Lipstick", "Big_Lips"),
-                *("Mustache", "Goatee", "No_Beard", "Big_Nose", "Rosy_Cheeks", "Double_Chin"),
-            )
-        )
-    if specification.occluder == "sunglasses":
-        return frozenset(("Eyeglasses",))
-    if specification.occluder == "hand":
-        return frozenset(("Mouth_Slightly_Open", "Mustache", "Goatee", "Wearing_Lipstick", "Big_Lips", "Rosy_Cheeks"))
-    return frozenset()
+    occluder = OCCLUDERS.get(specification.occluder)
+    return frozenset() if occluder is None else occluder.hides
 
 
 def with_attribute(specification: FaceSpecification, name: str, value: bool | int) -> FaceSpecification:
@@ -255,11 +215,12 @@ def with_attribute(specification: FaceSpecification, name: str, value: bool | in
     brown); wavy hair switched off is straight, and the other way round.
 
     Raises:
-        InputError: ``name`` is not one of ``ATTRIBUTES``.
+        InputError: ``name`` is not one of ``LABELLED_ATTRIBUTES``.
     """
     s, on = specification, bool(value)
-    if name not in ATTRIBUTES:
-        raise InputError(f"attribute {name!r} is unknown; it must be one of {', '.join(ATTRIBUTES)}")
+    find("attribute", name, ATTRIBUTES)
+    if name not in LABELLED_ATTRIBUTES:
+        raise InputError(f"attribute {name!r} is none that procedural faces show: {', '.join(LABELLED_ATTRIBUTES)}")
     if bool(attributes(s)[name]) == on:
         return s
     if name in _COLOUR_OF:

@@ -188,8 +188,6 @@ class Configuration(Section):
     @model_validator(mode="after")
     def _stages_fit_the_data(self) -> Self:
         self.tokenizer_config()
-        if self.tokenizer.losses.regions and not self.data.cache:
-            raise InputError("tokenizer.losses.regions: needs data.cache, which is off")
         if self.pretrain.cache_codes and not self.data.cache:
             raise InputError("pretrain.cache_codes: needs data.cache, which is off")
         return self

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from gptface.data.batches import FaceBatch, Faces, InOrder, Needs, held_out_faces
 from gptface.data.cache import FaceCache
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS
 from gptface.errors import InputError
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
 from gptface.models import FaceParser, FaceParserConfig
@@ -33,7 +34,7 @@ class LabelledFaces:
     Attributes:
         images: float32 (B, 3, S, S) in [−1, 1].
         regions: int64 (B, S, S) labels.
-        attributes: float32 (B, A), 0 or 1, −1 where unknown.
+        attributes: float32 (B, A), 0 or 1, −1 where unknown or hidden.
         expressions: int64 (B,), −100 where unknown.
     """
 
@@ -136,27 +137,34 @@ class ParserStage(Stage):
             self.parser.save_pretrained(temporary)
 
     def validate(self) -> dict[str, float]:
-        """Pixel accuracy and mean intersection over union of the regions, accuracy of attributes and expressions."""
+        """Pixel accuracy and mean intersection over union of the regions, accuracy of attributes and expressions.
+
+        What is unknown of a face counts for nothing; an accuracy of which nothing is known is left out.
+        """
         if self.held_out is None:
             return {}
         count = len(REGIONS)
         confusion = torch.zeros(count * count, dtype=torch.int64, device=self.device)
-        attributes, expressions = [], []
+        right: dict[str, list[Tensor]] = {"attribute_accuracy": [], "expression_accuracy": []}
         for faces in self.held_out:
             out = self.parser(faces.images)
             found = out.region_logits.argmax(1)
             confusion += torch.bincount((faces.regions * count + found).flatten(), minlength=count * count)
-            attributes.append(((out.attribute_logits > 0) == (faces.attributes > 0.5)).float())
-            expressions.append((out.expression_logits.argmax(-1) == faces.expressions).float())
+            right["attribute_accuracy"].append(_right(out.attribute_logits > 0, faces.attributes))
+            right["expression_accuracy"].append(_right(out.expression_logits.argmax(-1), faces.expressions))
         table = confusion.view(count, count).double()
         both, present = table.diag(), table.sum(1)
         overlap = both / (present + table.sum(0) - both).clamp_min(1)
         return {
             "region_pixel_accuracy": float(both.sum() / table.sum()),
             "region_mean_iou": float(overlap[present > 0].mean()),
-            "attribute_accuracy": float(torch.cat(attributes).mean()),
-            "expression_accuracy": float(torch.cat(expressions).mean()),
+            **{name: float(torch.cat(found).mean()) for name, found in right.items() if sum(map(len, found))},
         }
+
+
+def _right(found: Tensor, labels: Tensor) -> Tensor:
+    """float32 (K,): 1 where the prediction agrees with the label, for the K labels that are known (not negative)."""
+    return (found == labels)[labels >= 0].float()
 
 
 def parser_config(configuration: Configuration) -> FaceParserConfig:
@@ -165,7 +173,7 @@ def parser_config(configuration: Configuration) -> FaceParserConfig:
     for name in configuration.parser.model:
         if name in fixed:
             raise InputError(f"parser.model.{name}: follows from the data")
-    names = {"region_names": REGIONS, "attribute_names": ATTRIBUTES, "expression_names": EXPRESSIONS}
+    names = {"region_names": REGIONS, "attribute_names": LABELLED_ATTRIBUTES, "expression_names": LABELLED_EXPRESSIONS}
     try:
         overrides = {"image_size": configuration.data.image_size, **names, **configuration.parser.model}
         return FaceParserConfig.preset({}, overrides)

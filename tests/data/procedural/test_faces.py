@@ -11,10 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptface.data.procedural import (
-    ATTRIBUTES,
-    EXPRESSIONS,
-    OCCLUDERS,
-    REGIONS,
     FaceSpecification,
     ProceduralFaces,
     attributes,
@@ -24,6 +20,10 @@ from gptface.data.procedural import (
 )
 from gptface.data.procedural.randomness import Draws
 from gptface.errors import InputError
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
+from gptface.faces.occluders import OCCLUDERS
+from gptface.faces.regions import REGIONS
 
 INDICES = st.integers(0, 5000)
 LABEL = {name: label for label, name in enumerate(REGIONS)}
@@ -149,7 +149,7 @@ def test_the_head_turns_as_the_pose_says() -> None:
     assert up[30, 1] < render_face(specification, 128).landmarks[30, 1] - 1
 
 
-@pytest.mark.parametrize("occluder", OCCLUDERS)
+@pytest.mark.parametrize("occluder", ("none", *OCCLUDERS))
 def test_an_occluder_is_where_its_mask_says_and_changes_nothing_else(occluder: str) -> None:
     for index in range(8):
         bare = plain(index)
@@ -177,7 +177,7 @@ LOCAL = {
 }
 
 
-@pytest.mark.parametrize("name", ATTRIBUTES)
+@pytest.mark.parametrize("name", LABELLED_ATTRIBUTES)
 def test_an_attribute_shows_and_stays_in_its_place(name: str) -> None:
     strongest = []
     for index in range(14):
@@ -197,7 +197,7 @@ def test_an_attribute_shows_and_stays_in_its_place(name: str) -> None:
     assert np.quantile(strongest, 0.15) > 24, (name, np.round(strongest))
 
 
-@given(INDICES, st.sampled_from(ATTRIBUTES), st.booleans())
+@given(INDICES, st.sampled_from(LABELLED_ATTRIBUTES), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_setting_an_attribute_sets_it_and_keeps_the_person(index: int, name: str, value: bool) -> None:
     specification = sample_specification(2, index)
@@ -227,28 +227,28 @@ def test_setting_an_attribute_sets_it_and_keeps_the_person(index: int, name: str
 
 
 def test_expressions_differ_from_each_other_in_every_face() -> None:
-    distances = np.full((len(EXPRESSIONS), len(EXPRESSIONS)), np.inf)
+    distances = np.full((len(LABELLED_EXPRESSIONS), len(LABELLED_EXPRESSIONS)), np.inf)
     for index in range(10):
         specification = replace(plain(index), expression_strength=0.85, beard=False, mouth_open=False)
         images = []
-        for expression in EXPRESSIONS:
+        for expression in LABELLED_EXPRESSIONS:
             face = render_face(replace(specification, expression=expression), 64)
             images.append(face.image.astype(float))
-        for i in range(len(EXPRESSIONS)):
+        for i in range(len(LABELLED_EXPRESSIONS)):
             for j in range(i):
                 changed = np.abs(images[i] - images[j]).max(axis=2)
                 distances[i, j] = min(distances[i, j], (changed > 20).sum())
-    smallest = distances[np.tril_indices(len(EXPRESSIONS), -1)].min()
+    smallest = distances[np.tril_indices(len(LABELLED_EXPRESSIONS), -1)].min()
     assert smallest >= 40, distances  # pixels of 4096 that change plainly; a mouth has about 60
 
 
 def test_every_attribute_and_expression_is_common_enough_to_be_learnt() -> None:
     specifications = [sample_specification(4, index) for index in range(2000)]
     labels = np.array([list(attributes(s).values()) for s in specifications])
-    shares = dict(zip(ATTRIBUTES, labels.mean(axis=0), strict=True))
-    assert len(ATTRIBUTES) >= 16
+    shares = dict(zip(LABELLED_ATTRIBUTES, labels.mean(axis=0), strict=True))
+    assert len(LABELLED_ATTRIBUTES) >= 16
     assert all(0.06 < share < 0.94 for share in shares.values()), shares
-    for expression in EXPRESSIONS:
+    for expression in LABELLED_EXPRESSIONS:
         assert sum(s.expression == expression for s in specifications) > 120
     occluders = [s.occluder for s in specifications]
     assert 0.16 < 1 - occluders.count("none") / 2000 < 0.24

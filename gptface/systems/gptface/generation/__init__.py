@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gptface.faces.areas import Area, FaceTemplate
+from gptface.faces.areas import Area
+from gptface.faces.templates import FaceTemplate
 from gptface.systems.gptface.generation.autoregressive import AutoregressiveSettings
 from gptface.systems.gptface.generation.guidance import ClassifierFreeGuidance, ITMGuidance
 from gptface.systems.gptface.generation.pipeline import FaceGenerator

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gptface.data.images import convert_image, convert_labels, load_image, load_labels
 from gptface.errors import InputError
-from gptface.faces.areas import REGION_NAMES
+from gptface.faces.regions import REGIONS
 
 __all__ = ["as_labels", "as_mask", "as_photo", "as_photos", "one_each", "seed_list", "strings"]
 
@@ -74,7 +74,7 @@ def as_mask(mask: Any, photo: np.ndarray, name: str = "mask") -> np.ndarray:
 
 
 def as_labels(labels: Any, photo: np.ndarray, name: str = "region_map") -> np.ndarray:
-    """int64 ``(H, W)`` indices into ``REGION_NAMES`` of a label image as large as its photo; 255 is no region.
+    """int64 ``(H, W)`` indices into ``REGIONS`` of a label image as large as its photo; 255 is no region.
 
     Files and Pillow images as :func:`~gptface.data.images.convert_labels` reads them; arrays and tensors are integers
     ``(H, W)``.
@@ -90,11 +90,11 @@ def as_labels(labels: Any, photo: np.ndarray, name: str = "region_map") -> np.nd
     if array.shape != photo.shape[:2]:
         raise InputError(f"{name} is {_size(array.shape)} pixels, but its image is {_size(photo.shape)}")
     array = array.astype(np.int64)
-    strange = array[((array < 0) | (array >= len(REGION_NAMES))) & (array != UNLABELLED)]
+    strange = array[((array < 0) | (array >= len(REGIONS))) & (array != UNLABELLED)]
     if strange.size:
         raise InputError(
-            f"{name} holds the label {strange[0]}; labels are 0 to {len(REGION_NAMES) - 1} "
-            f"({', '.join(REGION_NAMES)}), and {UNLABELLED} for none"
+            f"{name} holds the label {strange[0]}; labels are 0 to {len(REGIONS) - 1} "
+            f"({', '.join(REGIONS)}), and {UNLABELLED} for none"
         )
     return array
 

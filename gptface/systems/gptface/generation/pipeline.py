@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from gptface.data.pixels import tensor_to_images
 from gptface.errors import InputError
-from gptface.faces.areas import OCCLUDER_AREA, TEMPLATES, Area, FaceTemplate
+from gptface.faces.areas import Area
+from gptface.faces.occluders import OCCLUDER_AREA
+from gptface.faces.templates import TEMPLATES, FaceTemplate
 from gptface.systems.gptface.generation.autoregressive import AutoregressiveSettings, decode_image
 from gptface.systems.gptface.generation.captioning import caption_codes
 from gptface.systems.gptface.generation.codec import SystemCodec
@@ -52,7 +54,7 @@ class FaceGenerator:
             :func:`gptface.data.procedural.wish_caption`; see
             :data:`~gptface.systems.gptface.generation.wishes.DescribeWish`.
         template: where things are in an aligned face, used where there is neither a region map nor a parser: a name of
-            :data:`~gptface.faces.areas.TEMPLATES` or a :class:`~gptface.faces.areas.FaceTemplate`.
+            :data:`~gptface.faces.templates.TEMPLATES` or a :class:`~gptface.faces.templates.FaceTemplate`.
     """
 
     def __init__(

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from gptface.errors import InputError
-from gptface.faces.areas import Area, FaceTemplate, area_mask, attribute_area, expression_area, region_area
+from gptface.faces.areas import Area, area_mask, region_area
+from gptface.faces.attributes import attribute_area
+from gptface.faces.expressions import expression_area
+from gptface.faces.templates import FaceTemplate
 from gptface.models.parser import FaceParser
 from gptface.systems.gptface.generation.editing import Frame
 from gptface.systems.gptface.generation.inputs import as_labels, as_mask, one_each, strings

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from gptface.faces.areas import split_attribute
+from gptface.faces.attributes import ATTRIBUTES, split_attribute
+from gptface.faces.expressions import EXPRESSIONS
+from gptface.faces.names import find
 from gptface.models.parser import FaceParser
 
 __all__ = ["DescribeWish", "attribute_wish", "expression_wish", "plain_caption", "seen_facts"]
@@ -20,20 +22,6 @@ __all__ = ["DescribeWish", "attribute_wish", "expression_wish", "plain_caption",
 # (attributes by name: 1 or 0, expression or None, names that must be said) -> caption.
 DescribeWish = Callable[[Mapping[str, int], str | None, Sequence[str]], str]
 
-_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
-_HAIR = (*_COLOURS, "Bangs", "Straight_Hair", "Wavy_Hair")
-_BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
-# What cannot be true of a face at the same time as the key.
-_EXCLUDES: dict[str, tuple[str, ...]] = {
-    **{colour: tuple(other for other in (*_COLOURS, "Bald") if other != colour) for colour in _COLOURS},
-    **dict.fromkeys(_BEARDS, ("No_Beard",)),
-    "Bald": (*_HAIR, "Wearing_Hat"),
-    "Bangs": ("Bald", "Wearing_Hat"),
-    "No_Beard": _BEARDS,
-    "Straight_Hair": ("Wavy_Hair", "Bald"),
-    "Wavy_Hair": ("Straight_Hair", "Bald"),
-    "Wearing_Hat": ("Bald", "Bangs"),
-}
 # An attribute is taken as seen or unseen where the parser gives it odds of at least e¹ either way.
 _CERTAIN = 1.0
 
@@ -57,11 +45,14 @@ def attribute_wish(
     Args:
         wish: CelebA's name, or ``"no NAME"``.
         attributes, expression: of the face as it is, as far as known.
+
+    Raises:
+        InputError: not one of CelebA's attributes.
     """
     name, wanted = split_attribute(wish)
     result = {**attributes, name: int(wanted)}
     if wanted:
-        result.update(dict.fromkeys((other for other in _EXCLUDES.get(name, ()) if other in result), 0))
+        result.update(dict.fromkeys((other for other in ATTRIBUTES[name].excludes if other in result), 0))
     if name == "Smiling":
         expression = "happiness" if wanted else "neutral"
     return result, expression, [name]
@@ -69,13 +60,14 @@ def attribute_wish(
 
 def expression_wish(wish: str, attributes: Mapping[str, int]) -> tuple[dict[str, int], str | None, list[str]]:
     """As :func:`attribute_wish`, for an expression."""
+    find("expression", wish, EXPRESSIONS)
     rest = {name: value for name, value in attributes.items() if name not in ("Smiling", "Mouth_Slightly_Open")}
     return rest, wish, []
 
 
 def plain_caption(attributes: Mapping[str, int], expression: str | None, names: Sequence[str]) -> str:
-    """A caption from the names alone, where no describer knows better: "a face with blond hair"."""
-    said = [name for name in names if name in attributes]
-    words = [("" if attributes[name] else "no ") + name.removeprefix("Wearing_").replace("_", " ") for name in said]
-    head = f"a face showing {expression}" if expression else "a face"
-    return head + (f" with {', '.join(words).lower()}" if words else "")
+    """A caption of the wish alone, where no describer knows the rest: "a person with blond hair"."""
+    shown = EXPRESSIONS.get(expression or "") if "Smiling" not in names else None
+    words = [] if shown is None else [shown.nouns[0]]
+    words += [(ATTRIBUTES[name].present if attributes[name] else ATTRIBUTES[name].absent)[0] for name in names]
+    return "a person" + (f" with {' and '.join(words)}" if words else "")

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptface.data.procedural import ATTRIBUTES, EXPRESSIONS, ProceduralFaces
+from gptface.data.procedural import ProceduralFaces
 from gptface.data.shard_writer import write_shards
-from gptface.faces.areas import REGION_NAMES
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
+from gptface.faces.regions import REGIONS
 from gptface.models import FaceParser, FaceParserConfig
 from tests.systems.gptface.generation.systems import tiny_system
 
@@ -18,7 +20,9 @@ SIZE = 32
 
 def tiny_judge(seed: int) -> FaceParser:
     torch.manual_seed(seed)
-    config = FaceParserConfig.tiny(region_names=REGION_NAMES, attribute_names=ATTRIBUTES, expression_names=EXPRESSIONS)
+    config = FaceParserConfig.tiny(
+        region_names=REGIONS, attribute_names=LABELLED_ATTRIBUTES, expression_names=LABELLED_EXPRESSIONS
+    )
     return FaceParser(config).eval()
 
 

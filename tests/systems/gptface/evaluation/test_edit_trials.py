@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gptface.data.procedural import EXPRESSIONS
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
+from gptface.faces.expressions import LABELLED_EXPRESSIONS
+from gptface.faces.regions import region_label
 from gptface.systems.gptface.evaluation.edit_trials import Judge, draw_trials, run_trials
 from tests.systems.gptface.evaluation.conftest import SIZE, tiny_judge
 
@@ -14,7 +16,11 @@ def test_a_judge_that_sees_the_generators_own_picture_is_asked_the_same_question
     trials = draw_trials(12, kind="attribute", seed=5, start=0, size=SIZE)
     assert all(trial.image.shape == (SIZE, SIZE, 3) for trial in trials)
     assert all((trial.image != trial.wanted).any() for trial in trials)
-    assert {trial.target for trial in draw_trials(4, kind="expression", seed=5, start=0, size=SIZE)} <= set(EXPRESSIONS)
+    # Nobody is asked about what an occluder hides.
+    assert not any((trial.region_map == region_label("occluder")).any() for trial in trials)
+    assert {trial.target for trial in trials} <= set(LABELLED_ATTRIBUTES)
+    expressions = draw_trials(4, kind="expression", seed=5, start=0, size=SIZE)
+    assert {trial.target for trial in expressions} <= set(LABELLED_EXPRESSIONS)
 
     def cheat(trials: list) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
         images = np.stack([trial.image for trial in trials])

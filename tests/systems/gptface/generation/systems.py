@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gptface.data.text import train_text_tokenizer
-from gptface.faces.areas import REGION_NAMES
+from gptface.faces.regions import REGIONS
 from gptface.models import FaceParser, FaceParserConfig, FaceTokenizer, FaceTokenizerConfig
 from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel, FaceSystem
 
@@ -41,5 +41,5 @@ def tiny_system(seed: int = 0, *, parser: bool = False, alignment_size: int = 0)
             alignment_size=alignment_size,
         )
     )
-    regions = FaceParser(FaceParserConfig.tiny(region_names=REGION_NAMES)) if parser else None
+    regions = FaceParser(FaceParserConfig.tiny(region_names=REGIONS)) if parser else None
     return FaceSystem(tokenizer, model, text_tokenizer, regions).eval()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gptface.errors import InputError
-from gptface.faces.areas import REGION_NAMES
+from gptface.faces.regions import REGIONS
 from gptface.systems.gptface.generation.inputs import as_labels, as_mask, as_photo, as_photos, seed_list
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -19,10 +19,10 @@ MASK = np.zeros((9, 7), dtype=bool)
 MASK[2:5, 3:6] = True
 LEVELS = (MASK * 255).astype(np.uint8)
 LABELS = np.zeros((9, 7), dtype=np.uint8)
-LABELS[:3] = REGION_NAMES.index("hair")
-LABELS[6:] = REGION_NAMES.index("mouth")
+LABELS[:3] = REGIONS.index("hair")
+LABELS[6:] = REGIONS.index("mouth")
 # A palette whose colours say nothing of the labels, and lie in the range of labels.
-PALETTE = [channel for index in range(len(REGION_NAMES)) for channel in (12 - index, 0, 0)]
+PALETTE = [channel for index in range(len(REGIONS)) for channel in (12 - index, 0, 0)]
 
 Reader = Callable[[Image.Image], object]
 

@@ -137,7 +137,7 @@ def test_the_area_is_found_by_map_parser_or_template() -> None:
     by_map = GENERATOR.edit(face.image, attributes="Blond_Hair", region_maps=face.region_map)
     by_template = GENERATOR.edit(face.image, attributes="Blond_Hair")
     assert by_map.sources == ["region_map"] and by_template.sources == ["template"]
-    assert by_map.captions == ["a face with blond hair"]
+    assert by_map.captions == ["a person with blond hair"]
     label = face.region_map == 6
     assert (by_map.masks[0] & label).sum() == label.sum()
     with_parser = FaceGenerator(tiny_system(parser=True), settings=SETTINGS)
