@@ -10,13 +10,16 @@ from 3.10:
 
 Neither is fatal: without a compiler, or without torch in sight, the package installs and its reference and Triton
 implementations work. ``GPTFACE_BUILD=required`` turns a failed build into an error (the project's CI sets it), and
-``GPTFACE_CUDA=0`` leaves the CUDA part out.
+``GPTFACE_CUDA=0`` leaves the CUDA part out. ``TORCH_CUDA_ARCH_LIST`` names the GPUs to compile for, as for PyTorch's
+own extensions; by default those of ``CUDA_ARCHITECTURES``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -36,12 +39,45 @@ INSTRUCTION_SETS = {
     "_avx2": ["-mavx2", "-mfma", "-mf16c"],
 }
 # Machine code for Ampere, Hopper (with its own instructions) and Blackwell, and PTX for what comes after.
-CUDA_TARGETS = [
-    "-gencode=arch=compute_80,code=sm_80",
-    "-gencode=arch=compute_90a,code=sm_90a",
-    "-gencode=arch=compute_100,code=sm_100",
-    "-gencode=arch=compute_100,code=compute_100",
-]
+CUDA_ARCHITECTURES = "8.0;9.0a;10.0+PTX"
+OLDEST_ARCHITECTURE = 80
+# PyTorch's names for families of GPUs, as far as the kernels run there.
+NAMED_ARCHITECTURES = {
+    "ampere": "8.0;8.6+PTX",
+    "ada": "8.9+PTX",
+    "hopper": "9.0a;9.0+PTX",
+    "blackwell": "10.0;10.3;12.0;12.1+PTX",
+}
+
+
+def cuda_targets(architectures: str | None = None) -> list[str]:
+    """nvcc's flags for ``TORCH_CUDA_ARCH_LIST``, as PyTorch's own extensions read it: ``"8.0 9.0a;10.0+PTX"``.
+
+    Without one, or with PyTorch's ``"common"`` or ``"all"``, those of :data:`CUDA_ARCHITECTURES`.
+    """
+    listed = (architectures or "").strip(" ;,").lower()
+    if listed in ("", "common", "all"):
+        listed = CUDA_ARCHITECTURES
+    for name, numbers in NAMED_ARCHITECTURES.items():
+        listed = re.sub(rf"(?<![\w+]){name}(?![\w+])", numbers, listed)
+    flags: list[str] = []
+    for entry in re.split(r"[\s;,]+", listed.lower()):
+        found = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+ptx)?", entry)
+        if found is None:
+            raise SystemExit(
+                f"gptface: TORCH_CUDA_ARCH_LIST={architectures!r}: {entry!r} is not known; allowed: versions such as "
+                f"8.0, 9.0a and 10.0+PTX, and {', '.join(name.capitalize() for name in NAMED_ARCHITECTURES)}"
+            )
+        number = int(found[1] + found[2])
+        if number < OLDEST_ARCHITECTURE:
+            raise SystemExit(
+                f"gptface: TORCH_CUDA_ARCH_LIST={architectures!r}: {entry} is too old, the kernels need 8.0 or later; "
+                "GPTFACE_CUDA=0 leaves them out"
+            )
+        flags.append(f"-gencode=arch=compute_{number}{found[3]},code=sm_{number}{found[3]}")
+        if found[4]:
+            flags.append(f"-gencode=arch=compute_{number}{found[3]},code=compute_{number}{found[3]}")
+    return list(dict.fromkeys(flags))
 
 
 def instruction_set_flags(source: Path) -> list[str] | None:
@@ -121,6 +157,10 @@ class BuildNative(build_ext):
 
     def build_cuda(self, output: Path, objects: Path, headers: Path, libraries: Path) -> None:
         nvcc = shutil.which("nvcc")
+        architectures = cuda_targets(os.environ.get("TORCH_CUDA_ARCH_LIST"))
+        # Objects of other targets are none of this build.
+        objects = objects / hashlib.sha256(" ".join(architectures).encode()).hexdigest()[:12]
+        objects.mkdir(parents=True, exist_ok=True)
         common = [
             "-std=c++20", "-O3", TARGET_VERSION, "-DUSE_CUDA", "-DGPTFACE_CUDA",
             f"-I{CSRC / 'include'}", f"-I{CSRC}", "-isystem", str(headers),
@@ -129,7 +169,7 @@ class BuildNative(build_ext):
         for source in [CSRC / "register.cpp", *sorted((CSRC / "cuda").glob("*.cu"))]:
             target = objects / f"{source.stem}.o"
             compiled.append(str(target))
-            targets = CUDA_TARGETS if source.suffix == ".cu" else []
+            targets = architectures if source.suffix == ".cu" else []
             if self.stale(source, target):
                 jobs.append([
                     str(nvcc), *common, *targets, "-Xcompiler", "-fPIC,-fvisibility=hidden", "-c", str(source),
@@ -138,7 +178,7 @@ class BuildNative(build_ext):
         self.compile(jobs)
         self.link([
             # The targets again: without them nvcc adds an empty part for its own default architecture.
-            str(nvcc), "-shared", "-cudart", "static", *CUDA_TARGETS, *compiled, "-o", str(output),
+            str(nvcc), "-shared", "-cudart", "static", *architectures, *compiled, "-o", str(output),
             "-Xlinker", "--no-as-needed",
             *self.torch_libraries(libraries),
         ])

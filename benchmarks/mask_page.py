@@ -92,8 +92,9 @@ PICTURES = (
     ),
     Picture(
         "from_dense",
-        "From a dense mask, as long as no row needs more than two ranges. It takes O(S²) work and waits for the "
-        "device: use it in tests, tools and small adapters.",
+        "From a dense mask, also one with a 1 for the heads (`(B, 1, S, S)`), as long as no row needs more than two "
+        "ranges. It takes O(S²) work and waits for the device, except in compiled code: use it in tests, tools and "
+        "small adapters.",
         "IntervalMask.from_dense((torch.arange(48)[:, None] - torch.arange(48)).abs() % 40 < 9)",
     ),
     Picture(

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_directory", "atomic_write"]
+from gptface.errors import InputError
+
+__all__ = ["atomic_directory", "atomic_write", "refuse_url", "url_problem"]
+
+# Two letters at least: a drive is one. Path makes one slash of two.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/|pipe:", re.IGNORECASE)
+
+
+def url_problem(path: str | os.PathLike[str]) -> str | None:
+    """What is wrong with an address on the network where a path belongs; ``None`` for anything else."""
+    text = os.fspath(path)
+    if not _URL.match(text) or os.path.exists(text):
+        return None
+    return f"{text} is a URL, not a path; allowed: a file or folder of this machine, so download it first"
+
+
+def refuse_url(name: str, path: str | os.PathLike[str]) -> None:
+    """Refuse an address on the network where a path belongs.
+
+    Args:
+        name: what the error calls it: an argument or a field.
+        path: as somebody gave it.
+
+    Raises:
+        InputError: see :func:`url_problem`.
+    """
+    problem = url_problem(path)
+    if problem is not None:
+        raise InputError(f"{name}: {problem}")
 
 
 def _sync(path: Path) -> None:

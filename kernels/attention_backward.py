@@ -21,6 +21,7 @@ from gptface.kernels.attention_device import (
     load_intervals,
     load_tile,
     local_offsets,
+    negated,
     packed_offsets,
     packed_rows,
     partial_tile,
@@ -123,7 +124,7 @@ def grad_query_kernel(
 
     q = load_tile(query, query_offsets, valid, HEAD_DIM, BLOCK_D, True)
     if FLIP:
-        q = -q
+        q = negated(q)
     g = load_tile(grad_out, grad_offsets, valid, HEAD_DIM, BLOCK_D, True)
     o = load_tile(out + row_base, row_offsets, valid, HEAD_DIM, BLOCK_D, True)
     centre = tl.sum(g.to(tl.float32) * o.to(tl.float32), 1)

@@ -19,6 +19,7 @@ from gptface.kernels.attention_device import (
     load_tile,
     local_offsets,
     merged_segments,
+    negated,
     partial_tile,
     product,
     product_added,
@@ -152,7 +153,7 @@ def grad_key_value_kernel(
     k = load_tile(key, local_offsets(tile_keys, key_stride_s, UNIT, WIDE), exists, HEAD_DIM, BLOCK_D, True)
     v = load_tile(value, local_offsets(tile_keys, value_stride_s, UNIT, WIDE), exists, HEAD_DIM, BLOCK_D, True)
     if FLIP:
-        k = -k
+        k = negated(k)
     key_sum = tl.zeros([BLOCK_N, BLOCK_D], dtype=tl.float32)
     value_sum = tl.zeros([BLOCK_N, BLOCK_D], dtype=tl.float32)
     seed_value = tl.zeros([], dtype=tl.int64)

@@ -27,6 +27,7 @@ __all__ = [
     "load_tile",
     "local_offsets",
     "merged_segments",
+    "negated",
     "packed_offsets",
     "packed_rows",
     "partial_tile",
@@ -276,6 +277,12 @@ def rounded(tile, dtype: tl.constexpr, PRECISION: tl.constexpr):  # type: ignore
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
         tile = bits.to(tl.float32, bitcast=True)
     return tile.to(dtype)
+
+
+@triton.jit
+def negated(tile):  # type: ignore[no-untyped-def]
+    """``-tile``, by way of float32, which holds every 16-bit number: the interpreter would negate bit patterns."""
+    return (-tile.to(tl.float32)).to(tile.dtype)
 
 
 @triton.jit

@@ -21,6 +21,7 @@ from gptface.kernels.attention_device import (
     load_tile,
     local_offsets,
     merged_segments,
+    negated,
     packed_offsets,
     packed_rows,
     partial_tile,
@@ -135,7 +136,7 @@ def forward_kernel(
 
     q = load_tile(query, query_offsets, valid, HEAD_DIM, BLOCK_D, True)
     if FLIP:
-        q = -q
+        q = negated(q)
     accumulator = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     total = tl.zeros([BLOCK_M], dtype=tl.float32)
     top = tl.full([BLOCK_M], -float("inf"), dtype=tl.float32)

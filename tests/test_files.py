@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gptface.files import atomic_directory, atomic_write
+from gptface.errors import InputError
+from gptface.files import atomic_directory, atomic_write, url_problem
+from gptface.models import FaceTokenizer
+from gptface.systems.gptface import FaceSystem
+from gptface.systems.gptface.generation.inputs import as_photo
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
@@ -49,3 +53,26 @@ def test_an_impossible_place_is_named_as_it_was_given(tmp_path: Path) -> None:
     with pytest.raises(OSError) as failure, atomic_write(target):
         pass
     assert failure.value.filename == str(target)
+
+
+@pytest.mark.parametrize("path", ["https://host/x.png", "s3://bucket/x", "file:///tmp/x", "pipe:curl x", "HF://a/b"])
+def test_a_url_is_told_from_a_path(path: str) -> None:
+    assert url_problem(path) == (
+        f"{path} is a URL, not a path; allowed: a file or folder of this machine, so download it first"
+    )
+    assert url_problem(Path(path)) is not None  # which makes one slash of two
+    with pytest.raises(InputError, match="a URL, not a path"):
+        FaceSystem.from_pretrained(path)
+    with pytest.raises(InputError, match="a URL, not a path"):
+        FaceTokenizer.from_pretrained(path)
+    with pytest.raises(InputError, match=r"image: .* a URL, not a path"):
+        as_photo(path)
+
+
+def test_paths_are_no_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("x.png", "C:/x.png", "/a:b/c", "a/https:", "{00..09}.tar", "faces-*.tar", "demo", "key=a:b"):
+        assert url_problem(path) is None, path
+    (tmp_path / "notes:").mkdir()
+    (tmp_path / "notes:" / "x").touch()
+    monkeypatch.chdir(tmp_path)
+    assert url_problem("notes:/x") is None  # it is there

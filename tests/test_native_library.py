@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,81 @@ def test_the_headers_stand_alone_and_philox_gives_the_known_answers(tmp_path: Pa
         "408f276d 41c83b0e a20bc7c6 6d5451fd",
         "d16cfe09 94fdcceb 5001e420 24126ea1",
     ]
+
+
+@pytest.fixture
+def cuda_targets(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], list[str]]:
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("needs a checkout")
+    setuptools = pytest.importorskip("setuptools")
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    return runpy.run_path(str(ROOT / "setup.py"))["cuda_targets"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "architectures", "codes"),
+    [
+        ("8.6", ["86"], ["sm_86"]),
+        ("8.0 9.0a+PTX", ["80", "90a", "90a"], ["sm_80", "sm_90a", "compute_90a"]),
+        ("8.0;8.0, 12.0+PTX;", ["80", "120", "120"], ["sm_80", "sm_120", "compute_120"]),
+        ("Ada;Hopper", ["89", "89", "90a", "90", "90"], ["sm_89", "compute_89", "sm_90a", "sm_90", "compute_90"]),
+        (None, ["80", "90a", "100", "100"], ["sm_80", "sm_90a", "sm_100", "compute_100"]),
+        ("Common", ["80", "90a", "100", "100"], ["sm_80", "sm_90a", "sm_100", "compute_100"]),
+    ],
+)
+def test_torch_cuda_arch_list_chooses_the_gpus(
+    listed: str | None,
+    architectures: list[str],
+    codes: list[str],
+    cuda_targets: Callable[[str | None], list[str]],
+) -> None:
+    expected = [f"-gencode=arch=compute_{a},code={code}" for a, code in zip(architectures, codes, strict=True)]
+    assert cuda_targets(listed) == expected
+
+
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [("8.x", "'8.x' is not known; allowed: versions such as 8.0"), ("7.5;8.0", "7.5 is too old"), ("Volta", "'volta'")],
+)
+def test_a_torch_cuda_arch_list_that_cannot_be_is_named(
+    listed: str, words: str, cuda_targets: Callable[[str | None], list[str]]
+) -> None:
+    with pytest.raises(SystemExit, match=words) as stop:
+        cuda_targets(listed)
+    assert f"TORCH_CUDA_ARCH_LIST={listed!r}" in str(stop.value)
+
+
+WITHOUT_LIBRARY = """
+import sys, warnings, torch
+import gptface.ops.native as native
+native.library_path = lambda part: None
+import gptface.ops as ops
+ops.implementations()  # a listing is no use
+said = []
+warnings.showwarning = lambda message, category, *rest: said.append((category.__name__, str(message)))
+warnings.simplefilter("always")
+x = torch.randn(1, 8, 2, 16)
+compiled = torch.compile(ops.vq_lookup, backend="eager", fullgraph=True)
+first = {
+    "attention": lambda: ops.masked_attention(x, x, x),
+    "lookup": lambda: ops.vq_lookup(torch.randn(9, 4), torch.randn(5, 4)),
+    "span mask": lambda: ops.sample_span_mask(ops.TextSpans(0.3), [5, 6], seed=0, step=0, sample_ids=[0, 1]),
+    "compiled": lambda: compiled(torch.randn(9, 4), torch.randn(5, 4)),
+}
+assert not said
+first.pop(sys.argv[1])()
+assert len(said) == 1 and said[0][0] == "RuntimeWarning", said
+assert "without a native kernel: the native CPU library was not built (no C++ compiler" in said[0][1], said
+for use in first.values():
+    use()
+assert len(said) == 1, said
+"""
+
+
+@pytest.mark.parametrize("operator", ["attention", "lookup", "span mask", "compiled"])
+def test_without_a_compiler_the_first_use_says_so_once(operator: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LIBRARY, operator], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs a checkout")

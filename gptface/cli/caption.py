@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from gptface.cli.generation_arguments import add_system_options, load_generator
+from gptface.cli.generation_arguments import add_system_options, load_generator, read_photos
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Describe faces. Of several candidates the matching head chooses the best.",
         epilog="example: gptface caption photo.png --system runs/demo/system --candidates 4",
     )
-    parser.add_argument("images", type=Path, nargs="+", metavar="image", help="photos of any size")
+    parser.add_argument("images", type=local_path, nargs="+", metavar="image", help="photos of any size")
     add_system_options(parser)
     parser.add_argument(
         "--method",
@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     autoregressive = AutoregressiveSettings(arguments.temperature)
     masked = DecodingSettings(steps=arguments.steps, temperature=arguments.temperature)
+    photos = read_photos(arguments.images)
     result = load_generator(arguments).caption(
-        arguments.images,
+        photos,
         method=arguments.method,
         candidates=arguments.candidates,
         max_length=arguments.max_length,

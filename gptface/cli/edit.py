@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from gptface.cli.generation_arguments import (
     add_decoding_options,
     add_photo_options,
     add_system_options,
+    caption_text,
     check_outputs,
     load_generator,
     photo_options,
+    read_inputs,
     write_edit,
 )
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -34,13 +36,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     wish.add_argument(
         "--expression", metavar="NAME", help="happiness, sadness, anger, surprise, fear, disgust, contempt, neutral"
     )
-    wish.add_argument("--caption", metavar="TEXT", help="the wish in words, in place of the attribute's own")
+    wish.add_argument(
+        "--caption", type=caption_text, metavar="TEXT", help="the wish in words, in place of the attribute's own"
+    )
     wish.add_argument(
         "--region", type=_names, metavar="A,B", help="regions or zones that may change, such as hair,forehead"
     )
-    wish.add_argument("--mask", type=Path, metavar="FILE", help="white where the photo may change, of the photo's size")
     wish.add_argument(
-        "--region-map", type=Path, metavar="FILE", help="label image of the photo, in place of the system's parser"
+        "--mask", type=local_path, metavar="FILE", help="white where the photo may change, of the photo's size"
+    )
+    wish.add_argument(
+        "--region-map",
+        type=local_path,
+        metavar="FILE",
+        help="label image of the photo, in place of the system's parser",
     )
     wish.add_argument(
         "--template",
@@ -75,15 +84,21 @@ def _check_names(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_outputs(arguments.output, arguments.strip)
     _check_names(arguments)
+    photo, mask, region_map = read_inputs(arguments)
+    if mask is None:
+        from gptface.systems.gptface.generation.where import Where
+
+        # That nothing says where is said before a system is read.
+        Where(None, arguments.region, arguments.attribute, arguments.expression).areas(1)
     options = photo_options(arguments)
     result = load_generator(arguments, arguments.template).edit(
-        arguments.image,
+        photo,
         arguments.caption,
-        masks=arguments.mask,
+        masks=mask,
         regions=arguments.region,
         attributes=arguments.attribute,
         expressions=arguments.expression,
-        region_maps=arguments.region_map,
+        region_maps=region_map,
         **options,
     )
     return write_edit(arguments, result)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from gptface.cli.paths import local_path, local_pattern
 
 __all__ = ["add_parser", "run"]
 
@@ -17,9 +18,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: gptface evaluate --system runs/real --faces 'faces/val-*.tar' --probe expression "
         "--probe-train 'faces/train-*.tar' --output runs/real/evaluation.json",
     )
-    parser.add_argument("--system", type=Path, required=True, help="what `gptface train pretrain` leaves")
+    parser.add_argument("--system", type=local_path, required=True, help="what `gptface train pretrain` leaves")
     parser.add_argument(
-        "--faces", nargs="+", metavar="PATH", help="shards, globs or directories; default: fresh procedural faces"
+        "--faces",
+        type=local_pattern,
+        nargs="+",
+        metavar="PATH",
+        help="shards, globs or directories; default: fresh procedural faces",
     )
     parser.add_argument("--count", type=int, default=512, help="how many held-out faces at most (default 512)")
     parser.add_argument("--seed", type=int, default=0, help="of the masks, the pairs and the random model (default 0)")
@@ -27,10 +32,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--faces-seed", type=int, help="seed of the procedural faces (default: one that no training uses)"
     )
     parser.add_argument("--probe", metavar="FIELD", help="metadata field to probe for, such as expression")
-    parser.add_argument("--probe-train", nargs="+", metavar="PATH", help="shards whose faces the probe is fitted on")
+    parser.add_argument(
+        "--probe-train", type=local_pattern, nargs="+", metavar="PATH", help="shards whose faces the probe is fitted on"
+    )
     parser.add_argument("--probe-count", type=int, default=None, help="how many of them at most (default all)")
     parser.add_argument("--probe-group", metavar="FIELD", help="metadata field of identities: never on both sides")
-    parser.add_argument("--output", type=Path, help="also write the numbers as JSON")
+    parser.add_argument("--output", type=local_path, help="also write the numbers as JSON")
     parser.set_defaults(func=run)
 
 

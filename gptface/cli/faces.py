@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -16,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "layout that img2dataset writes (KEY.png, KEY.txt, KEY.json, and KEY.regions.png).",
         epilog="example: gptface faces --output faces --count 2000 --contact-sheet faces.png",
     )
-    parser.add_argument("--output", type=Path, help="folder for the shards")
+    parser.add_argument("--output", type=local_path, help="folder for the shards")
     parser.add_argument("--count", type=int, default=1000, help="how many faces (default 1000)")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels, 16 to 1024 (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="of the generator (default 0)")
@@ -33,7 +34,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--per-shard", type=int, default=1000, help="faces in a shard (default 1000)")
     parser.add_argument("--workers", type=int, default=0, help="processes that make shards side by side (default 0)")
     parser.add_argument(
-        "--contact-sheet", type=Path, metavar="PNG", help="also lay the first faces, at most 96, out in one picture"
+        "--contact-sheet",
+        type=local_path,
+        metavar="PNG",
+        help="also lay the first faces, at most 96, out in one picture",
     )
     parser.set_defaults(func=run)
 

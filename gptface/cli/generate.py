@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from gptface.cli.generation_arguments import (
     PICTURE_SUFFIXES,
     add_decoding_options,
     add_system_options,
+    caption_text,
     check_outputs,
     decoding_settings,
     load_generator,
 )
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -26,17 +27,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--count 4 --output faces.png",
     )
     add_system_options(parser)
-    parser.add_argument("--caption", default="", help="what to show; without one, any face")
+    parser.add_argument("--caption", type=caption_text, default="", help="what to show; without one, any face")
     parser.add_argument("--count", type=int, default=1, help="how many, with seeds --seed, --seed + 1, … (default 1)")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=local_path,
         required=True,
         metavar="PATH",
         help="a picture (several faces lie side by side in it), or a folder for seed-N.png",
     )
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="also write the first face's way from noise to picture"
+        "--history", type=local_path, metavar="FILE", help="also write the first face's way from noise to picture"
     )
     parser.add_argument(
         "--method", choices=("masked", "autoregressive"), default="masked", help="of decoding (default masked)"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gptface.cli.paths import local_path
 from gptface.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from gptface.systems.gptface.generation import DecodingSettings, EditResult, FaceGenerator
 
 __all__ = [
@@ -16,19 +21,32 @@ __all__ = [
     "add_decoding_options",
     "add_photo_options",
     "add_system_options",
+    "caption_text",
     "check_outputs",
     "decoding_settings",
     "load_generator",
     "photo_options",
+    "read_inputs",
+    "read_photos",
     "write_edit",
 ]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
+def caption_text(text: str) -> str:
+    """A caption from the command line; bytes that the terminal's encoding has no characters for become U+FFFD."""
+    from gptface.data.metadata import without_surrogates
+
+    clean = without_surrogates(text)
+    if clean != text:
+        print(f"gptface: note: a caption holds bytes that are no characters; it is read as {clean!a}", file=sys.stderr)
+    return clean
+
+
 def add_system_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--system", type=Path, required=True, metavar="DIR", help="what `gptface train pretrain` leaves"
+        "--system", type=local_path, required=True, metavar="DIR", help="what `gptface train pretrain` leaves"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
 
@@ -70,7 +88,9 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--best-of", type=int, default=1, metavar="N", help="make N and keep what matches best (default 1)"
     )
-    group.add_argument("--negative-caption", metavar="TEXT", help="what to move away from, in place of no caption")
+    group.add_argument(
+        "--negative-caption", type=caption_text, metavar="TEXT", help="what to move away from, in place of no caption"
+    )
 
 
 def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
@@ -92,9 +112,13 @@ def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
 
 
 def add_photo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", type=Path, help="a photo of any size")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the result (.png, .jpg or .webp)")
-    parser.add_argument("--strip", type=Path, metavar="FILE", help="also write photo, mask and result side by side")
+    parser.add_argument("image", type=local_path, help="a photo of any size")
+    parser.add_argument(
+        "--output", type=local_path, required=True, metavar="FILE", help="the result (.png, .jpg or .webp)"
+    )
+    parser.add_argument(
+        "--strip", type=local_path, metavar="FILE", help="also write photo, mask and result side by side"
+    )
     group = parser.add_argument_group("where")
     group.add_argument(
         "--window",
@@ -116,6 +140,39 @@ def photo_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "dilation": arguments.dilation,
         "windows": None if arguments.window is None else [tuple(arguments.window)],
     }
+
+
+def read_photos(paths: Sequence[Path]) -> list[np.ndarray]:
+    """Photos, read before a system is: a wrong name is then said at once."""
+    _check_files(*paths)
+    from gptface.systems.gptface.generation.inputs import as_photo
+
+    return [as_photo(path) for path in paths]
+
+
+def read_inputs(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The photo, the mask and the region map of an editing command, checked against one another.
+
+    Raises:
+        InputError: one of them is missing, cannot be read or does not fit, or ``--window`` lies outside the photo.
+    """
+    region_map = getattr(arguments, "region_map", None)
+    _check_files(arguments.image, arguments.mask, region_map)
+    from gptface.systems.gptface.generation.editing import Frame
+    from gptface.systems.gptface.generation.inputs import as_labels, as_mask
+
+    photo = read_photos([arguments.image])[0]
+    mask = None if arguments.mask is None else as_mask(arguments.mask, photo)
+    labels = None if region_map is None else as_labels(region_map, photo)
+    Frame.of(photo, 1, None if arguments.window is None else tuple(arguments.window))
+    return photo, mask, labels
+
+
+def _check_files(*paths: Path | None) -> None:
+    """Before the packages that read them are imported."""
+    for path in paths:
+        if path is not None and not path.is_file():
+            raise InputError(f"{path}: is a folder, not a file" if path.is_dir() else f"{path}: there is no such file")
 
 
 def load_generator(arguments: argparse.Namespace, template: str = "portrait") -> FaceGenerator:

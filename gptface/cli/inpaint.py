@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from gptface.cli.generation_arguments import (
     add_decoding_options,
     add_photo_options,
     add_system_options,
+    caption_text,
     check_outputs,
     load_generator,
     photo_options,
+    read_inputs,
     write_edit,
 )
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -29,15 +31,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_photo_options(parser)
     add_system_options(parser)
     parser.add_argument(
-        "--mask", type=Path, required=True, metavar="FILE", help="white where to fill, of the photo's size"
+        "--mask", type=local_path, required=True, metavar="FILE", help="white where to fill, of the photo's size"
     )
-    parser.add_argument("--caption", default="", metavar="TEXT", help="what the photo should show")
+    parser.add_argument("--caption", type=caption_text, default="", metavar="TEXT", help="what the photo should show")
     add_decoding_options(parser)
     parser.set_defaults(func=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_outputs(arguments.output, arguments.strip)
+    photo, mask, _ = read_inputs(arguments)
     options = photo_options(arguments)
-    result = load_generator(arguments).inpaint(arguments.image, arguments.mask, arguments.caption, **options)
+    result = load_generator(arguments).inpaint(photo, mask, arguments.caption, **options)
     return write_edit(arguments, result)

@@ -9,9 +9,23 @@ import sys
 from collections.abc import Sequence
 
 import gptface
+from gptface.cli.terminal import any_terminal
 from gptface.errors import InputError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that speaks for itself: what its command does not know is an error with that command's usage."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
 
 # Name -> one line for the overview. Each is a module of this package with `add_parser` and `run`. Only the module of
 # the command that was asked for is imported: `gptface doctor` must work where half the extras are missing.
@@ -32,7 +46,7 @@ COMMANDS = {
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The argument parser; with ``command``, that command's own arguments are filled in."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="gptface",
         description="Face–language models on fast operators.",
         epilog="example: gptface doctor",
@@ -62,7 +76,11 @@ def _sentence(error: BaseException) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 2 after one sentence on stderr when the input cannot be used."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with any_terminal():
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
     command = _requested(arguments)
     try:
         parser = build_parser(command)

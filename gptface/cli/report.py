@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gptface.cli.paths import local_path
+
 __all__ = ["add_parser", "run"]
 
 
@@ -16,9 +18,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "guidance, has a judge count the successes, and writes report.html, its PNGs and numbers.json.",
         epilog="example: gptface report --system runs/demo/system --judge runs/demo/judge --output runs/demo/report",
     )
-    parser.add_argument("--system", type=Path, required=True, help="what `gptface train pretrain` leaves")
-    parser.add_argument("--judge", type=Path, required=True, help="a parser trained from another seed")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the page and its pictures")
+    parser.add_argument("--system", type=local_path, required=True, help="what `gptface train pretrain` leaves")
+    parser.add_argument("--judge", type=local_path, required=True, help="a parser trained from another seed")
+    parser.add_argument("--output", type=local_path, required=True, help="folder for the page and its pictures")
     parser.add_argument(
         "--run", nargs=2, action="append", default=[], metavar=("TITLE", "METRICS"), help="a metrics.jsonl to draw"
     )
@@ -29,8 +31,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from gptface.files import refuse_url
     from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
 
+    for _, metrics in arguments.run:
+        refuse_url("--run", metrics)
     path = write_report(
         ReportRequest(
             system=arguments.system,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
+from gptface.cli.paths import local_path, local_pattern
 from gptface.systems import find_stages
 
 __all__ = ["add_parser", "run"]
@@ -31,10 +31,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
             epilog=f"example: {declaration.example}",
         )
         named = ", ".join(named_configurations(declaration.configuration))
-        stage.add_argument("--config", required=True, metavar="FILE|NAME", help=f"a YAML file, or one of {named}")
-        stage.add_argument("--output", type=Path, metavar="DIR", help="folder of the run and its result")
+        stage.add_argument(
+            "--config", type=local_pattern, required=True, metavar="FILE|NAME", help=f"a YAML file, or one of {named}"
+        )
+        stage.add_argument("--output", type=local_path, metavar="DIR", help="folder of the run and its result")
         for entry in declaration.inputs:
-            stage.add_argument(f"--{entry.name}", type=Path, metavar="DIR", help=entry.summary)
+            stage.add_argument(f"--{entry.name}", type=local_path, metavar="DIR", help=entry.summary)
         stage.add_argument("--restart", action="store_true", help="begin anew instead of going on from a checkpoint")
         stage.add_argument("--quiet", action="store_true", help="no progress, errors only")
         stage.add_argument(

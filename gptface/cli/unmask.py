@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from gptface.cli.generation_arguments import (
     add_decoding_options,
     add_photo_options,
     add_system_options,
+    caption_text,
     check_outputs,
     load_generator,
     photo_options,
+    read_inputs,
     write_edit,
 )
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -28,17 +30,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_photo_options(parser)
     add_system_options(parser)
-    parser.add_argument("--mask", type=Path, metavar="FILE", help="white where the occluder is, of the photo's size")
-    parser.add_argument("--region-map", type=Path, metavar="FILE", help="label image of the photo")
-    parser.add_argument("--caption", default="", metavar="TEXT", help="what the uncovered face should look like")
+    parser.add_argument(
+        "--mask", type=local_path, metavar="FILE", help="white where the occluder is, of the photo's size"
+    )
+    parser.add_argument("--region-map", type=local_path, metavar="FILE", help="label image of the photo")
+    parser.add_argument(
+        "--caption", type=caption_text, default="", metavar="TEXT", help="what the uncovered face should look like"
+    )
     add_decoding_options(parser)
     parser.set_defaults(func=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_outputs(arguments.output, arguments.strip)
+    photo, mask, region_map = read_inputs(arguments)
     options = photo_options(arguments)
-    result = load_generator(arguments).unmask(
-        arguments.image, arguments.mask, arguments.caption, region_maps=arguments.region_map, **options
-    )
+    result = load_generator(arguments).unmask(photo, mask, arguments.caption, region_maps=region_map, **options)
     return write_edit(arguments, result)

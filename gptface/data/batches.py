@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -24,20 +23,22 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import get_worker_info
-from transformers import PreTrainedTokenizerFast
 
 from gptface.data.augmentation import SIDES, HorizontalFlip
 from gptface.data.cache import FaceCache, cached_faces
 from gptface.data.configuration import DataSection
+from gptface.data.face_batch import FaceBatch, Needs
 from gptface.data.labels import known_labels
 from gptface.data.loader import ResumableLoader
 from gptface.data.order import Position, epoch_coins
 from gptface.data.pixels import images_to_tensor
+from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.sources import has_validation, open_faces
 from gptface.data.text import encode_captions
 from gptface.errors import InputError
 from gptface.faces.region_grid import region_grid
+from gptface.progress import Display
 
 __all__ = ["Batches", "FaceBatch", "Faces", "InOrder", "Needs", "held_out_faces"]
 
@@ -59,79 +60,6 @@ class Batches(Protocol[Made]):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-@dataclass(frozen=True)
-class Needs:
-    """Which fields of a :class:`FaceBatch` a stage uses; the others stay ``None``.
-
-    Attributes:
-        images: pixels.
-        region_maps: labels of facial regions, a pixel.
-        token_regions: a grid (h, w): the facial region of every image token.
-        labels: attributes and expressions.
-        text: captions as word pieces: a tokenizer, and the most pieces of a caption. A caption that speaks of left and
-            right then keeps its face from being mirrored.
-        without_regions: how the error begins where region maps are needed and there are none: the field of the
-            configuration, and what it must be.
-    """
-
-    images: bool = True
-    region_maps: bool = False
-    token_regions: tuple[int, int] | None = None
-    labels: bool = False
-    text: tuple[PreTrainedTokenizerFast, int] | None = None
-    without_regions: str = "data.train: must have region maps"
-
-    @property
-    def regions(self) -> bool:
-        """Whether faces must have region maps."""
-        return self.region_maps or self.token_regions is not None
-
-
-@dataclass
-class FaceBatch:
-    """Faces, on the stage's device; fields that were not asked for are ``None``.
-
-    Attributes:
-        sample_ids: int64 (B,), identities that key every random choice.
-        mirrored: bool (B,), which of them are mirror images (pixels and regions already are).
-        rows: int64 (B,), place of each face in the cache; ``None`` where faces are not cached.
-        images: float32 (B, 3, S, S) in [−1, 1]. (A loader's worker hands on the bytes, uint8 (B, S, S, 3).)
-        region_maps: uint8 (B, S, S), indices into ``REGIONS``.
-        token_regions: int64 (B, h · w).
-        attributes: float32 (B, A), 0 or 1, NaN where unknown; the columns are
-            ``LABELLED_ATTRIBUTES``.
-        expressions: int64 (B,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
-        text_ids: int64 (B, T), padded, without [CLS] and [SEP].
-        text_lengths: int64 (B,).
-        host_lengths: ``text_lengths`` on the host, for sizes that must be known there.
-    """
-
-    sample_ids: Tensor
-    mirrored: Tensor
-    rows: Tensor | None = None
-    images: Tensor | None = None
-    region_maps: Tensor | None = None
-    token_regions: Tensor | None = None
-    attributes: Tensor | None = None
-    expressions: Tensor | None = None
-    text_ids: Tensor | None = None
-    text_lengths: Tensor | None = None
-    host_lengths: Tensor | None = None
-
-    def to(self, device: torch.device) -> FaceBatch:
-        """A copy with all tensors but ``host_lengths`` on ``device``."""
-        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
-        return dataclasses.replace(moved, host_lengths=self.host_lengths)
-
-    def pin_memory(self) -> FaceBatch:
-        """A copy with all tensors in page-locked memory."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> FaceBatch:
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{name: change(value) for name, value in values.items() if value is not None})
-
-
 class Faces:
     """The faces of one split, opened: decoded into a cache first where the configuration says so.
 
@@ -140,7 +68,7 @@ class Faces:
         split: ``"train"`` or ``"validation"``; the latter is always cached.
         output: folder of the run, where the cache lies unless ``data`` names another place.
         accelerator: device and processes; by default the CPU and this process alone.
-        verbose: show progress on stderr.
+        verbose: show progress on stderr, and what was read, skipped and ignored.
 
     Attributes:
         cache: the memory-mapped files; ``None`` where faces are read as they are needed.
@@ -167,6 +95,11 @@ class Faces:
         self.cache = cached_faces(data, split, output, accelerator, verbose) if cached else None
         self._samples = None if cached else open_faces(data, split)
         self._columns: dict[Needs, _CachedColumns] = {}
+        self._report: Callable[[str], None] | None = None
+        if self._samples is not None and (accelerator is None or accelerator.is_main_process):
+            self._report = Display(f"faces ({split})", verbose).line
+            for line in Reading.of(self._samples).lines(f"faces ({split})", "read as they are needed"):
+                self._report(line)
 
     def captions(self) -> Iterator[str]:
         """All captions, or those of the first hundred thousand samples where they are not cached."""
@@ -176,14 +109,14 @@ class Faces:
         assert self._samples is not None
         for index in range(min(len(self._samples), CAPTIONS_READ)):
             item = self._samples[index]
-            if isinstance(item, Sample) and item.caption:
-                yield item.caption
+            if isinstance(item, Sample):
+                yield from filter(None, item.captions)
 
     def text_width(self, needs: Needs) -> int:
         """Columns of ``text_ids``: word pieces of the longest caption, or the limit where captions are not cached."""
         assert needs.text is not None
         text_ids = self._select(needs).text_ids if self.cache is not None else None
-        return needs.text[1] if text_ids is None else text_ids.shape[2]
+        return needs.text[1] if text_ids is None else text_ids.shape[1]
 
     def batches(
         self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int, seed: int
@@ -204,8 +137,9 @@ class Faces:
             Position(len(self._samples), seed, batch_size, self.rank, self.world_size),
             _Collator(needs),
             workers=self.workers,
-            transform=HorizontalFlip(seed) if self.flip else None,
+            transform=_Turn(HorizontalFlip(seed) if self.flip else None),
             pin_memory=self.device.type == "cuda",
+            report=self._report,
         )
         return _Made(loader, lambda batch: make(_delivered(batch, needs, self.device)))
 
@@ -251,16 +185,19 @@ class _Made(Generic[Batch]):
 
 
 class _CachedColumns:
-    """What a stage needs of a whole cache; n faces, K captions each.
+    """What a stage needs of a whole cache; n faces with m captions in all.
 
     Pixels stay in the cache's files; what is small lies on the device.
 
     Attributes:
         sample_ids: int64 (n,).
         token_regions: uint8 (1 or 2, n, h · w), of the faces and, where some are mirrored, of their mirror images.
-        text_ids: int32 (n, K, T), without the columns that no caption reaches.
-        text_lengths: int32 (n, K); ``host_lengths`` are the same on the host.
-        flippable: bool (n, K), on the host: the caption does not speak of left and right.
+        text_ids: int32 (m, T), without the columns that no caption reaches.
+        text_lengths: int32 (m,); ``host_lengths`` are the same on the host.
+        flippable: bool (m,), on the host: the caption does not speak of left and right.
+        counts: int64 (n,), on the host: captions of each face.
+        starts: int64 (n,), on the host: place of each face's first caption among all.
+        offsets: int64 (n,), on the host: which caption has its turn in epoch 0 (``Sample.caption_in_turn``).
     """
 
     def __init__(self, cache: FaceCache, needs: Needs, device: torch.device, flip: bool) -> None:
@@ -278,13 +215,14 @@ class _CachedColumns:
             self.token_regions = torch.stack([_token_regions(maps, needs.token_regions) for maps in sides]).to(device)
         if needs.text is not None:
             captions = [caption for several in cache.captions for caption in several]
-            shape = (len(cache), len(captions) // len(cache))
+            self.counts = torch.tensor([len(several) for several in cache.captions], dtype=torch.int64)
+            self.starts = self.counts.cumsum(0) - self.counts
+            self.offsets = torch.from_numpy(cache.sample_ids) % self.counts
             text_ids, lengths = encode_captions(needs.text[0], captions, needs.text[1])
-            text_ids = text_ids[:, : max(1, int(lengths.max()))]
-            self.text_ids = text_ids.int().view(*shape, -1).to(device)
-            self.host_lengths = lengths.int().view(shape)
+            self.text_ids = text_ids[:, : max(1, int(lengths.max()))].int().to(device)
+            self.host_lengths = lengths.int()
             self.text_lengths = self.host_lengths.to(device)
-            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions]).view(shape)
+            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions])
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -295,12 +233,12 @@ class _CachedColumns:
         rows = indices.to(self.device, non_blocking=True)
         batch = FaceBatch(self.sample_ids[rows], mirrored, rows)
         if self.text_ids is not None:
-            turn = (indices + epochs) % self.text_ids.shape[1]
-            mirrored = mirrored & self.flippable[indices, turn]
-            batch.host_lengths = self.host_lengths[indices, turn]
+            turn = self.starts[indices] + (self.offsets[indices] + epochs) % self.counts[indices]
+            mirrored = mirrored & self.flippable[turn]
+            batch.host_lengths = self.host_lengths[turn]
             turn = turn.to(self.device, non_blocking=True)
-            batch.text_ids = self.text_ids[rows, turn].long()
-            batch.text_lengths = self.text_lengths[rows, turn].long()
+            batch.text_ids = self.text_ids[turn].long()
+            batch.text_lengths = self.text_lengths[turn].long()
         batch.mirrored = mirrored.to(self.device, non_blocking=True)
         if needs.images:
             images = cache.image_tensor[indices]
@@ -370,6 +308,17 @@ class InOrder(Generic[Batch]):
 
 
 # As they are read ----------------------------------------------------------------------------------------------------
+
+
+class _Turn:
+    """Gives a sample the caption whose turn it is, then mirrors it by the coin of its epoch where some are mirrored."""
+
+    def __init__(self, flip: HorizontalFlip | None) -> None:
+        self.flip = flip
+
+    def __call__(self, sample: Sample, epoch: int) -> Sample:
+        sample = dataclasses.replace(sample, caption=sample.caption_in_turn(epoch))
+        return sample if self.flip is None else self.flip(sample, epoch)
 
 
 class _Collator:

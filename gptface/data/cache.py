@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from accelerate import Accelerator
 
 from gptface.data.configuration import DataSection
 from gptface.data.decoding import decoded_chunks
+from gptface.data.reading import Reading
 from gptface.data.sample import Samples
 from gptface.data.sources import open_faces, source_identity
 from gptface.errors import InputError
@@ -25,7 +26,7 @@ from gptface.progress import Display, format_duration
 
 __all__ = ["FaceCache", "cached_faces"]
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass
@@ -40,6 +41,7 @@ class FaceCache:
         attributes: float32 (N, A), 0 or 1, NaN where unknown or hidden; the columns are ``LABELLED_ATTRIBUTES``.
         expressions: int64 (N,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
         skipped: samples left out, by reason.
+        notes: lesser faults of samples in use, likewise.
     """
 
     folder: Path
@@ -49,13 +51,14 @@ class FaceCache:
     attributes: np.ndarray
     expressions: np.ndarray
     skipped: Counter[str]
+    notes: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
 
     @cached_property
     def captions(self) -> list[list[str]]:
-        """N lists of captions, all of one length."""
+        """N lists of captions, each of one or more."""
         return list(json.loads((self.folder / "captions.json").read_text(encoding="utf-8")))
 
     @cached_property
@@ -70,21 +73,33 @@ def cached_faces(
     """Open the cache of ``split`` (``"train"`` or ``"validation"``), made first where it is missing.
 
     It lies in ``data.cache_directory``, else in ``output/cache``, under a name that says what is in it, so that another
-    configuration never reads it by mistake. With several processes the first one makes it.
+    configuration never reads it by mistake, and nor does the same one when a file of its source has changed. With
+    several processes the first one makes it; that one says once what was read, skipped and ignored.
 
     Raises:
         InputError: nothing usable in the source.
         OSError: it cannot be written; nothing half-written remains.
     """
-    identity = {"format": FORMAT, "size": data.image_size, **source_identity(data, split)}
+    dataset = open_faces(data, split)
+    identity = {"format": FORMAT, "size": data.image_size, **source_identity(data, split, dataset)}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     root = Path(data.cache_directory).expanduser() if data.cache_directory else output / "cache"
     folder = root / f"{split}-{digest}"
-    if (accelerator is None or accelerator.is_main_process) and not (folder / "description.json").is_file():
-        _make(open_faces(data, split), folder, identity, split, verbose)
+    main = accelerator is None or accelerator.is_main_process
+    begun, made = time.monotonic(), False
+    if main and not (folder / "description.json").is_file():
+        _make(dataset, folder, identity, split, verbose)
+        made = True
     if accelerator is not None:
         accelerator.wait_for_everyone()
-    return _open(folder)
+    cache = _open(folder)
+    if main:
+        how = f"decoded in {format_duration(time.monotonic() - begun)}" if made else "decoded before"
+        reading = Reading.of(dataset, len(cache), cache.skipped, cache.notes)
+        display = Display(f"faces ({split})", verbose)
+        for line in reading.lines(f"faces ({split})", f"{how} into {folder}"):
+            display.line(line)
+    return cache
 
 
 def _open(folder: Path) -> FaceCache:
@@ -105,6 +120,7 @@ def _open(folder: Path) -> FaceCache:
             labels["attributes"],
             labels["expressions"],
             Counter(description["skipped"]),
+            Counter(description["notes"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: is not a readable face cache ({error}); remove it to have it made again") from None
@@ -113,6 +129,7 @@ def _open(folder: Path) -> FaceCache:
 def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, verbose: bool) -> None:
     begun, count = time.monotonic(), len(dataset)
     skipped: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
     captions: list[list[str]] = []
     labels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     mapped = True
@@ -124,6 +141,7 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
     ):
         for share, part in decoded_chunks(dataset):
             skipped.update(part.skipped)
+            notes.update(part.notes)
             captions += part.captions
             labels.append((part.sample_ids, part.attributes, part.expressions))
             images.write(part.images)
@@ -143,9 +161,7 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
             "size": identity["size"],
             "region_maps": mapped,
             "skipped": dict(skipped),
+            "notes": dict(notes),
             "source": identity,
         }
         (temporary / "description.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        left_out = "".join(f", {number} {reason}" for reason, number in skipped.most_common())
-        seconds = format_duration(time.monotonic() - begun)
-        display.line(f"faces ({split}): {len(captions)} in {seconds}, {sum(skipped.values())} skipped{left_out}")

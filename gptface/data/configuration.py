@@ -19,7 +19,8 @@ class DataSection(Section):
     source: Literal["procedural", "shards"] = "procedural"
     """``procedural``: rendered by gptface.data.procedural. ``shards``: tar shards or directories of images (below)."""
     train: list[str] = []
-    """Shards: paths, globs or directories; ``~`` and ``$VARIABLES`` are expanded."""
+    """Shards: paths, globs or directories, which stand for all shards and images in them, in any depth; ``~`` and
+    ``$VARIABLES`` are expanded."""
     validation: list[str] = []
     """Shards held out for validation; empty: no validation."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

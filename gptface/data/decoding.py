@@ -41,6 +41,11 @@ class FirstSamples:
             raise IndexError(index)
         return self._dataset[index]
 
+    @property
+    def whole(self) -> Samples:
+        """The data set that these are the first of."""
+        return self._dataset
+
 
 class ManyCaptions:
     """Procedural faces with several captions each, in ``metadata["captions"]``; the first is the face's own."""
@@ -70,11 +75,12 @@ class DecodedFaces:
     Attributes:
         images: the bytes of uint8 (n, S, S, 3).
         region_maps: the bytes of uint8 (n, S, S); ``None`` where one of the samples has no map.
-        captions: n lists of captions.
+        captions: n lists of captions, none of them empty.
         sample_ids: int64 (n,).
         attributes: float32 (n, A), 0 or 1, NaN where unknown or hidden (see ``labels``).
         expressions: int64 (n,), ``labels.UNKNOWN`` where unknown.
         skipped: samples left out, by reason.
+        notes: lesser faults of samples in use, likewise.
     """
 
     images: bytes
@@ -84,6 +90,7 @@ class DecodedFaces:
     attributes: np.ndarray
     expressions: np.ndarray
     skipped: Counter[str]
+    notes: Counter[str]
 
 
 def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
@@ -104,11 +111,12 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
     return DecodedFaces(
         b"".join(sample.image.tobytes() for sample in samples),
         b"".join(maps) if len(maps) == len(samples) else None,
-        [sample.metadata.get("captions", [sample.caption]) for sample in samples],
+        [sample.captions for sample in samples],
         np.array([sample.sample_id for sample in samples], dtype=np.int64),
         attributes,
         expressions,
         skipped,
+        Counter(note for sample in samples for note in sample.metadata.get("reading_notes", ())),
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gptface.data.order import Position
+from gptface.data.reading import meaning
 from gptface.data.sample import Sample, Samples, Skipped
 from gptface.errors import InputError
 
@@ -48,6 +49,7 @@ class ResumableLoader(Generic[Batch]):
         transform: ``transform(sample, epoch)`` before collation, for example ``HorizontalFlip``; it must be a function
             of its arguments alone.
         pin_memory: return batches in page-locked memory (batches need a ``pin_memory`` method).
+        report: given a sentence with ``skipped`` and ``notes`` when the first epoch that ends here has been read.
 
     Attributes:
         skipped: Counter of samples left out, by reason, since the beginning (resumed runs included) on this rank.
@@ -64,6 +66,7 @@ class ResumableLoader(Generic[Batch]):
         workers: int = 0,
         transform: Transform | None = None,
         pin_memory: bool = False,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         if workers < 0:
             raise InputError(f"workers: {workers}; it must be at least 0")
@@ -75,6 +78,7 @@ class ResumableLoader(Generic[Batch]):
         self._collate = _Collate(collate)
         self._options: dict[str, Any] = {"num_workers": workers, "pin_memory": pin_memory}
         self._stream: Iterator[_Delivery[Batch]] | None = None
+        self._report = report
 
     def __iter__(self) -> ResumableLoader[Batch]:
         return self
@@ -87,8 +91,12 @@ class ResumableLoader(Generic[Batch]):
         except BaseException:
             self.close()
             raise
+        epoch = self.position.samples // self.position.count
         self.position.advance()
         self._account(delivery)
+        if self._report is not None and self.position.samples // self.position.count > epoch:
+            self._report(self._counted())
+            self._report = None
         return delivery.batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,8 +142,20 @@ class ResumableLoader(Generic[Batch]):
             if not self.skipped[skipped.reason]:
                 logger.warning("skipped (%s): %s", skipped.reason, skipped.detail or skipped.key)
             self.skipped[skipped.reason] += 1
-        self.notes.update(delivery.notes)
+        for note, key in delivery.notes:
+            if not self.notes[note]:
+                logger.warning("noted (%s): %s%s", note, key, meaning(note))
+            self.notes[note] += 1
         self.stand_ins += delivery.stand_ins
+
+    def _counted(self) -> str:
+        """What was skipped and noted since the beginning, by reason."""
+        share = "" if self.position.world_size == 1 else f" by process {self.position.rank}"
+        parts = [
+            f"{word} " + (", ".join(f"{number} {reason}" for reason, number in counts.most_common()) or "nothing")
+            for word, counts in (("skipped", self.skipped), ("noted", self.notes))
+        ]
+        return f"faces: of {self.position.samples} samples read{share}, {'; '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -209,7 +229,8 @@ class _Delivery(Generic[Batch]):
 
     batch: Batch
     skipped: list[Skipped]
-    notes: list[str]
+    notes: list[tuple[str, str]]
+    """(note, key of the sample)."""
     stand_ins: int
 
     def pin_memory(self) -> _Delivery[Batch]:
@@ -222,5 +243,9 @@ class _Collate(Generic[Batch]):
         self.collate = collate
 
     def __call__(self, fetched: _Fetched) -> _Delivery[Batch]:
-        notes = [note for sample in fetched.samples for note in sample.metadata.get("reading_notes", ())]
+        notes = [
+            (note, str(sample.metadata.get("key", sample.sample_id)))
+            for sample in fetched.samples
+            for note in sample.metadata.get("reading_notes", ())
+        ]
         return _Delivery(self.collate(fetched.samples), fetched.skipped, notes, fetched.stand_ins)

@@ -16,7 +16,7 @@ class Sample:
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        caption: the text that came with the image, possibly empty.
+        caption: the text that came with the image, possibly empty; see ``captions``.
         sample_id: 63-bit stable identity; every random choice about this sample is keyed by it, so it must not depend
             on the order of reading, the worker or the rank.
         metadata: whatever else the source knows (procedural faces: ``attributes``, ``expression``, ``occluder``, ...).
@@ -28,6 +28,15 @@ class Sample:
     sample_id: int
     metadata: dict[str, Any] = field(default_factory=dict)
     region_map: np.ndarray | None = None
+
+    @property
+    def captions(self) -> list[str]:
+        """The texts that an image has in turn, at least one: those of ``metadata["captions"]``, else ``caption``."""
+        return self.metadata.get("captions") or [self.caption]
+
+    def caption_in_turn(self, epoch: int) -> str:
+        """The text of an epoch: each of ``captions`` once in as many epochs, images not all in step."""
+        return self.captions[(self.sample_id + epoch) % len(self.captions)]
 
 
 @dataclass(frozen=True)

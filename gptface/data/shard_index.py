@@ -2,38 +2,32 @@
 
 Exact resume and a global shuffle need random access by sample number. The ``webdataset`` library reads shards as
 streams (its random-access companion ``wids`` is a package of its own since webdataset 1.0 and wants index files made
-beforehand), so what is used of it here is its naming rule and its shard-list notation, and the members' places come
-from the standard library's ``tarfile``: one pass over the headers when a data set is opened, and one ``pread`` per
-part afterwards. Nothing is unpacked, and worker processes share nothing but the page cache.
+beforehand), so what is used of it here is its naming rule (see ``parts``) and its shard-list notation, and the members'
+places come from the standard library's ``tarfile``: one pass over the headers when a data set is opened, and one
+``pread`` per part afterwards. Nothing is unpacked, and worker processes share nothing but the page cache.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
-import logging
 import os
 import tarfile
 import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import braceexpand
 import numpy as np
-from webdataset.tariterators import base_plus_ext
 
+from gptface.data.folders import list_folder
 from gptface.data.images import IMAGE_SUFFIXES
+from gptface.data.parts import Tally, group_parts, is_image
 from gptface.errors import InputError
 
-__all__ = ["PARTS", "DirectorySource", "ShardSource", "Source", "find_sources", "key_identity"]
-
-logger = logging.getLogger("gptface.data")
-
-PARTS = ("image", "txt", "json", "regions.png")
-"""The parts of a sample, by their column in an index; of the image's possible suffixes the first found counts."""
+__all__ = ["DirectorySource", "ShardSource", "Source", "find_sources", "key_identity", "named_files"]
 
 OPEN_FILES = 64  # far below the usual limit of 1024 descriptors, whatever the number of shards and data sets
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -57,7 +51,11 @@ class Source(Protocol):
     """A numbered collection of samples' parts."""
 
     name: str
+    kind: str
+    """``"shard"`` or ``"folder"``."""
     problems: list[str]
+    ignored: Tally
+    """What lies there and is no part of a sample, by a reason of ``parts.IGNORED``."""
     identities: np.ndarray
     """int64 (n,): ``key_identity`` of every key."""
 
@@ -69,6 +67,10 @@ class Source(Protocol):
 
     def read(self, number: int, part: int) -> bytes | None:
         """A part's bytes, ``None`` where the sample has no such part. Raises OSError when it can no longer be read."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest of the names, sizes and times of all files that are read: another one when any of them changes."""
         ...
 
 
@@ -109,6 +111,16 @@ class _OpenFiles:
 _open_files = _OpenFiles()
 
 
+def _fingerprint(files: Iterable[tuple[str, str]]) -> str:
+    """Of (name, path) pairs. The time of the last change of status tells files that were swapped or restored apart."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        status = os.stat(path)
+        facts = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0"
+        digest.update(facts.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
 class ShardSource:
     """The samples of one uncompressed tar shard.
 
@@ -116,16 +128,17 @@ class ShardSource:
         InputError: the file is missing, not a tar, compressed, or holds no whole sample.
     """
 
+    kind = "shard"
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.path.abspath(path)
         self.problems: list[str] = []
+        self.ignored = Tally()
         self._owner = uuid.uuid4().hex
         try:
             self._scan(os.stat(self.name).st_size)
         except OSError as error:
             raise InputError(f"{path}: the shard cannot be read ({error.strerror or error})") from None
-        for problem in self.problems:
-            logger.warning("%s", problem)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -137,12 +150,14 @@ class ShardSource:
         offset, size = self._places[number, part].tolist()
         return None if offset < 0 else _open_files.read(self._owner, self.name, offset, size)
 
+    def fingerprint(self) -> str:
+        return _fingerprint([("", self.name)])
+
     def _scan(self, file_size: int) -> None:
         """Fill ``_keys`` ("S", n) and ``_places`` (n, parts, 2: offset and size in bytes, -1 where absent)."""
-        keys: list[str] = []
-        places: list[list[tuple[int, int]]] = []
-        absent = (-1, -1)
-        broken = cut = ""
+        names: list[str] = []
+        places: list[tuple[int, int]] = []
+        broken, cut = "", None
         with open(self.name, "rb") as file:
             start = file.read(512)
             for magic, compression in COMPRESSED.items():
@@ -154,35 +169,28 @@ class ShardSource:
             try:
                 with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as archive:
                     for member in archive:
-                        if not member.isreg() or (part_of := _key_and_part(member.name)) is None:
+                        if member.islnk() or member.issym():
+                            self.ignored.add("link_in_shard", member.name)
+                        if not member.isreg():
                             continue
-                        key, part = part_of
+                        names.append(member.name)
+                        places.append((member.offset_data, member.size))
                         if member.offset_data + member.size > file_size:
-                            broken = f"{member.name} reaches beyond the end of the file"
-                            cut = key
+                            broken, cut = f"{member.name} reaches beyond the end of the file", len(names) - 1
                             break
-                        if not keys or keys[-1] != key:
-                            keys.append(key)
-                            places.append([absent] * len(PARTS))
-                        if places[-1][part] == absent:
-                            places[-1][part] = (member.offset_data, member.size)
                     end = archive.offset
             except tarfile.TarError as error:
-                if not keys:
+                if not names:
                     raise InputError(f"{self.name}: not a readable tar archive ({error})") from None
                 broken = str(error)
                 end = file_size
             if not broken:
-                # tarfile ends in silence at a damaged header; only a block of zeros is a real end.
-                file.seek(end)
-                block = file.read(512)
-                if len(block) < 512 or any(block):
-                    broken = f"no end-of-archive mark at byte {end:,} of {file_size:,}"
+                broken = self._check_end(file, end, file_size)
+        groups = group_parts(names)
+        self.ignored.update(groups.ignored)
+        keys, members = groups.keys, groups.members
         if broken and keys:
-            # The last sample before the break is whole if another begins after it, or if it has all that others have.
-            most = min((place.count(absent) for place in places[:-1]), default=-1)
-            if keys[-1] == cut or (not cut and places[-1].count(absent) > most):
-                del keys[-1], places[-1]
+            _drop_cut(keys, members, cut)
         if not keys:
             why = f"truncated ({broken})" if broken else "an empty shard"
             raise InputError(f"{self.name}: {why}; it holds no whole sample")
@@ -191,70 +199,106 @@ class ShardSource:
                 f"{self.name}: damaged or truncated, {broken}; the {len(keys)} samples before are used"
             )
         self._keys = np.array([key.encode("utf-8", "surrogateescape") for key in keys], dtype=np.bytes_)
-        self._places = np.array(places, dtype=np.int64).reshape(len(keys), len(PARTS), 2)
+        self._places = np.array([*places, (-1, -1)], dtype=np.int64)[np.array(members, dtype=np.int64)]
         self.identities = _identities(keys)
 
+    def _check_end(self, file: IO[bytes], end: int, file_size: int) -> str:
+        """What is wrong at the archive's end; only a block of zeros is a real one.
 
-def _key_and_part(name: str) -> tuple[str, int] | None:
-    """The key and the column in ``PARTS`` of a member; ``None`` for members that are no part of a sample."""
-    key, extension = base_plus_ext(name.removeprefix("./"))
-    if not key:
-        return None
-    extension = extension.lower()
-    if extension in PARTS[1:]:
-        return key, PARTS.index(extension)
-    return (key, 0) if f".{extension}" in IMAGE_SUFFIXES else None
+        tarfile ends in silence at a damaged header, and at the first of several archives in one file.
+        """
+        file.seek(end)
+        block = file.read(512)
+        if len(block) < 512 or any(block):
+            return f"no end-of-archive mark at byte {end:,} of {file_size:,}"
+        while block := file.read(1 << 20):
+            if any(block):
+                self.problems.append(
+                    f"{self.name}: the archive ends at byte {end:,} of {file_size:,}, and what comes after it is not "
+                    "read; if it is another archive, join them with `tar --concatenate`"
+                )
+                break
+        return ""
+
+
+def _drop_cut(keys: list[str], members: list[list[int]], cut: int | None) -> None:
+    """Take out the sample that a break leaves in parts: that of the member ``cut`` where the break is in one.
+
+    Otherwise the sample that was begun last is whole if it has all that others have.
+    """
+    if cut is not None:
+        number = next((place for place, parts in enumerate(members) if cut in parts), None)
+    else:
+        most = min((parts.count(-1) for parts in members[:-1]), default=-1)
+        number = len(keys) - 1 if members[-1].count(-1) > most else None
+    if number is not None:
+        del keys[number], members[number]
 
 
 class DirectorySource:
-    """The images of a directory and its subdirectories; NAME.txt, NAME.json and NAME.regions.png lie beside NAME.jpg.
+    """The images of a directory and of those below it; NAME.txt, NAME.json and NAME.regions.png lie beside NAME.jpg.
 
     A sample's key is its path below the directory without the suffix.
 
+    Args:
+        directory: the folder.
+        files: what lies below it, as ``folders.list_folder`` says.
+
     Raises:
-        InputError: no such directory, or no image in it.
+        InputError: no image is among the files.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    kind = "folder"
+
+    def __init__(self, directory: str | os.PathLike[str], files: Sequence[str]) -> None:
         self.name = os.path.abspath(directory)
         self.problems: list[str] = []
-        if not os.path.isdir(self.name):
-            raise InputError(f"{directory}: no such directory")
-        self._files: list[str] = []
-        for folder, subfolders, names in os.walk(self.name):
-            subfolders.sort()
-            relative = os.path.relpath(folder, self.name)
-            self._files += [
-                os.path.normpath(os.path.join(relative, name))
-                for name in sorted(names)
-                if name.lower().endswith(IMAGE_SUFFIXES)
-                and not name.startswith(".")
-                and not name.lower().endswith(f".{PARTS[3]}")
-            ]
-        if not self._files:
+        groups = group_parts(files)
+        self.ignored = groups.ignored
+        self._files = list(files)
+        self._keys: list[str] = []
+        members: list[list[int]] = []
+        for key, parts in zip(groups.keys, groups.members, strict=True):
+            if parts[0] < 0:
+                for place in parts:
+                    if place >= 0:
+                        self.ignored.add("no_image", files[place])
+            else:
+                self._keys.append(key)
+                members.append(parts)
+        if not members:
             raise InputError(f"{directory}: holds no image ({', '.join(IMAGE_SUFFIXES)}) and no .tar shard")
-        self.identities = _identities(self.key(number) for number in range(len(self._files)))
+        self._members = np.array(members, dtype=np.int64)
+        self.identities = _identities(self._keys)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._keys)
 
     def key(self, number: int) -> str:
-        return Path(self._files[number]).with_suffix("").as_posix()
+        return self._keys[number]
 
     def read(self, number: int, part: int) -> bytes | None:
-        path = Path(self.name, self._files[number])
-        if part:
-            path = path.with_name(f"{path.stem}.{PARTS[part]}")
-            if not path.exists():
-                return None
-        return path.read_bytes()
+        place = int(self._members[number, part])
+        if place < 0:
+            return None
+        with open(os.path.join(self.name, self._files[place]), "rb") as file:
+            return file.read()
+
+    def fingerprint(self) -> str:
+        used = [self._files[place] for place in self._members.ravel().tolist() if place >= 0]
+        return _fingerprint((name, os.path.join(self.name, name)) for name in used)
 
 
-def find_sources(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Source]:
+def find_sources(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> tuple[list[Source], Tally]:
     """Open what ``paths`` names: tar files, directories, globs, and brace lists such as ``train-{00000..00005}.tar``.
 
-    A directory stands for the tar shards in it or, where it has none, for its images. Order is that of ``paths``; what
-    a directory or a glob yields is sorted by name.
+    A directory stands for all tar shards in it and in the directories below it, and then for all images there. Order is
+    that of ``paths``; what a directory or a glob yields is sorted by name.
+
+    Returns:
+        the sources, and what lies in directories and is in none of them.
 
     Raises:
         InputError: a path that names nothing, or a shard or directory that holds no sample; it names the path.
@@ -263,15 +307,35 @@ def find_sources(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     if not patterns:
         raise InputError("paths: an empty list; give tar shards, globs or directories of images")
     sources: list[Source] = []
+    ignored = Tally()
     for pattern in patterns:
         for path in _expand(os.fspath(pattern)):
             if not os.path.isdir(path):
                 sources.append(ShardSource(path))
-            elif shards := sorted(Path(path).glob("*.tar")):
-                sources += [ShardSource(shard) for shard in shards]
             else:
-                sources.append(DirectorySource(path))
-    return sources
+                contents = list_folder(path)
+                ignored.update(contents.ignored)
+                sources += [ShardSource(os.path.join(path, shard)) for shard in contents.shards]
+                if contents.shards and not any(is_image(name) for name in contents.files):
+                    for name in contents.files:
+                        ignored.add("no_image", name)
+                else:
+                    sources.append(DirectorySource(path, contents.files))
+    return sources, ignored
+
+
+def named_files(paths: Sequence[str]) -> set[str]:
+    """The shards and images that ``find_sources(paths)`` would open, as real paths; nothing is opened."""
+    files: set[str] = set()
+    for pattern in paths:
+        for path in _expand(pattern):
+            if os.path.isdir(path):
+                contents = list_folder(path)
+                names = [*contents.shards, *filter(is_image, contents.files)]
+                files.update(os.path.realpath(os.path.join(path, name)) for name in names)
+            else:
+                files.add(os.path.realpath(path))
+    return files
 
 
 def _expand(pattern: str) -> list[str]:

@@ -15,7 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from webdataset import TarWriter
 
+from gptface.data.folders import list_folder
 from gptface.data.images import encode_image
+from gptface.data.metadata import without_surrogates
+from gptface.data.parts import is_image
 from gptface.data.sample import Sample, Samples, Skipped
 from gptface.errors import InputError
 from gptface.files import atomic_write
@@ -62,8 +65,9 @@ def write_shards(
         the shards' paths, in order.
 
     Raises:
-        InputError: an empty data set, an impossible ``per_shard`` or ``format``, or a directory that also holds shards
-            beyond the last one of this data set (readers would take them for part of it); it names them.
+        InputError: an empty data set, an impossible ``per_shard`` or ``format``, or a directory that also holds, at
+            any depth, images or shards that are not of this data set (readers would take them for part of it); it names
+            them.
         OSError: the directory cannot be written or the disk is full; no half-written shard is left.
     """
     total = len(dataset)
@@ -79,11 +83,11 @@ def write_shards(
         _ShardPlan(target, number, number * per_shard, min(total, (number + 1) * per_shard), format, quality, signature)
         for number in range(count)
     ]
-    strangers = sorted({path.name for path in target.glob("*.tar")} - {plan.path.name for plan in plans})
-    if strangers:
+    if strangers := _strangers(target, {plan.path.name for plan in plans}):
         names = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
         raise InputError(
-            f"{target}: holds shards that are not of this data set ({names}); remove them or write elsewhere"
+            f"{target}: holds shards or images that are not of this data set ({names}), which readers of the folder "
+            "would take for part of it; remove them or write elsewhere"
         )
     target.mkdir(parents=True, exist_ok=True)
     missing = [plan for plan in plans if not plan.is_complete()]
@@ -95,6 +99,14 @@ def write_shards(
         if progress is not None:
             progress(done, total)
     return [plan.path for plan in plans]
+
+
+def _strangers(directory: Path, own: set[str]) -> list[str]:
+    """What a reader of the directory would find beside the shards ``own``."""
+    if not directory.is_dir():
+        return []
+    contents = list_folder(str(directory))
+    return [name for name in contents.shards if name not in own] + list(filter(is_image, contents.files))
 
 
 @dataclass(frozen=True)
@@ -169,7 +181,7 @@ def _write_shard(dataset: Samples, plan: _ShardPlan) -> Iterator[int]:
         TarWriter(file, encoder=False, mtime=0, user="", group="") as archive,
     ):
         for index in range(plan.start, plan.stop):
-            sample = dataset[index]
+            sample = _read(dataset, index)
             if isinstance(sample, Skipped):
                 left_out[sample.reason] += 1
             else:
@@ -184,6 +196,13 @@ def _write_shard(dataset: Samples, plan: _ShardPlan) -> Iterator[int]:
     yield plan.stop - reported
 
 
+def _read(dataset: Samples, index: int) -> Sample | Skipped:
+    try:
+        return dataset[index]
+    except InputError as error:
+        return Skipped(str(index), getattr(error, "reason", "invalid_sample"), str(error))
+
+
 def _encode(sample: Sample, plan: _ShardPlan) -> dict[str, bytes]:
     height, width = sample.image.shape[:2]
     metadata = {**sample.metadata, "width": width, "height": height}
@@ -191,8 +210,8 @@ def _encode(sample: Sample, plan: _ShardPlan) -> dict[str, bytes]:
     metadata.pop("reading_notes", None)
     parts = {
         plan.format: encode_image(sample.image, plan.format, quality=plan.quality),
-        "txt": sample.caption.encode("utf-8", "replace"),
-        "json": json.dumps(metadata, default=_plain, ensure_ascii=False).encode("utf-8", "replace"),
+        "txt": without_surrogates(sample.caption).encode("utf-8"),
+        "json": without_surrogates(json.dumps(metadata, default=_plain, ensure_ascii=False)).encode("utf-8"),
     }
     if sample.region_map is not None:
         parts["regions.png"] = encode_image(sample.region_map)

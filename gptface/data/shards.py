@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from gptface.data.images import UnusableImage, centre_square, load_image
+from gptface.data.images import IMAGE_PROBLEMS, UnusableImage, centre_square, load_image
+from gptface.data.metadata import METADATA_NOTES, fit_landmarks, one_line, parse_metadata
+from gptface.data.parts import PARTS
 from gptface.data.sample import Sample, Skipped
-from gptface.data.shard_index import PARTS, find_sources, key_identity
+from gptface.data.shard_index import find_sources, key_identity
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 
-__all__ = ["SAMPLE_NOTES", "FaceShards"]
+__all__ = ["SAMPLE_NOTES", "SKIP_REASONS", "FaceShards"]
 
 logger = logging.getLogger("gptface.data")
 
 MINIMUM_SIDE = 16  # pixels; of a face on fewer nothing can be learned
 
+SKIP_REASONS: dict[str, str] = {
+    **IMAGE_PROBLEMS,
+    "missing_image": "there is no image among its parts",
+    "unreadable_shard": "the file vanished, shrank or became unreadable after it was opened",
+}
+"""Why a sample cannot be used."""
+
 SAMPLE_NOTES: dict[str, str] = {
-    "missing_caption": "neither a caption file nor a caption in the metadata: the caption is empty",
-    "non_utf8_caption": "the caption is not UTF-8: the bytes that are wrong became U+FFFD",
-    "bad_json": "the metadata do not parse as a JSON object: they are empty",
-    "bad_landmarks": "no (N, 2) coordinates, or the metadata do not give the image's width and height: there are none",
+    "missing_caption": "no text in the caption file, nor in the metadata: the caption is empty",
+    "non_utf8_caption": "the caption is neither UTF-8 nor UTF-16: the bytes that are wrong became U+FFFD",
+    **METADATA_NOTES,
     "bad_region_map": "the region map does not decode, does not fit the image, or has unknown labels: there is none",
 }
 """What may be amiss with a sample that is used all the same, as listed in its ``metadata["reading_notes"]``."""
@@ -39,13 +45,14 @@ class FaceShards:
     """A map-style data set of ``Sample`` over webdataset tars as img2dataset writes them, and over directories.
 
     A sample is KEY.jpg (.png, .webp, ...), KEY.txt (its caption), KEY.json (metadata) and, where ``write_shards`` wrote
-    one, KEY.regions.png (labels of facial regions). ``dataset[i]`` never raises for what lies in the files: an item is
-    a ``Sample``, or a ``Skipped`` whose reason is one of ``gptface.data.images.IMAGE_PROBLEMS``, ``"missing_image"`` or
-    ``"unreadable_shard"``. Lesser faults (``SAMPLE_NOTES``) leave the sample in use and are
-    listed in ``metadata["reading_notes"]``; the loader counts both.
+    one, KEY.regions.png (labels of facial regions); ``gptface.data.parts`` has the rule. ``dataset[i]`` never raises
+    for what lies in the files: an item is a ``Sample``, or a ``Skipped`` whose reason is one of ``SKIP_REASONS``.
+    Lesser faults (``SAMPLE_NOTES``) leave the sample in use and are listed in ``metadata["reading_notes"]``; the loader
+    counts both.
 
-    ``metadata`` are the json's (img2dataset's fields, ``expression``, ``attributes``, ...) with ``key``; ``landmarks``,
-    an (N, 2) list of pixel coordinates, follow the image's resampling.
+    ``metadata`` are the json's (img2dataset's fields, ``expression``, ``attributes``, ...) with ``key``, checked by
+    ``gptface.data.metadata``; ``landmarks``, an (N, 2) list of pixel coordinates, follow the image's resampling, and
+    ``captions``, a list of texts, are what the picture may be called in turn.
 
     A sample's identity is ``key_identity`` of its key, independent of the shard it lies in.
 
@@ -57,6 +64,11 @@ class FaceShards:
     Raises:
         InputError: at construction, naming the file: nothing found, an empty or unreadable shard, a compressed one.
             A truncated shard is used up to the break; ``problems`` says so, and a warning is logged.
+
+    Attributes:
+        problems: sentences about whole sources.
+        ignored: what lies in the sources and is no part of a sample, by a reason of ``gptface.data.parts.IGNORED``.
+        shards, folders: how many of each are read.
     """
 
     def __init__(
@@ -67,10 +79,17 @@ class FaceShards:
         if size is not None and size < 1:
             raise InputError(f"size: {size} pixels; it must be at least 1, or None")
         self.size = size
-        self._sources = find_sources(paths)
+        self._sources, self.ignored = find_sources(paths)
         self._starts = np.cumsum([0] + [len(source) for source in self._sources])
-        self.problems: list[str] = [problem for source in self._sources for problem in source.problems]
+        self.problems: list[str] = []
+        for source in self._sources:
+            self.problems += source.problems
+            self.ignored.update(source.ignored)
         self.sample_ids = self._identify()
+        for problem in self.problems:
+            logger.warning("%s", problem)
+        kinds = [source.kind for source in self._sources]
+        self.shards, self.folders = kinds.count("shard"), kinds.count("folder")
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -82,6 +101,10 @@ class FaceShards:
         """The sample's key: its name in its shard, or its path below its directory without the suffix."""
         source, number = self._locate(index)
         return self._sources[source].key(number)
+
+    def identity(self) -> list[list[Any]]:
+        """What determines the samples: name, number of samples and fingerprint of every source."""
+        return [[source.name, len(source), source.fingerprint()] for source in self._sources]
 
     def __getitem__(self, index: int) -> Sample | Skipped:
         """Sample number ``index`` (negative ones count from the end); IndexError outside the data set."""
@@ -101,13 +124,12 @@ class FaceShards:
         except OSError as error:
             return Skipped(key, "unreadable_shard", f"{name}: {error}")
         notes: list[str] = []
-        metadata = _parse_metadata(texts[1], notes)
-        metadata.pop("reading_notes", None)
+        metadata = parse_metadata(texts[1], notes)
         caption = _parse_caption(texts[0], metadata, notes)
         if not caption:
             notes.append("missing_caption")
         if self.size is not None and "landmarks" in metadata:
-            _fit_landmarks(metadata, self.size, notes)
+            fit_landmarks(metadata, self.size, notes)
         region_map = _parse_region_map(texts[2], self.size, image.shape[:2], notes)
         metadata["key"] = key
         if notes:
@@ -135,56 +157,24 @@ class FaceShards:
         for index, repetition in renamed:
             identities[index] = key_identity(self.key(index), repetition)
         if renamed:
-            self.problems.append(f"{len(renamed)} of {len(identities)} keys occur in more than one shard")
-            logger.warning("%s; their identities depend on the order of the shards", self.problems[-1])
+            self.problems.append(
+                f"{len(renamed)} of {len(identities)} keys occur in more than one shard or folder, or twice in one "
+                f"(such as {self.key(renamed[0][0])}): copies, or faces whose identities depend on the order of reading"
+            )
         return identities
 
 
-def _parse_metadata(text: bytes | None, notes: list[str]) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, dict):
-        notes.append("bad_json")
-        return {}
-    return parsed
-
-
 def _parse_caption(text: bytes | None, metadata: dict[str, Any], notes: list[str]) -> str:
-    """The caption on one line, from the caption file or, where there is none, img2dataset's ``caption`` field."""
+    """The caption on one line: of the caption file, else the metadata's ``caption``, else the first of ``captions``."""
     caption = ""
     if text is not None:
         encoding = "utf-16" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         try:
             caption = text.decode(encoding)
         except UnicodeDecodeError:
-            caption = text.decode("utf-8", "replace")
+            caption = text.decode(encoding, "replace")
             notes.append("non_utf8_caption")
-    caption = _one_line(caption)
-    if not caption and isinstance(metadata.get("caption"), str):
-        caption = _one_line(metadata["caption"])
-    return caption
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\s\x00]+", " ", text).strip()
-
-
-def _fit_landmarks(metadata: dict[str, Any], size: int, notes: list[str]) -> None:
-    """Bring ``landmarks`` from the stored image's pixels to those of its centred square at ``size``."""
-    try:
-        points = np.array(metadata["landmarks"], dtype=np.float32)
-        left, top, right, _ = centre_square(int(metadata["width"]), int(metadata["height"]))
-        if points.ndim != 2 or points.shape[1] != 2 or right <= left:
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        del metadata["landmarks"]
-        notes.append("bad_landmarks")
-        return
-    metadata["landmarks"] = (points - np.array([left, top], dtype=np.float32)) * (size / (right - left))
+    return one_line(caption) or one_line(metadata.get("caption", "")) or metadata.get("captions", [""])[0]
 
 
 def _parse_region_map(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
 from typing import Any
 
 from gptface.data.configuration import DataSection
@@ -10,11 +10,13 @@ from gptface.data.decoding import FirstSamples, ManyCaptions
 from gptface.data.paths import expand_paths
 from gptface.data.procedural import ProceduralFaces
 from gptface.data.sample import Samples
-from gptface.data.shard_index import find_sources
+from gptface.data.shard_index import named_files
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 
 __all__ = ["has_validation", "open_faces", "source_identity"]
+
+logger = logging.getLogger("gptface.data")
 
 VALIDATION_START = 1 << 30  # first index of held-out procedural faces: no training set reaches it
 
@@ -43,13 +45,26 @@ def open_faces(data: DataSection, split: str) -> Samples:
             detail=data.caption_detail,
         )
         return ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
-    paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
-    dataset = FaceShards(paths, data.image_size)
-    return dataset if split == "train" else FirstSamples(dataset, data.validation_count)
+    train = expand_paths(data.train, "data.train")
+    if split == "train":
+        return FaceShards(train, data.image_size)
+    held_out = expand_paths(data.validation, "data.validation")
+    dataset = FaceShards(held_out, data.image_size)
+    if both := sorted(named_files(train) & named_files(held_out)):
+        logger.warning(
+            "data.validation: %d of its shards and images are in data.train too, such as %s: they are not held out",
+            len(both),
+            both[0],
+        )
+    return FirstSamples(dataset, data.validation_count)
 
 
-def source_identity(data: DataSection, split: str) -> dict[str, Any]:
-    """What determines the samples of ``split``: numbers for procedural faces; names, sizes and times for files."""
+def source_identity(data: DataSection, split: str, dataset: Samples) -> dict[str, Any]:
+    """What determines the samples of ``split``: numbers for procedural faces; names, sizes and times for files.
+
+    Args:
+        dataset: as ``open_faces`` gives it.
+    """
     if data.source == "procedural":
         count = data.count if split == "train" else data.validation_count
         captions = data.captions_per_face if split == "train" else 1
@@ -61,10 +76,6 @@ def source_identity(data: DataSection, split: str) -> dict[str, Any]:
             "correlation": data.correlation,
             "detail": data.caption_detail,
         }
-    paths = expand_paths(data.train if split == "train" else data.validation, f"data.{split}")
-    files = []
-    for source in find_sources(paths):
-        status = Path(source.name).stat()
-        files.append([source.name, len(source), status.st_size, status.st_mtime_ns])
-    limit = None if split == "train" else data.validation_count
-    return {"source": "shards", "files": files, "count": limit}
+    shards = dataset.whole if isinstance(dataset, FirstSamples) else dataset
+    assert isinstance(shards, FaceShards)
+    return {"source": "shards", "files": shards.identity(), "count": None if split == "train" else len(dataset)}

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainer
 from tokenizers.models import WordPiece
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from gptface.data.metadata import without_surrogates
 from gptface.errors import InputError
 
 __all__ = [
@@ -58,7 +59,7 @@ def train_text_tokenizer(captions: Iterable[str], vocab_size: int = 8192) -> Pre
     """
     if vocab_size < len(SPECIALS) + 2:
         raise InputError(f"vocab_size: {vocab_size}; it must be at least {len(SPECIALS) + 2}, and better some hundreds")
-    captions = list(captions)
+    captions = [without_surrogates(caption) for caption in captions]
     backend = _wordpiece(WordPiece(unk_token=SPECIALS["unk"]))
     alphabet, continuing = _characters(backend, captions, (vocab_size - len(SPECIALS)) // 2)
     if not alphabet:
@@ -144,7 +145,7 @@ def encode_captions(
     """Captions to padded token ids, without [CLS] and [SEP].
 
     What looks like a special token in a caption ("[SEP]") is text that somebody wrote, and becomes [UNK]: a caption
-    cannot forge the structure of a sequence.
+    cannot forge the structure of a sequence. A lone surrogate, which is no character, is read as U+FFFD.
 
     Args:
         captions: B texts; an empty one has length 0.
@@ -158,7 +159,8 @@ def encode_captions(
     specials = special_tokens(tokenizer)
     ids = torch.full((len(captions), max_length), specials.pad, dtype=torch.int64)
     lengths = torch.zeros(len(captions), dtype=torch.int64)
-    for row, encoding in enumerate(tokenizer.backend_tokenizer.encode_batch(list(captions), add_special_tokens=False)):
+    texts = [without_surrogates(caption) for caption in captions]
+    for row, encoding in enumerate(tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)):
         pieces = torch.tensor(encoding.ids[:max_length], dtype=torch.int64)
         lengths[row] = len(pieces)
         ids[row, : len(pieces)] = pieces

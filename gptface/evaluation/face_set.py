@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gptface.data.decoding import FirstSamples
 from gptface.data.procedural import ProceduralFaces
+from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
+from gptface.progress import Display
 
 __all__ = ["HELD_OUT_SEED", "FaceSet", "collect_faces", "procedural_faces", "shard_faces"]
 
@@ -59,8 +63,19 @@ def collect_faces(dataset: Any, count: int | None = None) -> FaceSet:
 
 
 def shard_faces(paths: Sequence[str], size: int, count: int | None = None) -> FaceSet:
-    """The first ``count`` faces of shards, globs or directories, at ``size``² pixels."""
-    return collect_faces(FaceShards(list(paths), size), count)
+    """The first ``count`` faces of shards, globs or directories, at ``size``² pixels.
+
+    Says once, on stderr, what was read, skipped and ignored.
+    """
+    dataset = FaceShards(list(paths), size)
+    faces = collect_faces(dataset, count)
+    read = len(faces.samples) + sum(faces.skipped.values())
+    notes = Counter(note for sample in faces.samples for note in sample.metadata.get("reading_notes", ()))
+    reading = Reading.of(FirstSamples(dataset, read), len(faces.samples), faces.skipped, notes)
+    display = Display("faces")
+    for line in reading.lines("faces", "decoded into memory"):
+        display.line(line)
+    return faces
 
 
 def procedural_faces(count: int, size: int, seed: int = HELD_OUT_SEED) -> FaceSet:

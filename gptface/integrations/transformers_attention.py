@@ -5,105 +5,35 @@ Importing this module registers the name, for attention and for masks, so that t
     import gptface.integrations.transformers_attention
     model = AutoModel.from_pretrained(name, attn_implementation="gptface")
 
-A model's causal or bidirectional mask with padding becomes an :class:`IntervalMask` in O(S) work; any other (sliding
-windows, packed or blockwise masks) goes through a dense mask once a forward pass, and must need at most two intervals a
-row. Rows of padding that see nothing have output zero, where eager attention has an average of all values.
+How a model's own masks become interval masks says ``transformers_masks``. Where a model takes a four-dimensional
+``attention_mask``, it also takes an :class:`IntervalMask`, which then is the whole mask, without S² memory: of
+``(B or 1, Sq, Skv)``, the keys of a cache included (beside a cache of fixed size, those up to the last one filled).
+
+Rows of padding that see nothing have output zero, where eager attention has an average of all values.
 """
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import (
-    bidirectional_mask_function,
-    causal_mask_function,
-    prepare_padding_mask,
-    sdpa_mask,
-)
 
 from gptface.errors import InputError
+from gptface.integrations.transformers_masks import interval_mask, mask_of_user
 from gptface.ops import IntervalMask, masked_attention
 
 __all__ = ["NAME", "attention", "interval_mask"]
 
 NAME = "gptface"
 _REFUSED = ("softcap", "position_bias", "s_aux", "head_mask")
-_from_dense: WeakIdKeyDictionary = WeakIdKeyDictionary()  # a dense mask that a user gave, to what all layers share
-
-
-def _padding_run(visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """First visible key of each sample, the one past the last, and whether all between are visible: ``(B,)`` each."""
-    length = visible.shape[1]
-    positions = torch.arange(length, device=visible.device)
-    first = torch.where(visible, positions, length).amin(1)
-    end = torch.where(visible, positions + 1, 0).amax(1)
-    return first, end, visible.sum(1) == (end - first).clamp(min=0)
-
-
-def interval_mask(
-    batch_size: int,
-    q_length: int,
-    kv_length: int,
-    q_offset: int = 0,
-    kv_offset: int = 0,
-    mask_function: Any = causal_mask_function,
-    attention_mask: Tensor | None = None,
-    device: torch.device | str = "cpu",
-    **options: Any,
-) -> IntervalMask:
-    """What ``transformers`` calls to make a model's mask; arguments as ``masking_utils.sdpa_mask``.
-
-    Raises:
-        InputError: for a mask with a row of more than two intervals.
-    """
-    padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
-    known = mask_function is causal_mask_function or mask_function is bidirectional_mask_function
-    first = end = None
-    if known and padding is not None:
-        first, end, contiguous = _padding_run(padding[:, kv_offset : kv_offset + kv_length].bool())
-        if contiguous.device.type == "cpu" and not torch.compiler.is_compiling():
-            known = bool(contiguous.all())
-        else:  # no synchronisation, and never a wrong result
-            torch._assert_async(contiguous.all(), "attention_mask has holes: its ones must be one run in each row")
-    if not known:
-        dense = sdpa_mask(
-            batch_size=batch_size, q_length=q_length, kv_length=kv_length, q_offset=q_offset, kv_offset=kv_offset,
-            mask_function=mask_function, attention_mask=attention_mask, device=device,
-            use_vmap=options.get("use_vmap", False), allow_is_causal_skip=False, allow_is_bidirectional_skip=False,
-        )  # fmt: skip
-        assert dense is not None  # it is when no skip is allowed
-        return IntervalMask.from_dense(dense[:, 0])
-
-    causal = mask_function is causal_mask_function
-    if padding is None:
-        if not causal:
-            return IntervalMask.full(q_length, kv_length, device=device)
-        if isinstance(q_offset, int) and q_offset + q_length == kv_offset + kv_length:
-            return IntervalMask.causal(q_length, kv_length, device=device)
-    high = torch.full((1, q_length), kv_length, device=device, dtype=torch.int64)
-    if causal:
-        high = (torch.arange(1, q_length + 1, device=device) + q_offset - kv_offset).clamp(0, kv_length)[None]
-    low = torch.zeros_like(high)
-    if first is not None and end is not None:
-        low, high = torch.maximum(low, first[:, None]), torch.minimum(high, end[:, None])
-    low = torch.minimum(low, high)
-    return IntervalMask(torch.stack([low, high], -1).unsqueeze(2).to(torch.int32), kv_length)
-
-
-def _as_interval_mask(mask: Tensor) -> IntervalMask:
-    """A dense mask that the user gave the model. Synchronises, once a mask."""
-    if mask not in _from_dense:
-        if mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[1] != 1:
-            raise InputError(
-                "attention_mask must be two-dimensional, or bool (B, 1, Sq, Skv), for attn_implementation='gptface', "
-                f"got {mask.dtype} {tuple(mask.shape)}"
-            )
-        _from_dense[mask] = IntervalMask.from_dense(mask[:, 0])
-    return _from_dense[mask]
+_NO_WEIGHTS = (
+    "attn_implementation='gptface' computes no attention weights: output_attentions=True gives none; load the "
+    "model with attn_implementation='eager' for them"
+)
 
 
 def attention(
@@ -120,13 +50,13 @@ def attention(
     """What ``transformers`` calls in every attention layer.
 
     Args:
-        query: ``(B, H, Sq, D)``.
+        query: ``(B, H, Sq, D)``; D to 256. What is not a multiple of 8 from 16 on is padded with zeros.
         key: ``(B, Hkv, Skv, D)``.
-        value: as ``key``.
+        value: ``(B, Hkv, Skv, Dv)``.
         attention_mask: what :func:`interval_mask` made, or None for what ``is_causal`` says.
 
     Returns:
-        ``(B, Sq, H, D)`` and None, for there are no attention weights to give.
+        ``(B, Sq, H, Dv)`` and None, for there are no attention weights to give.
 
     Raises:
         InputError: for a model that needs soft caps, position biases, sinks or head masks.
@@ -134,17 +64,29 @@ def attention(
     refused = [name for name in _REFUSED if options.get(name) is not None]
     if refused:
         raise InputError(f"attn_implementation='gptface' has no {', '.join(refused)}: load this model with another")
-    mask = _as_interval_mask(attention_mask) if isinstance(attention_mask, Tensor) else attention_mask
+    if options.get("output_attentions") and not torch.compiler.is_compiling():
+        _say_that_there_are_no_weights()
+    mask = mask_of_user(attention_mask) if isinstance(attention_mask, Tensor) else attention_mask
     if mask is None and query.shape[2] > 1:
         causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-        if causal:
-            mask = IntervalMask.causal(query.shape[2], key.shape[2], device=query.device)
+        make = IntervalMask.causal if causal else IntervalMask.full
+        mask = make(query.shape[2], key.shape[2], device=query.device)
     seed = torch.randint(2**62, (1,), device=query.device) if dropout > 0.0 else None
-    out = masked_attention(
-        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, scale=scaling, dropout_p=dropout,
-        seed=seed,
-    )  # fmt: skip
-    return out, None
+    scaling = query.shape[3] ** -0.5 if scaling is None else scaling
+    width = max(16, -(-max(query.shape[3], value.shape[3]) // 8) * 8)
+    query_, key_, value_ = (_widened(tensor, width).transpose(1, 2) for tensor in (query, key, value))
+    out = masked_attention(query_, key_, value_, mask, scale=scaling, dropout_p=dropout, seed=seed)
+    return out[..., : value.shape[3]], None
+
+
+def _widened(tensor: Tensor, width: int) -> Tensor:
+    """Zeros after the head dimension, which change no score and are cut off the output."""
+    return tensor if tensor.shape[3] == width else nn.functional.pad(tensor, (0, width - tensor.shape[3]))
+
+
+@functools.cache
+def _say_that_there_are_no_weights() -> None:
+    warnings.warn(_NO_WEIGHTS, UserWarning, stacklevel=3)
 
 
 AttentionInterface.register(NAME, attention)

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from typing_extensions import Self
 
 from gptface.errors import InputError
+from gptface.files import refuse_url
 
 __all__ = ["StrictPreTrainedModel"]
 
@@ -35,6 +36,7 @@ class StrictPreTrainedModel(PreTrainedModel):
         kwargs.setdefault("local_files_only", True)
         wanted = kwargs.pop("output_loading_info", False)
         if kwargs["local_files_only"]:
+            refuse_url(cls.__name__, name)
             _check_folder(cls, Path(name))
         try:
             with _without_progress_bar():

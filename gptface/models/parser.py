@@ -138,12 +138,15 @@ class FaceParser(StrictPreTrainedModel):
             init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> FaceParserOutput:
-        """``images (B, 3, image_size, image_size)`` in [−1, 1] to :class:`FaceParserOutput`."""
+        """``images (B, 3, image_size, image_size)`` in [−1, 1], of any floating dtype, to :class:`FaceParserOutput`."""
         side = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (3, side, side):
             raise InputError(f"images must have shape (B, 3, {side}, {side}), got {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise InputError(f"images must be floating point in [-1, 1], got {images.dtype}")
         stride = self.config.stem_stride
-        maps = functional.pixel_unshuffle(images, stride).contiguous(memory_format=torch.channels_last)
+        maps = functional.pixel_unshuffle(images.to(self.stem.weight.dtype), stride)
+        maps = maps.contiguous(memory_format=torch.channels_last)
         maps = self.stem(maps)
         levels = []
         for level, down in enumerate(self.down):

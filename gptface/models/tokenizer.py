@@ -45,12 +45,17 @@ class FaceTokenizer(StrictPreTrainedModel):
 
     Images are ``(B, 3, image_size, image_size)`` in [−1, 1]; codes are ``(B, h * w)`` int64 in ``[0, codebook_size)``,
     row by row of the grid ``config.grid``.
+
+    In half precision (``.bfloat16()``, ``.half()``, ``from_pretrained(dtype=…)``) the networks compute in it and take
+    images of any floating dtype; the codebook, the choice of codes and what comes out stay float32.
     """
 
     config: FaceTokenizerConfig
     config_class = FaceTokenizerConfig
     base_model_prefix = ""
     main_input_name = "images"
+    # Moving averages stand still in half precision; their module keeps them when it is converted, this when loading.
+    _keep_in_fp32_modules_strict = ["quantizer.weight", "quantizer.cluster_size", "quantizer.cluster_sum"]
 
     def __init__(self, config: FaceTokenizerConfig) -> None:
         super().__init__(config)
@@ -84,7 +89,9 @@ class FaceTokenizer(StrictPreTrainedModel):
         side = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (3, side, side):
             raise InputError(f"images must have shape (B, 3, {side}, {side}), got {tuple(images.shape)}")
-        return images.contiguous(memory_format=torch.channels_last)
+        if not images.is_floating_point():
+            raise InputError(f"images must be floating point in [-1, 1], got {images.dtype}")
+        return images.to(self.encoder.stem.weight.dtype, memory_format=torch.channels_last)
 
     def encode_latents(self, images: Tensor) -> Tensor:
         """Latent vectors before quantization: ``(B, h * w, code_dim)``."""
@@ -109,7 +116,8 @@ class FaceTokenizer(StrictPreTrainedModel):
     def decode_latents(self, quantized: Tensor) -> Tensor:
         """Images, not clamped, of code vectors ``(B, h * w, code_dim)``: the differentiable half of :meth:`decode`."""
         height, width = self.config.grid
-        maps = quantized.transpose(1, 2).unflatten(2, (height, width)).contiguous(memory_format=torch.channels_last)
+        maps = quantized.transpose(1, 2).unflatten(2, (height, width))
+        maps = maps.to(self.from_code.weight.dtype, memory_format=torch.channels_last)
         return self.decoder(self.from_code(maps)).float()
 
     def forward(self, images: Tensor) -> FaceTokenizerOutput:

@@ -1,4 +1,4 @@
-"""Which derivatives the operators have: reverse mode. Forward mode must fail, and would not by itself."""
+"""Which derivatives the operators have: those of ``backward`` and ``torch.autograd.grad``. The others must say so."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["refuse_forward_mode"]
+__all__ = ["refuse_other_derivatives"]
+
+_functorch = torch._C._functorch
 
 
-def refuse_forward_mode(operator: str, *tensors: Tensor) -> None:
-    """Raise where a tensor is a dual number: torch drops its tangent at a custom operator in silence, as if zero.
+def refuse_other_derivatives(operator: str, *tensors: Tensor) -> None:
+    """Raise where a tensor is differentiated in forward mode or by one of torch's function transforms.
+
+    At a custom operator torch drops the tangent of a dual number in silence, as if it were zero, and speaks of its own
+    insides where ``torch.func.grad`` meets one. ``torch.vmap`` alone works.
 
     Raises:
-        RuntimeError: naming the operator and the transforms that make dual numbers.
+        RuntimeError: naming the operator, the transforms, and what to use instead.
     """
     if torch.compiler.is_compiling():
         return
@@ -22,3 +27,23 @@ def refuse_forward_mode(operator: str, *tensors: Tensor) -> None:
             f"{operator} has no forward-mode derivative (torch.func.jvp, jacfwd, hessian, forward_ad.dual_level): "
             "use reverse mode"
         )
+    if torch._C._are_functorch_transforms_active() and _differentiated(tensors):
+        raise RuntimeError(
+            f"{operator} cannot be differentiated by torch's function transforms (torch.func.grad, vjp, jacrev), which "
+            "take no custom operator: use torch.autograd.grad or backward"
+        )
+
+
+def _differentiated(tensors: tuple[Tensor, ...]) -> bool:
+    """Whether a function transform would differentiate through one of ``tensors``."""
+    transforms = {layer.key() for layer in _functorch.get_interpreter_stack() or ()}
+    if _functorch.TransformType.Grad not in transforms or not torch.is_grad_enabled():
+        return False
+    for tensor in tensors:
+        while _functorch.is_functorch_wrapped_tensor(tensor):
+            if tensor.requires_grad:
+                return True
+            tensor = _functorch.get_unwrapped(tensor)
+        if tensor.requires_grad:
+            return True
+    return False

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from gptface.ops.tracing import constant_in_traces
+
 __all__ = [
     "cpu_instruction_set",
     "cpu_kernel_missing",
@@ -20,6 +22,7 @@ __all__ = [
     "cuda_library_missing",
     "library_path",
     "warn_of_fallback",
+    "warn_without_cpu_kernel",
 ]
 
 _library = torch.library.Library("gptface", "FRAGMENT")
@@ -39,7 +42,10 @@ def cpu_library_missing() -> str | None:
     """Load the CPU library once; ``None`` when it is there, else the reason why it is not."""
     path = library_path("cpu")
     if path is None:
-        return "the native CPU library was not built (no C++ compiler or no torch headers at installation)"
+        return (
+            "the native CPU library was not built (no C++ compiler or no torch headers at installation); with both, "
+            "reinstall by pip install --no-build-isolation"
+        )
     try:
         torch.ops.load_library(str(path))
     except OSError as error:
@@ -94,7 +100,15 @@ def _kernel_missing(operator: str, key: str) -> str | None:
     return f"the native {key} library was built before it held {operator}: reinstall the package"
 
 
+@constant_in_traces
+def warn_without_cpu_kernel(operator: str) -> None:
+    """:func:`warn_of_fallback` where the CPU library holds no kernel of ``gptface::<operator>``."""
+    missing = cpu_kernel_missing(operator)
+    if missing is not None:
+        warn_of_fallback(missing)
+
+
 @functools.cache
 def warn_of_fallback(reason: str) -> None:
-    """Say once in a process that ``impl="auto"`` runs a reference, slowly, and why."""
+    """Say once in a process that ``impl="auto"`` does without a native kernel, more slowly, and why."""
     warnings.warn(f"gptface runs without a native kernel: {reason}", RuntimeWarning, stacklevel=2)

@@ -60,6 +60,17 @@ def test_generate_writes_one_picture_or_several(folder: Path, tmp_path: Path) ->
     assert call(folder, "generate", "--method", "autoregressive", "--output", tmp_path / "drawn.png") == 0
 
 
+def test_bytes_of_a_caption_that_are_no_text_are_said_and_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "face.png"
+    argument = b"a caf\xe9 face".decode("utf-8", "surrogateescape")  # as Python hands over such a command line
+    given = ("--caption", argument, "--negative-caption", argument)
+    assert call(folder, "generate", *given, "--output", output) == 0
+    assert capsys.readouterr().err.count("a caf\\ufffd face") == 2
+    assert output.is_file()
+
+
 @pytest.mark.parametrize("guidance", ["none", "first_order", "exact"])
 def test_edit_keeps_what_it_was_not_asked_to_change(folder: Path, tmp_path: Path, guidance: str) -> None:
     output, strip = tmp_path / "out.png", tmp_path / "strip.png"
@@ -182,6 +193,44 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert error.startswith("gptface: error: ") and error.count("\n") == 1, error
     assert sentence in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("edit", "missing.png", "--region", "hair", "--caption", "blond hair"),
+        ("edit", "not-an-image.png", "--region", "hair", "--caption", "blond hair"),
+        ("edit", "system", "--region", "hair", "--caption", "blond hair"),
+        ("edit", "photo.png", "--attribute", "Blonde_Hair"),
+        ("edit", "photo.png", "--region", "hare"),
+        ("edit", "photo.png"),
+        ("edit", "photo.png", "--attribute", "Blond_Hair", "--region-map", "missing.png"),
+        ("edit", "photo.png", "--attribute", "Blond_Hair", "--window", "40", "40", "20"),
+        ("inpaint", "photo.png", "--mask", "missing.png"),
+        ("inpaint", "photo.png", "--mask", "other-size.png"),
+        ("inpaint", "photo.png", "--mask", "empty.png"),
+        ("unmask", "photo.png", "--region-map", "other-size.png"),
+        ("caption", "photo.png", "missing.png"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_with_the_input_is_said_before_the_system_is_read(
+    folder: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the system was read first")
+
+    monkeypatch.setattr("gptface.systems.gptface.FaceSystem.from_pretrained", read)
+    (folder / "not-an-image.png").write_text("words", encoding="utf-8")
+    here = [str(folder / word) if (folder / word).exists() or word == "missing.png" else word for word in arguments]
+    output = [] if arguments[0] == "caption" else ["--output", str(tmp_path / "out.png")]
+    assert main([*here, "--system", str(folder / "system"), *output]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gptface: error: ") and error.count("\n") == 1
 
 
 def test_an_unknown_attribute_brings_the_nearest(

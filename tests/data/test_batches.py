@@ -25,6 +25,7 @@ from gptface.errors import InputError
 from gptface.faces.attributes import LABELLED_ATTRIBUTES
 from gptface.faces.expressions import LABELLED_EXPRESSIONS
 from gptface.faces.region_grid import region_grid
+from tests.helpers.image_files import encode
 
 COUNT, SIZE, GRID = 20, 32, (4, 4)
 
@@ -158,13 +159,62 @@ def test_captions_take_turns_from_epoch_to_epoch(folder: Path, tokenizer: PreTra
     batches = faces.batches(Needs(images=False, text=(tokenizer, 64)), keep, batch_size=COUNT, seed=0)
     for epoch in range(4):
         batch = next(batches)
-        captions = [faces.cache.captions[row][(row + epoch) % 3] for row in batch.rows.tolist()]
+        turns = zip(batch.rows.tolist(), batch.sample_ids.tolist(), strict=True)
+        captions = [faces.cache.captions[row][(identity + epoch) % 3] for row, identity in turns]
         ids, lengths = encode_captions(tokenizer, captions, 64)
         assert torch.equal(batch.text_lengths, lengths)
         assert torch.equal(batch.text_ids, ids[:, : batch.text_ids.shape[1]])
         spoken = torch.tensor([SIDES.search(caption) is not None for caption in captions])
         coins = torch.from_numpy(epoch_coins(COUNT, 0, epoch))[batch.rows]
         assert torch.equal(batch.mirrored, coins & ~spoken)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_captions_of_unequal_number_take_turns_and_never_leave_their_face(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, cache: bool
+) -> None:
+    letters = "abcdefg"
+    for number in range(7):  # picture n has 1 to 3 captions, all of n times the word "man"
+        (tmp_path / f"{number}.png").write_bytes(encode(np.full((32, 32, 3), number, np.uint8)))
+        captions = [" ".join(["man"] * (number + 1) + [letter]) for letter in letters[: 1 + number % 3]]
+        (tmp_path / f"{number}.json").write_text(json.dumps({"captions": captions}))
+        (tmp_path / f"{number}.txt").write_text("never read")
+    data = section(cache, source="shards", train=[str(tmp_path)], count=7, validation_count=0, flip=False)
+    batches = open_train(data, tmp_path / "run").batches(Needs(text=(tokenizer, 16)), keep, batch_size=7, seed=1)
+    man = int(encode_captions(tokenizer, ["man"], 1)[0])
+    last = {int(encode_captions(tokenizer, [letter], 1)[0]): letter for letter in letters}
+    assert len(last) == len(letters)
+    heard: dict[int, list[str]] = {number: [] for number in range(7)}
+    for _ in range(6):
+        batch = next(batches)
+        for row in range(7):
+            number = round((float(batch.images[row, 0, 0, 0]) + 1) * 127.5)
+            ids = batch.text_ids[row, : batch.text_lengths[row]].tolist()
+            assert ids[:-1] == [man] * (number + 1)
+            heard[number].append(last[ids[-1]])
+    for number, turns in heard.items():
+        several = 1 + number % 3
+        assert sorted(turns[:several]) == list(letters[:several])
+        assert turns == turns[:several] * (6 // several)
+
+
+def test_cached_and_streamed_faces_have_the_same_captions_in_the_same_epoch(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(encode(np.full((32, 32, 3), number, np.uint8)))
+        captions = ["a man", "a woman with a hat", "a face"][: 1 + number % 3]
+        (tmp_path / f"{number}.json").write_text(json.dumps({"captions": captions}))
+    spoken: list[list[Any]] = []
+    for cache in (True, False):
+        data = section(cache, source="shards", train=[str(tmp_path)], count=5, validation_count=0)
+        batches = open_train(data, tmp_path / "run").batches(Needs(text=(tokenizer, 16)), keep, batch_size=5, seed=2)
+        spoken.append([])
+        for _ in range(4):
+            batch = next(batches)
+            for row, length in enumerate(batch.text_lengths.tolist()):
+                spoken[-1].append((batch.sample_ids[row].item(), batch.text_ids[row, :length].tolist()))
+    assert spoken[0] == spoken[1]
 
 
 def test_the_width_of_text_is_that_of_the_longest_caption_where_it_is_known(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from gptface.data.shard_writer import write_shards
 from gptface.errors import InputError
 from gptface.faces.attributes import LABELLED_ATTRIBUTES
 from gptface.faces.expressions import LABELLED_EXPRESSIONS
+from tests.helpers.archives import write_members
+from tests.helpers.image_files import encode
 
 SMALL = {"count": 12, "validation_count": 5, "image_size": 32}
 
@@ -49,7 +54,7 @@ def test_it_is_made_once_and_another_configuration_has_its_own(tmp_path: Path, m
     first = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
     other = cached_faces(DataSection(**{**SMALL, "seed": 1}), "train", tmp_path, verbose=False)
     assert other.folder != first.folder
-    monkeypatch.setattr(cache_module, "open_faces", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(cache_module, "_make", lambda *_: pytest.fail("made again"))
     again = cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
     assert again.folder == first.folder
 
@@ -105,3 +110,69 @@ def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
     (cache.folder / "images.bin").write_bytes(b"short")
     with pytest.raises(InputError, match=r"is not a readable face cache.*remove it"):
         cached_faces(DataSection(**SMALL), "train", tmp_path, verbose=False)
+
+
+def photos(folder: Path, **grey_and_text: tuple[int, str]) -> None:
+    for name, (grey, text) in grey_and_text.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(encode(np.full((32, 32, 3), grey, np.uint8)))
+        (folder / f"{name}.txt").write_text(text)
+
+
+def test_a_folder_that_changes_in_any_way_and_depth_is_read_again(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    deep = root / "a" / "b"
+    data = DataSection(source="shards", train=[str(root)], image_size=32)
+    folders = []
+
+    def seen() -> list[tuple[int, str]]:
+        cache = cached_faces(data, "train", tmp_path / "run", verbose=False)
+        folders.append(cache.folder)
+        greys = cache.images[:, 0, 0, 0].tolist()
+        return list(zip(greys, [captions[0] for captions in cache.captions], strict=True))
+
+    photos(deep, x=(10, "old"), y=(20, "two"))
+    assert seen() == [(10, "old"), (20, "two")] == seen()
+    assert folders[0] == folders[1]
+    (deep / "x.png").write_bytes(encode(np.full((32, 32, 3), 90, np.uint8)))  # changed
+    assert seen() == [(90, "old"), (20, "two")]
+    (deep / "x.txt").write_text("new")  # a sidecar, of the same size
+    assert seen() == [(90, "new"), (20, "two")]
+    (deep / "y.json").write_text('{"captions": ["from", "the json"]}')  # a sidecar added
+    assert seen() == [(90, "new"), (20, "from")]
+    (deep / "y.json").unlink()  # and removed
+    assert seen() == [(90, "new"), (20, "two")]
+    photos(deep, z=(30, "three"))  # added
+    assert seen() == [(90, "new"), (20, "two"), (30, "three")]
+    for suffix in ("png", "txt"):
+        (deep / f"y.{suffix}").unlink()  # removed
+    assert seen() == [(90, "new"), (30, "three")]
+    for suffix in ("png", "txt"):
+        (deep / f"x.{suffix}").rename(deep / f"zz.{suffix}")  # renamed: another order, another identity
+    assert seen() == [(30, "three"), (90, "new")]
+    for former, latter in (("z", "t"), ("zz", "z"), ("t", "zz")):
+        (deep / f"{former}.png").rename(deep / f"{latter}.png")  # swapped: same names, sizes and times
+    assert seen() == [(90, "three"), (30, "new")]
+
+
+def test_a_shard_put_back_with_its_old_time_is_read_again(tmp_path: Path) -> None:
+    shard = tmp_path / "0.tar"
+    data = DataSection(source="shards", train=[str(shard)], image_size=32)
+    for grey in (10, 99):
+        write_members(shard, [("0.bmp", encode(np.full((32, 32, 3), grey, np.uint8), "BMP"))])
+        os.utime(shard, ns=(1, 1))  # as `cp -p`, rsync and version control leave it; bitmaps are of one size
+        cache = cached_faces(data, "train", tmp_path / "run", verbose=False)
+        assert cache.images[0, 0, 0, 0] == grey
+
+
+def test_captions_of_unequal_number_stay_with_their_pictures(tmp_path: Path) -> None:
+    words = ["zero", "one", "two", "three"]
+    for number, word in enumerate(words):
+        photos(tmp_path / "photos", **{str(number): (60 * number, f"{word} text")})
+        texts: Any = [f"{word} {letter}" for letter in "abc"[: 1 + number % 3]]
+        fields = {"captions": texts if number != 2 else "two letters"}
+        (tmp_path / "photos" / f"{number}.json").write_text(json.dumps(fields))
+    data = DataSection(source="shards", train=[str(tmp_path / "photos")], image_size=32)
+    cache = cached_faces(data, "train", tmp_path / "run", verbose=False)
+    assert cache.captions == [["zero a"], ["one a", "one b"], ["two text"], ["three a"]]
+    assert cache.notes == {"bad_captions": 1} and not cache.skipped

@@ -201,6 +201,7 @@ def test_skipped_samples_leave_a_smaller_batch_and_are_counted(
     assert source.stand_ins == 0
     assert [record.message for record in caplog.records] == [
         "skipped (bad): 2 is bad",
+        "noted (odd): 1000",
         "skipped (too_small): 8 is small",
     ]
 

@@ -140,3 +140,11 @@ def test_what_cannot_be_used_is_an_input_error(tmp_path: Path) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
     with pytest.raises(InputError, match="no pad, unk, cls, sep, mask"):
         special_tokens(bare)
+
+
+def test_lone_surrogates_are_read_as_replacement_characters() -> None:
+    captions = ["a smiling \ud83d woman", "a man with a beard \udcff"] * 3
+    tokenizer = train_text_tokenizer(captions, 100)
+    ids, lengths = encode_captions(tokenizer, ["a smiling \ud83d woman"], 20)
+    same, same_lengths = encode_captions(tokenizer, ["a smiling \ufffd woman"], 20)
+    assert torch.equal(ids, same) and torch.equal(lengths, same_lengths)

@@ -218,3 +218,24 @@ def test_what_is_not_supported_is_refused_by_name(options: dict[str, Any]) -> No
     build(affine_param=False, orthogonal_reg_weight=0.0, in_place_codebook_optimizer=None)
     with pytest.raises(InputError, match=r"x has shape \(2, 7\)"):
         build()(torch.zeros(2, 7))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"heads": 2, "codebook_dim": 4}, {"heads": 2, "codebook_dim": 4, "separate_codebook_per_head": True},
+     {"codebook_dim": 3}, {"channel_last": False}],
+    ids=["one head", "a shared codebook", "a codebook a head", "projected", "channels first"],
+)  # fmt: skip
+def test_its_own_indices_at_padding_decode_to_what_it_returned(options: dict[str, Any]) -> None:
+    module = build(**options).eval()
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    mask[1, 4:] = False
+    x = draw(2, 6, 8, seed=3)
+    quantized, indices, _ = module(x if options.get("channel_last", True) else x.mT, mask=mask)
+    assert (indices[1, 4:] == -1).all() and (indices[mask] >= 0).all()
+    torch.testing.assert_close(module.get_output_from_indices(indices), quantized)
+    codes = module.get_codes_from_indices(indices)
+    codes = codes if options.get("channel_last", True) else codes.mT
+    assert (codes[1, 4:] == 0).all() and (codes[mask] != 0).any(-1).all()
+    with pytest.raises(IndexError):
+        module.get_codes_from_indices(torch.where(indices == -1, -2, indices))

@@ -5,19 +5,26 @@ Without them, ``test_lucidrains.py`` and ``test_taming.py`` hold the drop-ins to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from gptface.integrations.lucidrains import VectorQuantize
 from gptface.integrations.taming import VectorQuantizer2
 from gptface.ops import ResidualVectorQuantizer
-from gptface.ops.vq.codebook import pick_rows
-
-STEPS = 50
-DIM, SIZE = 8, 16
+from tests.integrations.quantizer_twins import (
+    DIM,
+    SIZE,
+    STEPS,
+    assert_states,
+    batch,
+    compare,
+    draw,
+    draw_as_we_do,
+    train_both,
+)  # fmt: skip
 
 LUCIDRAINS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -37,82 +44,133 @@ LUCIDRAINS: dict[str, dict[str, Any]] = {
     "dead codes": {"threshold_ema_dead_code": 1.5},
     "dead codes, cosine": {"threshold_ema_dead_code": 1.5, "use_cosine_sim": True},
     "k-means and dead codes": {"kmeans_init": True, "threshold_ema_dead_code": 2},
+    "an average that stays": {"decay": 1.0},
+    "volume": {"accept_3d_fmap": True},
+    "directional": {"directional_reparam": True, "threshold_ema_dead_code": 1.5},
+    "directional, nearly without noise": {
+        "directional_reparam": True,
+        "directional_reparam_variance": 1e-6,
+        "threshold_ema_dead_code": 1.5,
+    },
+    "learnable, dead codes": {"learnable_codebook": True, "ema_update": False, "threshold_ema_dead_code": 1.5},
+    "learnable by what is made of the codes": {
+        "learnable_codebook": True,
+        "ema_update": False,
+        "route_gradients_to_input": False,
+    },
+    "neither average nor gradient": {"ema_update": False, "threshold_ema_dead_code": 1.5},
+    "normed after projection": {"codebook_dim": 5, "layernorm_after_project_in": True},
+    "drawn codes": {"stochastic_sample_codes": True, "sample_codebook_temp": 0.5},
+    "drawn codes, cosine": {"stochastic_sample_codes": True, "use_cosine_sim": True},
+}
+
+# What the forward call takes, by step: vectors' masks, and how the codebook learns.
+CALLS: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Any]]]] = {
+    "lengths": ({}, lambda step: {"lens": torch.tensor([15, 3 + step % 9, 0, 7])}),
+    "lengths, padding kept": ({"return_zeros_for_masked_padding": False}, lambda step: {"lens": torch.arange(4) + 9}),
+    "weighed updates": ({}, lambda step: {"ema_update_weight": draw(SIZE, seed=step).sigmoid()}),
+    "weighed updates, by head": (
+        {"heads": 2, "codebook_dim": 4, "separate_codebook_per_head": True},
+        lambda step: {"ema_update_weight": draw(2, SIZE, seed=step).sigmoid()},
+    ),
+    "updates weighed by a function": (
+        {"use_cosine_sim": True},
+        lambda step: {"ema_update_weight": lambda sums, sizes: sizes / (1 + sizes) + 0 * sums.sum(-1)},
+    ),
+    "gathered updates": ({"threshold_ema_dead_code": 1.5}, lambda step: {"accum_ema_update": step % 3 != 2}),
+    "gathered and weighed": (
+        {},
+        lambda step: {"accum_ema_update": step % 3 != 2, "ema_update_weight": draw(SIZE, seed=step).sigmoid()},
+    ),
+    "no update now and then": ({}, lambda step: {"ema_update": step % 2 == 0}),
+    "no update now and then, dead codes": (
+        {"threshold_ema_dead_code": 1.5},
+        lambda step: {"ema_update": step % 2 == 0},
+    ),
+    "frozen now and then": ({}, lambda step: {"freeze_codebook": step % 2 == 0}),
+    "learnable, frozen now and then": (
+        {"learnable_codebook": True, "ema_update": False},
+        lambda step: {"freeze_codebook": step % 2 == 0},
+    ),
+    "parts of the loss": ({"commitment_weight": 0.3}, lambda step: {"return_loss_breakdown": True}),
+    "temperature": ({"stochastic_sample_codes": True}, lambda step: {"sample_codebook_temp": 0.1 * (step % 3)}),
+    "candidates": ({}, lambda step: {"topk": 3}),
+    "candidates, cosine": ({"use_cosine_sim": True, "commitment_weight": 0.3}, lambda step: {"topk": 3}),
+    "candidates of a learnable codebook": ({"learnable_codebook": True, "ema_update": False}, lambda step: {"topk": 2}),
+    "candidates, projected": ({"codebook_dim": 5, "rotation_trick": False}, lambda step: {"topk": 2}),
+    "candidates of an image": ({"accept_image_fmap": True}, lambda step: {"topk": 2}),
+    "candidates, channels first": ({"channel_last": False}, lambda step: {"topk": 2}),
+    "candidates with padding": ({}, lambda step: {"topk": 2, "mask": draw(4, 15, seed=1000 + step) > -0.5}),
+    "more candidates than codes": ({}, lambda step: {"topk": SIZE + 3}),
+    # Frozen: there the gradient of this loss reads a moving codebook only after it has moved.
+    "given codes": (
+        {"freeze_codebook": True},
+        lambda step: {"indices": (draw(4, 15, seed=step) * 100).long() % (SIZE + 1) - 1},
+    ),
+    "given codes, cosine": (
+        {"use_cosine_sim": True, "freeze_codebook": True},
+        lambda step: {"indices": (draw(4, 15, seed=step) * 100).long() % SIZE},
+    ),
+    "given codes, learnable": (
+        {"learnable_codebook": True, "ema_update": False},
+        lambda step: {"indices": (draw(4, 15, seed=step) * 100).long() % SIZE},
+    ),
 }
 
 
-def draw(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def batch(options: dict[str, Any], step: int) -> Tensor:
-    rows = draw(4, 15, DIM, seed=step) + 0.5
-    if options.get("accept_image_fmap"):
-        return rows.reshape(4, 3, 5, DIM).permute(0, 3, 1, 2).contiguous()
-    return rows.transpose(1, 2).contiguous() if options.get("channel_last") is False else rows
-
-
-def draw_as_we_do(theirs: Any, ours: VectorQuantize) -> None:
-    """Give the original our rows where it draws at random: k-means' first ones, and replacements of dead codes."""
-
-    def rows_of(number: int, step: Tensor) -> Any:
-        def sample(samples: Tensor, wanted: int) -> Tensor:
-            usable = torch.ones(samples.shape[:2], dtype=torch.bool)
-            return pick_rows(samples, usable, number, ours.quantizer.seed, step)[0][:, :wanted]
-
-        return sample
-
-    theirs._codebook.sample_fn = rows_of(SIZE, torch.tensor(0))
-    if hasattr(ours.quantizer, "step"):
-        theirs._codebook.replace_sample_fn = rows_of(SIZE, ours.quantizer.step)
-
-
-def assert_states(ours: torch.nn.Module, theirs: torch.nn.Module, step: int) -> None:
-    expected, found = theirs.state_dict(), ours.state_dict()
-    assert set(found) == set(expected)
-    if getattr(ours, "learnable_codebook", False):
-        expected.pop("_codebook.embed_avg")  # nobody reads it then: it stays where it began there
-    for name, value in expected.items():
-        torch.testing.assert_close(
-            found[name].to(value.dtype),
-            value,
-            rtol=1e-4,
-            atol=1e-5,
-            msg=lambda text, name=name: f"{step} {name}: {text}",
-        )
-
-
-@pytest.mark.parametrize("kind", LUCIDRAINS)
-def test_vector_quantize_pytorch(kind: str) -> None:
+def twins(options: dict[str, Any]) -> tuple[VectorQuantize, Any, list[torch.optim.Optimizer]]:
     library = pytest.importorskip("vector_quantize_pytorch")
-    options = LUCIDRAINS[kind]
     torch.manual_seed(0)
     theirs = library.VectorQuantize(DIM, SIZE, **options)
     ours = VectorQuantize(DIM, SIZE, **options)
     ours.load_state_dict(theirs.state_dict())
     draw_as_we_do(theirs, ours)
-    optimizers = [
-        torch.optim.SGD(module.parameters(), 0.1) for module in (ours, theirs) if list(module.parameters())
-    ]  # projections, and the codebook where it is learned
+    # projections, and the codebook where it is learned
+    trained = [module for module in (ours, theirs) if list(module.parameters())]
+    return ours, theirs, [torch.optim.SGD(module.parameters(), 0.1) for module in trained]
+
+
+@pytest.mark.parametrize("kind", LUCIDRAINS)
+def test_vector_quantize_pytorch(kind: str) -> None:
+    options = LUCIDRAINS[kind]
+    ours, theirs, optimizers = twins(options)
     for step in range(STEPS):
-        x, twin = batch(options, step).requires_grad_(), batch(options, step).requires_grad_()
-        expected = theirs(twin)
-        found = ours(x)
-        for ours_part, theirs_part in zip(found, expected, strict=True):
-            torch.testing.assert_close(ours_part, theirs_part.reshape(ours_part.shape), rtol=1e-4, atol=1e-5)
-        for quantized, _, loss in (found, expected):
-            (loss.sum() + quantized.sin().mean()).backward()
-        torch.testing.assert_close(x.grad, twin.grad, rtol=1e-4, atol=1e-7)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        train_both(ours, theirs, optimizers, batch(options, step), {})
         assert_states(ours, theirs, step)
     ours.eval()
     theirs.eval()
     for seed in range(100, 103):
-        for ours_part, theirs_part in zip(ours(batch(options, seed)), theirs(batch(options, seed)), strict=True):
-            torch.testing.assert_close(ours_part, theirs_part.reshape(ours_part.shape), rtol=1e-4, atol=1e-5)
+        compare(ours(batch(options, seed)), theirs(batch(options, seed)))
     assert_states(ours, theirs, STEPS)
     theirs.load_state_dict(ours.state_dict())  # and the way back
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_calls_of_vector_quantize_pytorch(kind: str) -> None:
+    options, call = CALLS[kind]
+    ours, theirs, optimizers = twins(options)
+    for step in range(STEPS):
+        x = batch(options, step)
+        found, _ = train_both(ours, theirs, optimizers, x, call(step))
+        if "topk" in call(step):
+            for module in (ours, theirs):
+                module.update_indices(x, found[1][..., 0], mask=call(step).get("mask"))
+        assert_states(ours, theirs, step)
+    ours.eval()
+    theirs.eval()
+    for seed in range(100, 103):
+        compare(ours(batch(options, seed), **call(0)), theirs(batch(options, seed), **call(0)))
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_codes_of_vector_quantize_pytorch_moved_by_hand(cosine: bool) -> None:
+    ours, theirs, optimizers = twins({"manual_ema_update": True, "use_cosine_sim": cosine})
+    for step in range(STEPS):
+        train_both(ours, theirs, optimizers, batch({}, step), {})
+        if step % 4 == 3:
+            ours._codebook.update_ema()
+            theirs._codebook.update_ema()
+        assert_states(ours, theirs, step)
 
 
 @pytest.mark.parametrize("cosine", [False, True])

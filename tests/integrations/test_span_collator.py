@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.utils.data import DataLoader
-from transformers import PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from gptface.errors import InputError
-from gptface.integrations.span_collator import SpanMaskingCollator, longest_run
+from gptface.integrations.span_collator import MaskingEpochs, SpanMaskingCollator, longest_run
 from gptface.ops import Fixed, TextSpans
 
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
@@ -106,3 +109,87 @@ def test_bad_calls_are_named(tokenizer: Any) -> None:
     without = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
     with pytest.raises(InputError, match="mask token"):
         SpanMaskingCollator(without)
+
+
+class Recorded(SpanMaskingCollator):
+    """Keeps what it was asked for: the id of every sample and its labels."""
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        if not hasattr(self, "calls"):
+            self.calls: list[tuple[int, list[int]]] = []
+        batch = super().__call__(features)
+        for feature, labels in zip(features, batch["labels"].tolist(), strict=True):
+            self.calls.append((feature["sample_id"], labels))
+        return batch
+
+
+def train(tokenizer: Any, folder: Path, *, told: bool = True, resume: str | None = None, **options: Any) -> Recorded:
+    """Three epochs of ``transformers.Trainer`` with four samples, one a step."""
+    collator = Recorded(tokenizer, TextSpans(0.5), seed=7)
+    torch.manual_seed(0)
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16
+        )
+    )
+    settings: dict[str, Any] = {
+        "num_train_epochs": 3, "per_device_train_batch_size": 1, "save_strategy": "steps", "save_steps": 6,
+        "report_to": [], "disable_tqdm": True, "use_cpu": True, "remove_unused_columns": False, **options,
+    }  # fmt: skip
+    Trainer(
+        model,
+        TrainingArguments(str(folder), **settings),
+        train_dataset=samples(tokenizer),
+        data_collator=collator,
+        callbacks=[MaskingEpochs(collator)] if told else [],
+    ).train(resume_from_checkpoint=resume)
+    return collator
+
+
+def samples(tokenizer: Any) -> Any:
+    data = features(tokenizer, ["abcdefghijkl", "bcdefghijklm", "cdefghijklmn", "defghijklmno"])
+    return [{key: value for key, value in row.items() if key != "word_ids"} for row in data]
+
+
+def expected(tokenizer: Any, epoch: int) -> dict[int, list[int]]:
+    collator = SpanMaskingCollator(tokenizer, TextSpans(0.5), seed=7)
+    collator.set_epoch(epoch)
+    rows = samples(tokenizer)
+    return dict(zip([row["sample_id"] for row in rows], collator(rows)["labels"].tolist(), strict=True))
+
+
+def test_every_epoch_of_a_trainer_has_its_own_masks_and_so_has_a_resumed_one(tokenizer: Any, tmp_path: Path) -> None:
+    calls = train(tokenizer, tmp_path).calls
+    for epoch in range(3):
+        assert dict(calls[4 * epoch : 4 * epoch + 4]) == expected(tokenizer, epoch)
+    assert expected(tokenizer, 0) != expected(tokenizer, 1) != expected(tokenizer, 2)
+
+    resumed = train(tokenizer, tmp_path, resume=str(tmp_path / "checkpoint-6")).calls
+    rest = resumed[-6:]  # what is left of the second epoch, and the third
+    assert dict(rest[:2]).items() <= expected(tokenizer, 1).items()
+    assert dict(rest[2:]) == expected(tokenizer, 2)
+
+
+def test_a_trainer_whose_epochs_repeat_their_masks_is_warned_of(tokenizer: Any, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"masked again as in epoch 0.*MaskingEpochs") as caught:
+        train(tokenizer, tmp_path, told=False)
+    assert len([warning for warning in caught if "masked again" in str(warning.message)]) == 1
+
+
+def test_repetition_that_was_asked_for_is_not_warned_of(tokenizer: Any) -> None:
+    collator = SpanMaskingCollator(tokenizer, TextSpans(0.5), seed=7)
+    collator.set_epoch(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, second = collator(samples(tokenizer)), collator(samples(tokenizer))
+    assert torch.equal(first["labels"], second["labels"])
+
+
+def test_columns_that_the_trainer_dropped_are_named_with_the_way_out(tokenizer: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lacks 'sample_id'.*remove_unused_columns=False"):
+        train(tokenizer, tmp_path, remove_unused_columns=True)
+
+
+def test_a_column_of_text_is_named(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="'text' holds text"):
+        SpanMaskingCollator(tokenizer)([{"input_ids": [1, 5, 2], "text": "a"}])

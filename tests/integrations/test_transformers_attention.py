@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from gptface.errors import InputError
-from gptface.integrations import transformers_attention
+from gptface.integrations import transformers_attention, transformers_masks
 from gptface.ops import IntervalMask
 
 SMALL: dict[str, Any] = {
@@ -95,15 +95,15 @@ def test_generation_with_a_cache() -> None:
 
 def test_a_dense_mask_from_the_user_is_translated_once() -> None:
     visible = torch.ones(5, 5).tril().bool().expand(2, 1, 5, 5).contiguous()
-    first = transformers_attention._as_interval_mask(visible)
-    assert transformers_attention._as_interval_mask(visible) is first
+    first = transformers_masks.mask_of_user(visible)
+    assert transformers_masks.mask_of_user(visible) is first
     assert torch.equal(first.to_dense(), visible[:, 0])
-    with pytest.raises(InputError, match="attention_mask must be two-dimensional, or bool"):
-        transformers_attention._as_interval_mask(visible.float())
+    with pytest.raises(InputError, match="attention_mask must be two-dimensional, bool"):
+        transformers_masks.mask_of_user(visible.float())
 
 
 def test_masks_known_by_name_take_no_dense_detour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformers_attention, "sdpa_mask", None)
+    monkeypatch.setattr(transformers_masks, "sdpa_mask", None)
     assert transformers_attention.interval_mask(2, 11, 11).kind == "causal"
     mask = transformers_attention.interval_mask(2, 11, 11, attention_mask=LEFT.bool())
     expected = IntervalMask.causal(11).to_dense() & LEFT.bool()[:, None]

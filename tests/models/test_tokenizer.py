@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -138,6 +141,54 @@ def test_bfloat16_autocast_keeps_the_codes_float32() -> None:
     assert model.quantizer.weight.dtype == torch.float32
     output.reconstruction.square().mean().backward()
     assert all(parameter.grad is not None for parameter in model.encoder.parameters())
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_in_half_precision_it_encodes_decodes_and_learns(dtype: torch.dtype, name: str) -> None:
+    torch.manual_seed(0)
+    exact = FaceTokenizer(FaceTokenizerConfig.tiny(**TOPOLOGIES[name])).train()
+    images = pictures(8)
+    exact(images)  # k-means
+    half = copy.deepcopy(exact).to(dtype)
+    assert half.quantizer.weight.dtype == torch.float32
+    output, rounded = exact.eval()(images), half.eval()(images)
+    assert rounded.reconstruction.dtype == rounded.quantizer_loss.dtype == torch.float32
+    same = output.codes == rounded.codes
+    assert same.float().mean() > 0.9
+    error = (half.decode(output.codes) - exact.decode(output.codes)).abs().max()
+    assert error <= 12 * torch.finfo(dtype).eps
+    assert torch.equal(half.encode(images), half.encode(images.to(dtype).float()))  # images of either dtype
+
+    half.train()
+    before = half.quantizer.weight.detach().clone()
+    output = half(images)
+    (output.reconstruction.square().mean() + output.quantizer_loss).backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in half.parameters())
+    if half.config.codebook_update == "ema":
+        assert not torch.equal(half.quantizer.weight, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_loaded_in_half_precision_the_codebook_still_learns(dtype: torch.dtype, tmp_path: Path) -> None:
+    """In bfloat16 a moving average of 1 − 1/100 a step stalls: sizes reach 206 of 256 (the batch's rows) and stay."""
+    model = FaceTokenizer(FaceTokenizerConfig.tiny(codebook_decay=0.99, kmeans_init=False, revive_below=0.0))
+    model.save_pretrained(tmp_path)
+    loaded = FaceTokenizer.from_pretrained(tmp_path, dtype=dtype).train()
+    assert loaded.dtype == dtype
+    for name in ("weight", "cluster_size", "cluster_sum"):
+        assert torch.equal(loaded.quantizer.state_dict()[name], model.quantizer.state_dict()[name]), name
+    rows = torch.randn(256, loaded.config.code_dim)
+    for _ in range(600):
+        loaded.quantizer(rows)
+    # 64 at first, 256 a step: 256 − 192 · 0.99⁶⁰⁰
+    assert loaded.quantizer.cluster_size.sum().item() == pytest.approx(255.54, abs=0.01)
+
+
+def test_pictures_in_bytes_are_named() -> None:
+    model = FaceTokenizer(FaceTokenizerConfig.tiny())
+    with pytest.raises(InputError, match=r"images must be floating point in \[-1, 1\], got torch\.uint8"):
+        model.encode(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 
 
 def test_a_pixel_shuffle_starts_without_a_checkerboard() -> None:

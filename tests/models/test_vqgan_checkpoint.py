@@ -204,7 +204,8 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_sentence(
         ),
         (lambda s: s.pop("quant_conv.weight"), r"missing quant_conv\.weight"),
         (lambda s: s.update({"encoder.extra.weight": torch.zeros(1)}), r"unknown encoder\.extra\.weight"),
-        (lambda s: s.update({"quantize.used": torch.zeros(1)}), r"unknown quantize\.used"),
+        (lambda s: s.update({"quantize.used": torch.zeros(1)}), r"quantize\.used is torch\.float32 \(1,\)"),
+        (lambda s: s.update({"quantize.used": torch.tensor([1, 40])}), "different indices below 40"),
         (
             lambda s: s.update({"encoder.mid.attn_1.k.weight": torch.zeros(64, 32, 1, 1)}),
             r"encoder\.mid\.attn_1\.k\.weight \(64, 32, 1, 1\) instead of \(64, 64, 1, 1\)",
@@ -267,7 +268,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, original: PublishedVQGAN)
         with pytest.raises(InputError, match=name):
             load_vqgan_checkpoint(tmp_path / name)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"config\.json: is missing"):
+    with pytest.raises(InputError, match=r"empty: holds no checkpoint: neither config\.json"):
         load_vqgan_checkpoint(tmp_path / "empty")
     folder = write_diffusers(tmp_path / "folder", original)
     (folder / "diffusion_pytorch_model.safetensors").unlink()

@@ -44,8 +44,8 @@ void check(unsigned seed) {
   kernels.key_tile = 64;
   AttentionProblem p{};
   p.batch = 1 + random() % 3;
-  p.queries = 1 + random() % 300;
-  p.keys = 1 + random() % 300;
+  p.queries = random() % 8 == 0 ? 0 : 1 + random() % 300;
+  p.keys = random() % 8 == 0 ? 0 : 1 + random() % 300;
   p.heads = p.key_heads = 1 + random() % 3;
   p.interval_count = 1 + static_cast<int>(random() % 2);
   std::vector<int32_t> intervals;
@@ -53,7 +53,7 @@ void check(unsigned seed) {
     const std::vector<int32_t> more = random_intervals(random, p.queries, p.keys, p.interval_count);
     intervals.insert(intervals.end(), more.begin(), more.end());
   }
-  p.intervals = intervals.data();
+  p.intervals = random() % 4 == 0 ? nullptr : intervals.data();
   p.interval_batch_stride = random() % 2 ? 2 * p.queries * p.interval_count : 0;
 
   const std::vector<AttentionPart> plan = detail::attention_plan(kernels, p);
@@ -62,7 +62,8 @@ void check(unsigned seed) {
   for (const AttentionPart& part : plan) {
     for (int64_t i = part.owned_query_begin; i < part.owned_query_end; ++i) ++query_owners[part.batch * p.queries + i];
     for (int64_t j = part.owned_key_begin; j < part.owned_key_end; ++j) ++key_owners[part.batch * p.keys + j];
-    for (int64_t i = part.owned_query_begin; i < part.owned_query_end; ++i)
+    expect(part.query_begin == part.query_end || part.key_begin < part.key_end, "queries of a part see no key", seed);
+    for (int64_t i = part.owned_query_begin; p.intervals && i < part.owned_query_end; ++i)
       for (int k = 0; k < p.interval_count; ++k) {
         const int32_t* interval =
             p.intervals + part.batch * p.interval_batch_stride + 2 * (i * p.interval_count + k);

@@ -56,21 +56,31 @@ def test_forward_mode_is_refused_and_never_zero(impl: str) -> None:
 
 
 @pytest.mark.parametrize("impl", OURS)
-def test_a_functional_gradient_is_right_or_an_error(impl: str) -> None:
-    """torch's function transforms do not differentiate custom operators today; should they ever, then rightly."""
+def test_a_functional_gradient_is_refused_in_our_words(impl: str) -> None:
     query, key, value, _ = draw(1, 5, 5, 2, 2, 16)
 
     def loss(query: Tensor) -> Tensor:
         return masked_attention(query, key, value, IntervalMask.causal(5), impl=impl).square().sum()
 
-    leaf = query.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(loss(leaf), leaf)
-    try:
-        found = torch.func.grad(loss)(query)
-    except RuntimeError as error:
-        assert "functorch transforms" in str(error)
-    else:
-        torch.testing.assert_close(found, expected)
+    for transformed in (torch.func.grad(loss), torch.func.jacrev(loss), lambda q: torch.func.vjp(loss, q)):
+        with pytest.raises(RuntimeError, match=r"masked_attention cannot be differentiated by torch's function trans"):
+            transformed(query)
+    batch = query.expand(3, *query.shape)
+    with pytest.raises(RuntimeError, match="function transforms"):
+        torch.vmap(torch.func.grad(loss))(batch)
+    with pytest.raises(RuntimeError, match="function transforms"):
+        torch.func.grad(lambda many: torch.vmap(loss)(many).sum())(batch)
+
+
+@pytest.mark.parametrize("impl", OURS)
+def test_a_functional_gradient_of_something_else_passes(impl: str) -> None:
+    query, key, value, _ = draw(1, 5, 5, 2, 2, 16)
+    expected = masked_attention(query, key, value, impl=impl)
+
+    def loss(factor: Tensor) -> Tensor:
+        return (factor * masked_attention(query, key, value, impl=impl)).sum()
+
+    torch.testing.assert_close(torch.func.grad(loss)(torch.tensor(2.0)), expected.sum())
 
 
 @pytest.mark.parametrize("impl", OURS)

@@ -156,3 +156,8 @@ def test_forward_mode_is_refused_and_never_zero() -> None:
     hidden = torch.randn(5, 8)
     with pytest.raises(RuntimeError, match="gather_rows has no forward-mode derivative"):
         torch.func.jvp(lambda hidden: gather_rows(hidden, torch.tensor([1, 3])), (hidden,), (hidden,))
+
+
+def test_a_functional_gradient_is_refused_in_our_words() -> None:
+    with pytest.raises(RuntimeError, match="gather_rows cannot be differentiated by torch's function transforms"):
+        torch.func.grad(lambda hidden: gather_rows(hidden, torch.tensor([0, -1])).sum())(torch.ones(2, 3, 4))

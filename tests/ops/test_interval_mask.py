@@ -260,6 +260,35 @@ def test_from_dense_takes_one_interval_where_one_is_enough() -> None:
     assert IntervalMask.from_dense(torch.zeros(2, 3, 4).bool()).density() == 0.0
 
 
+def test_from_dense_takes_a_mask_with_one_head_for_all() -> None:
+    visible = torch.ones(2, 1, 5, 5).tril().bool()
+    visible[1, 0, 3, 1] = False
+    assert torch.equal(IntervalMask.from_dense(visible).to_dense(), visible[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("visible", "message"),
+    [
+        (torch.ones(2, 7).long(), r"int64 \(2, 7\); a padding mask \(B, S\).*IntervalMask.padding"),
+        (torch.ones(2, 4, 5, 5).bool(), r"\(2, 4, 5, 5\); the heads of a layer share one mask"),
+        (torch.zeros(5, 5), "padding mask"),
+        (torch.zeros(2, 5, 5), "an additive mask .* is visible == 0"),
+        ([[True]], "got list"),
+    ],
+)
+def test_from_dense_says_what_was_given_instead(visible: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        IntervalMask.from_dense(visible)
+
+
+def test_from_dense_in_a_compiled_function_fails_on_the_device_where_a_row_needs_three_intervals() -> None:
+    compiled = torch.compile(lambda dense: IntervalMask.from_dense(dense).intervals, fullgraph=True, backend="eager")
+    visible = torch.tensor([[True, False, True, False], [False, False, False, False]])
+    assert torch.equal(IntervalMask(compiled(visible), 4).to_dense()[0], visible)
+    with pytest.raises(RuntimeError, match="more than two intervals"):
+        compiled(torch.tensor([[True, False, True, False, True]]))
+
+
 def test_from_dense_names_the_first_row_with_three_intervals() -> None:
     visible = torch.zeros(2, 4, 7, dtype=torch.bool)
     visible[1, 2, ::3] = True

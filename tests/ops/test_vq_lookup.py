@@ -356,3 +356,9 @@ def test_forward_mode_raises_where_it_would_give_a_derivative_of_zero() -> None:
     # Indices have no derivative to lose: whoever needs them alone may use any transform.
     found, tangent = torch.func.jvp(lambda rows: rows * vq_lookup(rows, codes).indices[:, None], (x,), (x,))
     assert torch.equal(found, x * vq_lookup(x, codes).indices[:, None]) and torch.equal(tangent, found)
+
+
+def test_a_functional_gradient_is_refused_in_our_words() -> None:
+    x, codebook = torch.randn(3, 8), torch.randn(5, 8)
+    with pytest.raises(RuntimeError, match=r"vq_lookup.* cannot be differentiated by torch's function transforms"):
+        torch.func.grad(lambda rows: vq_lookup(rows, codebook, return_scores=True).scores.sum())(x)

@@ -99,7 +99,7 @@ def test_training_compiles_whole() -> None:
         (2, {"metric": "cosine"}, "metric='cosine'"),
         (2, {"topk": 2}, "topk=2"),
         (2, {"estimator": "gumbel"}, "estimator='gumbel'"),
-        (2, {"decay": 1.0}, "decay=1.0"),
+        (2, {"decay": 1.5}, "decay=1.5"),
     ],
 )
 def test_bad_options_are_named(stages: int, options: dict[str, Any], named: str) -> None:

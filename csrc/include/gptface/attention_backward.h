@@ -13,7 +13,8 @@
 #pragma once
 
 #include <gptface/attention_backward_layout.h>
-#include <gptface/prefetch.h>
+#include <gptface/attention_backward_prefetch.h>
+#include <gptface/attention_backward_repair.h>
 
 namespace gptface {
 
@@ -25,21 +26,12 @@ struct AttentionBackward {
   using Layout = AttentionBackwardLayout<Isa, Word>;
   using Scratch = typename Layout::Scratch;
   using Place = typename Layout::Place;
+  using Context = typename Layout::Context;
+  using Repair = AttentionBackwardRepair<Isa, Word>;
   static constexpr int kGroup = Layout::kGroup;
   static constexpr int kVectors = Layout::kVectors;
   static constexpr int64_t kKeyTile = Layout::kKeyTile;
   static constexpr int kExpDegree = kGroup == 2 ? 4 : 5;
-
-  // A task at work.
-  struct Context {
-    const AttentionProblem& p;
-    const AttentionPart& part;
-    Scratch s;
-    int64_t batch, key_head, chunk, first_key, keys;
-    int64_t depth, columns;
-    int64_t head, first_query, queries, lanes;        // of the block of queries
-    bool any_key, any_query, any_grad_out;            // left out
-  };
 
   static void task(const AttentionProblem& p, int64_t task, std::byte* memory) {
     ScratchCursor cursor{memory};
@@ -55,7 +47,7 @@ struct AttentionBackward {
     const char* value = row_of(p, p.value, c.batch, c.first_key, c.key_head);
     Pack::by_rows(p.type, key, p.key.row_stride, real, p.width, c.keys, c.depth, s.keys);
     Pack::by_depth(p.type, key, p.key.row_stride, real, p.width, c.keys, c.columns, s.keys_by_depth);
-    c.any_key = Pack::leave_out(p.type, key, p.key.row_stride, real, p.width, c.columns, s.keys_by_depth, s.keys_left_out);
+    Repair::leave_out_keys(c, real);
     Pack::by_rows(p.type, value, p.value.row_stride, real, p.width, c.keys, c.depth, s.values);
     std::memset(s.grad_keys, 0, c.keys * c.columns * sizeof(float));
     std::memset(s.grad_values, 0, c.keys * c.columns * sizeof(float));
@@ -70,8 +62,7 @@ struct AttentionBackward {
           std::memset(share(p, c.chunk, c.batch, c.head, c.first_query), 0, c.queries * p.width * sizeof(float));
           continue;
         }
-        RowPrefetcher ahead(p.width * bytes_of(p.type));
-        look_ahead(c, here, task, b, ahead);
+        RowPrefetcher ahead = rows_of_next_block<Isa, Word>(c, here, task, b);
         query_block(c, ahead);
       }
 
@@ -95,37 +86,6 @@ struct AttentionBackward {
     for (int64_t n = c.queries * p.interval_count; n > 0; --n, interval += 2)
       if (interval[0] < interval[1] && interval[0] < c.first_key + c.keys && c.first_key < interval[1]) return true;
     return false;
-  }
-
-  // What this thread will most likely read next, and where it will write: the gradient of this block's queries; the next
-  // block, of the next task after the last; and a share of that task's keys and values and of this one's gradients.
-  static void look_ahead(const Context& c, const Place& here, int64_t task, int64_t block, RowPrefetcher& ahead) {
-    const AttentionProblem& p = c.p;
-    const auto add = [&](const AttentionTensor& tensor, int64_t batch, int64_t head, int64_t first, int64_t rows) {
-      ahead.add(row_of(p, tensor, batch, first, head), tensor.row_stride * bytes_of(p.type), rows);
-    };
-    if (c.part.chunks == 1) add(p.grad_query, c.batch, c.head, c.first_query, c.queries);
-    const AttentionPart& end = p.parts[p.part_count - 1];
-    const bool more = task + 1 < (end.chunks_before + end.chunks) * p.key_heads;
-    const Place after(p, more ? task + 1 : task);
-    const int64_t member = c.head % p.group(), order = member * here.query_blocks + block,
-                  blocks = p.group() * here.query_blocks;
-    const bool last = order + 1 == blocks;
-    if (!last || more) {
-      const Place& place = last ? after : here;
-      const int64_t next = last || block + 1 == here.query_blocks ? 0 : block + 1,
-                    head = last ? place.key_head * p.group() : c.head + (next == 0);
-      if (place.vectors > 0)
-        for (const AttentionTensor* tensor : {&p.query, &p.grad_out, &p.out})
-          add(*tensor, place.part->batch, head, place.first_query(next), place.queries(next));
-    }
-    const auto add_share = [&](const AttentionTensor& tensor, const Place& place) {
-      const int64_t keys = p.keys - place.first_key < place.keys ? p.keys - place.first_key : place.keys,
-                    from = order * keys / blocks, to = (order + 1) * keys / blocks;
-      add(tensor, place.part->batch, place.key_head, place.first_key + from, to - from);
-    };
-    if (more) add_share(p.key, after), add_share(p.value, after);
-    add_share(p.grad_key, here), add_share(p.grad_value, here);
   }
 
   // Gradients of queries that see nothing and of keys that nobody sees.
@@ -155,7 +115,7 @@ struct AttentionBackward {
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t from = t * blocks / tiles * kKeyBlock, to = (t + 1) * blocks / tiles * kKeyBlock;
       grad_tile(c, ahead, from, to);
-      if (c.any_key || c.any_query || c.any_grad_out) add_left_out(c, from, to);
+      if (c.any_key || c.any_query || c.any_grad_out) Repair::add_left_out(c, from, to);
     }
     for (int64_t i = 0; i < c.queries; ++i) {
       const float* row = s.grad_queries + i * c.columns;
@@ -234,36 +194,6 @@ struct AttentionBackward {
     for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) { body(c.s.masks[panel++], vector * V::width, NV); });
   }
 
-  // What keys, queries and gradients that are not finite add to the gradients of a tile, where they are seen.
-  static __attribute__((noinline, cold)) void add_left_out(Context& c, int64_t from, int64_t to) {
-    const AttentionProblem& p = c.p;
-    Scratch& s = c.s;
-    to = to < p.keys - c.first_key ? to : p.keys - c.first_key;
-    int64_t panel = 0;
-    for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) {
-      const PanelMask<Isa>& mask = s.masks[panel++];
-      const int64_t first = vector * V::width, end = first + NV * V::width;
-      for (int64_t i = first; i < end && i < c.queries; ++i)
-        for (int64_t j = from; j < to; ++j) {
-          const bool key = c.any_key && s.keys_left_out[j], query = c.any_query && s.queries_left_out[i],
-                     grad_out = c.any_grad_out && s.grad_outs_left_out[i];
-          if (!(key || query || grad_out) || !mask.lane_sees(i - first, c.first_key + j)) continue;
-          const int64_t word = (j - from) * (c.lanes / kGroup) + i / kGroup;
-          const float weight = Pack::element(s.weights + word, i % kGroup);
-          const float grad_score = Pack::element(s.grad_scores + word, i % kGroup);
-          if (key)
-            Pack::add_row(p.type, row_of(p, p.key, c.batch, c.first_key + j, c.key_head), p.width, grad_score,
-                          s.grad_queries + i * c.columns);
-          if (query)
-            Pack::add_row(p.type, row_of(p, p.query, c.batch, c.first_query + i, c.head), p.width, grad_score,
-                          s.grad_keys + j * c.columns);
-          if (grad_out)
-            Pack::add_row(p.type, row_of(p, p.grad_out, c.batch, c.first_query + i, c.head), p.width, weight,
-                          s.grad_values + j * c.columns);
-        }
-    });
-  }
-
   static float* share(const AttentionProblem& p, int64_t chunk, int64_t batch, int64_t head, int64_t query) {
     return p.grad_shares + (((chunk * p.batch + batch) * p.heads + head) * p.queries + query) * p.width;
   }
@@ -305,18 +235,7 @@ struct AttentionBackward {
     Pack::by_depth(p.type, query, p.query.row_stride, c.queries, p.width, c.lanes, c.columns, s.queries_by_depth);
     Pack::by_depth(p.type, grad, p.grad_out.row_stride, c.queries, p.width, c.lanes, c.columns, s.grad_outs_by_depth);
     const int64_t row = (c.batch * p.heads + c.head) * p.queries + c.first_query;
-    // A query that is not finite has no finite log-sum-exp, and a gradient of an output that is not has no finite delta.
-    c.any_query = c.any_grad_out = false;
-    for (int64_t i = 0; i < c.queries; ++i) {
-      s.queries_left_out[i] = !std::isfinite(p.lse[row + i]) &&
-          Pack::leave_out_row(p.type, row_of(p, p.query, c.batch, c.first_query + i, c.head), i, p.width, c.columns,
-                              s.queries_by_depth);
-      s.grad_outs_left_out[i] = !std::isfinite(s.delta[i]) &&
-          Pack::leave_out_row(p.type, row_of(p, p.grad_out, c.batch, c.first_query + i, c.head), i, p.width, c.columns,
-                              s.grad_outs_by_depth);
-      c.any_query |= s.queries_left_out[i] != 0;
-      c.any_grad_out |= s.grad_outs_left_out[i] != 0;
-    }
+    Repair::leave_out_queries(c);
     for (int64_t i = 0; i < c.lanes; ++i) {
       const float lse = i < c.queries ? p.lse[row + i] : -__builtin_inff();
       // A row that sees nothing, as padding, must come out with weights e^(finite − infinity) = 0.

@@ -1,4 +1,4 @@
-// Where the backward of masked attention keeps what it works on: a thread's scratch, and which rows a task has.
+// What the backward of masked attention works on: a thread's scratch, the rows of a task, and a task at work.
 #pragma once
 
 #include <gptface/attention_tiles.h>
@@ -83,6 +83,17 @@ struct AttentionBackwardLayout {
       const int64_t left = part->query_end - first_query(block);
       return left < lanes(block) ? left : lanes(block);
     }
+  };
+
+  // A task at work: its rows of keys, and the block of queries that it has come to.
+  struct Context {
+    const AttentionProblem& p;
+    const AttentionPart& part;
+    Scratch s;
+    int64_t batch, key_head, chunk, first_key, keys;
+    int64_t depth, columns;
+    int64_t head, first_query, queries, lanes;  // of the block of queries
+    bool any_key, any_query, any_grad_out;      // left out of products: see attention_backward_repair.h
   };
 };
 

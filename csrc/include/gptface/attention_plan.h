@@ -27,8 +27,9 @@ inline AttentionPart joined(const AttentionPart& a, const AttentionPart& b) {
   return {a.batch, a.query_begin, b.query_end, std::min(a.key_begin, b.key_begin), std::max(a.key_end, b.key_end)};
 }
 
-// The parts of a sample, in the order of their queries and of their keys.
+// The parts of a sample, in the order of their queries and of their keys; none where nothing is seen.
 inline std::vector<AttentionPart> parts_of_sample(const AttentionProblem& p, int64_t batch, int64_t lanes) {
+  if (p.keys == 0) return {};
   if (!p.intervals) return {{batch, 0, p.queries, 0, p.keys}};
   std::vector<AttentionPart> apart;
   const int32_t* interval = p.intervals + batch * p.interval_batch_stride;

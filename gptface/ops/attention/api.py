@@ -12,7 +12,8 @@ from gptface.ops.attention import sdpa
 from gptface.ops.attention.arguments import checked_arguments
 from gptface.ops.attention.choice import choose
 from gptface.ops.attention.mask import IntervalMask
-from gptface.ops.derivatives import refuse_forward_mode
+from gptface.ops.derivatives import refuse_other_derivatives
+from gptface.ops.native import warn_without_cpu_kernel
 
 __all__ = ["masked_attention"]
 
@@ -66,7 +67,8 @@ def masked_attention(
 
     ``out[b, i, h] = sum_j softmax_j(scale · query[b, i, h] · key[b, j, g]) value[b, j, g]`` over the visible j, with
     ``g = h // (H // Hkv)``. A row that may see nothing has output 0, log-sum-exp −inf and gradients 0. Differentiable
-    once in query, key and value, through the log-sum-exp too; a second differentiation raises, so does forward mode.
+    once in query, key and value, through the log-sum-exp too, by ``backward`` and ``torch.autograd.grad``; a second
+    differentiation raises, so do forward mode and ``torch.func.grad``.
     The same call gives the same bits, except for gradients by ``"sdpa"`` on CUDA without ``deterministic``. No host
     synchronisation.
 
@@ -105,18 +107,21 @@ def masked_attention(
             derivative that there is none of.
     """
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
-    chosen, *_ = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
+    (chosen, _), _ = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
+    if impl == "auto" and chosen != "cpu" and query.device.type == "cpu":
+        warn_without_cpu_kernel("masked_attention")
 
     factor = query.shape[3] ** -0.5 if scale is None else float(scale)
     if chosen == "sdpa":
         return sdpa.attention(query, key, value, mask, factor)
-    refuse_forward_mode("masked_attention", query, key, value)
+    refuse_other_derivatives("masked_attention", query, key, value)
     seed_tensor = None
     if dropout_p > 0.0:
         if isinstance(seed, Tensor):
             seed_tensor = seed
         else:
             assert seed is not None
+            seed = seed if isinstance(seed, int) else int(seed)  # NumPy's
             seed_tensor = torch.full((), seed, dtype=torch.int64, device=query.device)
     if chosen == "triton":
         intervals, rows, columns = None, None, None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -14,6 +16,15 @@ __all__ = ["checked_arguments"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _SMALLEST_HEAD, _LARGEST_HEAD, _HEAD_MULTIPLE = 16, 256, 8
+_TRANSPOSES = (
+    "masked_attention takes (B, S, H, D). If these are (B, H, S, D), torch's layout, call masked_attention("
+    "query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), ...).transpose(1, 2)"
+)
+_PADDING = (
+    "(B, Skv) is the shape of a padding mask: where the ones of each sample come first, it is "
+    "IntervalMask.padding(padding.long().sum(1), Skv)"
+)
+_warned: list[bool] = []
 
 
 def checked_arguments(
@@ -35,6 +46,8 @@ def checked_arguments(
     _check_tensors(query, key, value)
     _check_mask(query, key, mask)
     _check_numbers(query, scale, dropout_p, seed)
+    if mask is None and not torch.compiler.is_compiling():  # where the comparison would be a guard
+        _warn_of_layout(query, key)
     return query, key, value
 
 
@@ -79,28 +92,55 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
     if key_heads == 0 or heads % key_heads != 0:
         raise InputError(
             f"query must have a multiple of key's heads: query {_shape(query)} has {heads}, "
-            f"key {_shape(key)} {key_heads}"
+            f"key {_shape(key)} {key_heads}" + (f"; {_TRANSPOSES}" if query.shape[1] < heads else "")
         )
     if not _SMALLEST_HEAD <= width <= _LARGEST_HEAD or width % _HEAD_MULTIPLE != 0:
         raise InputError(
             f"the head dimension must be a multiple of {_HEAD_MULTIPLE} from {_SMALLEST_HEAD} to {_LARGEST_HEAD}: "
-            f"query {_shape(query)}, key {_shape(key)}"
+            f"query {_shape(query)}, key {_shape(key)}{_padding_advice(width)}"
         )
+
+
+def _padding_advice(width: int) -> str:
+    if not 0 < width <= _LARGEST_HEAD:
+        return ""
+    wanted = max(_SMALLEST_HEAD, -(-width // _HEAD_MULTIPLE) * _HEAD_MULTIPLE)
+    return (
+        f"; zeros change no score: pad all three by torch.nn.functional.pad(x, (0, {wanted - width})), give "
+        f"scale={width} ** -0.5 where you gave none, and keep output[..., :{width}]"
+    )
+
+
+def _warn_of_layout(query: Tensor, key: Tensor) -> None:
+    """Say once in a process that the shapes look like those of torch's layout.
+
+    A mask tells the layouts apart. Without one nothing does, but few have more heads than rows in query and in key; a
+    single row is a step of generation.
+    """
+    suspicious = 1 < query.shape[1] < query.shape[2] and key.shape[1] < key.shape[2]
+    if suspicious and not _warned:
+        _warned.append(True)
+        shapes = f"query {_shape(query)} and key {_shape(key)}"
+        warnings.warn(f"{shapes} have fewer rows than heads: {_TRANSPOSES}", UserWarning, stacklevel=4)
 
 
 def _check_mask(query: Tensor, key: Tensor, mask: IntervalMask | None) -> None:
     if mask is None:
         return
     if not isinstance(mask, IntervalMask):
-        raise InputError(
-            f"mask must be an IntervalMask or None, got {type(mask).__name__}; "
-            "IntervalMask.from_dense takes a dense mask"
-        )
+        given, way = type(mask).__name__, "IntervalMask.from_dense takes a dense mask"
+        if isinstance(mask, Tensor):
+            given = f"{mask.dtype} {_shape(mask)}"
+            way = _PADDING if mask.shape == (query.shape[0], key.shape[1]) else way
+        raise InputError(f"mask must be an IntervalMask or None, got {given}; {way}")
     shape = f"mask {mask.shape} (B or 1, Sq, Skv)"
     if mask.num_queries != query.shape[1]:
-        raise InputError(f"mask must have as many rows as query: {shape}, query {_shape(query)}")
+        raise InputError(
+            f"mask must have as many rows as query: {shape}, query {_shape(query)}{_mask_hint(query, key, mask)}"
+        )
     if mask.num_keys != key.shape[1]:
-        raise InputError(f"mask must have as many columns as key has rows: {shape}, key {_shape(key)}")
+        hint = _mask_hint(query, key, mask)
+        raise InputError(f"mask must have as many columns as key has rows: {shape}, key {_shape(key)}{hint}")
     if mask.batch_size != query.shape[0] and mask.batch_size != 1:
         raise InputError(f"mask must have the batch size of query, or 1: {shape}, query {_shape(query)}")
     if mask.device != query.device:
@@ -109,8 +149,16 @@ def _check_mask(query: Tensor, key: Tensor, mask: IntervalMask | None) -> None:
         )
 
 
+def _mask_hint(query: Tensor, key: Tensor, mask: IntervalMask) -> str:
+    if mask.shape == (1, query.shape[0], key.shape[1]):
+        return f"; {_PADDING}"
+    if (mask.num_queries, mask.num_keys) == (query.shape[2], key.shape[2]):
+        return f"; {_TRANSPOSES}"
+    return ""
+
+
 def _check_numbers(query: Tensor, scale: float | None, dropout_p: float, seed: int | Tensor | None) -> None:
-    if scale is not None and not math.isfinite(scale):
+    if scale is not None and not abs(scale) < math.inf:  # a comparison, which compiled code takes of any number
         raise InputError(f"scale must be finite, got {scale} for query {_shape(query)}")
     if not 0.0 <= dropout_p < 1.0:
         raise InputError(f"dropout_p must be at least 0 and below 1, got {dropout_p} for query {_shape(query)}")
@@ -131,7 +179,7 @@ def _check_numbers(query: Tensor, scale: float | None, dropout_p: float, seed: i
                 f"query {_shape(query)} on {query.device}"
             )
     elif seed is not None:
-        if not isinstance(seed, int):
+        if not isinstance(seed, int) and not isinstance(seed, Integral):  # NumPy's are not int
             raise InputError(f"seed must be an integer or an int64 tensor, got {type(seed).__name__}")
         if not 0 <= seed < 2**63:
             raise InputError(f"seed must lie in [0, 2**63), got {seed}")

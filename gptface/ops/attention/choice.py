@@ -1,17 +1,20 @@
-"""Which implementation a call of :func:`~gptface.ops.attention.masked_attention` runs, and why: a pure function."""
+"""Which implementation a call of :func:`~gptface.ops.attention.masked_attention` runs, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gptface.ops import registry
 from gptface.ops.attention import sdpa, triton_operator
 from gptface.ops.attention.arguments import checked_arguments
 from gptface.ops.attention.mask import IntervalMask
 from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
-from gptface.ops.registry import available_or_raise, register_implementation
+from gptface.ops.registry import Preference, register_implementation
+from gptface.ops.tracing import constant_in_traces
 
 __all__ = ["Choice", "choose", "explain"]
 
@@ -20,20 +23,10 @@ register_implementation(
 )
 
 
+@constant_in_traces
 def _cpu_missing() -> str | None:
     return cpu_kernel_missing("masked_attention")
 
-
-# What torch.compiler.assume_constant_result does, without its import of the whole compiler: a library that is there
-# when a function is traced stays there.
-_cpu_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def _instruction_set() -> str:
-    return cpu_instruction_set()
-
-
-_instruction_set._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 register_implementation(
     "masked_attention",
@@ -41,6 +34,22 @@ register_implementation(
     _cpu_missing,
     "C++ tiles that skip what the mask hides, in the best instruction set of the machine",
 )
+
+Obstacle = Callable[[str], "str | None"]
+
+# What impl="auto" takes, best first. The measurements stand in docs/performance/attention.md.
+_FASTEST = "the fastest implementation that supports these arguments"
+_CPU_SKIPS = Preference("cpu", f"{_FASTEST}: it skips what the mask hides")
+_CPU_DENSE = Preference("cpu", f"{_FASTEST}, with a full or causal mask too")
+_SDPA_PORTABLE = Preference("sdpa", "the fastest where nothing is hidden and the CPU kernels are portable code")
+_TRITON_SKIPS = Preference("triton", "the only one here that skips what the mask hides")
+_TRITON = Preference("triton", _FASTEST)
+_SDPA = Preference("sdpa", _FASTEST)
+_REFERENCE = Preference("reference", "the only implementation that supports these arguments")
+
+_GENERAL = (_CPU_SKIPS, _TRITON_SKIPS, _SDPA, _REFERENCE)  # a mask that is neither full nor causal
+_FULL_OR_CAUSAL = (_CPU_DENSE, _SDPA, _TRITON, _REFERENCE)  # torch's kernels need no dense mask
+_FULL_PORTABLE = (_SDPA_PORTABLE, _CPU_DENSE, _REFERENCE)  # no vector instructions in our C++, some in torch's
 
 
 @dataclass(frozen=True)
@@ -67,50 +76,17 @@ class Choice:
         return f"{self.implementation}, {self.reason}" + (f"\n    {ruled_out}" if ruled_out else "")
 
 
+@constant_in_traces
+def _portable() -> bool:
+    return cpu_instruction_set() == "portable"
+
+
 def _cpu_unsupported(query: Tensor) -> str | None:
     if query.device.type != "cpu":
         return f"the inputs are on {query.device.type!r}"
     if query.dtype == torch.float64:
         return "float64 is for the reference"
     return _cpu_missing()
-
-
-def _triton_obstacle(query: Tensor) -> str | None:
-    """Why ``impl="auto"`` cannot take the Triton kernels."""
-    return triton_operator.unsupported(query) or triton_operator.unproven()
-
-
-def _named(impl: str, query: Tensor, unsupported_by_sdpa: str | None) -> tuple[str, str]:
-    available_or_raise("masked_attention", impl)
-    obstacle = None
-    if impl == "sdpa":
-        obstacle = unsupported_by_sdpa
-    elif impl == "cpu":
-        obstacle = _cpu_unsupported(query)
-    elif impl == "triton":
-        obstacle = triton_operator.unsupported(query)
-    if obstacle is not None:
-        raise RuntimeError(f"masked_attention: impl={impl!r} cannot run this call: {obstacle}")
-    return impl, "asked for by name"
-
-
-def _fastest(query: Tensor, mask: IntervalMask | None, unsupported_by_sdpa: str | None) -> tuple[str, str]:
-    if _cpu_unsupported(query) is None:
-        if mask is not None and mask.kind == "general":
-            return "cpu", "the fastest implementation that supports these arguments: it skips what the mask hides"
-        # Measured against torch without a mask and is_causal, see docs/performance/attention.md.
-        hides = mask is not None and mask.kind == "causal"
-        if not hides and unsupported_by_sdpa is None and _instruction_set() == "portable":
-            return "sdpa", "the fastest where nothing is hidden and the CPU kernels are portable code"
-        return "cpu", "the fastest implementation that supports these arguments, with a full or causal mask too"
-    if _triton_obstacle(query) is None:
-        if mask is not None and mask.kind == "general":
-            return "triton", "the only one here that skips what the mask hides"
-        if unsupported_by_sdpa is not None:
-            return "triton", "the fastest implementation that supports these arguments"
-    if unsupported_by_sdpa is None:
-        return "sdpa", "the fastest implementation that supports these arguments"
-    return "reference", "the only implementation that supports these arguments"
 
 
 def choose(
@@ -122,14 +98,24 @@ def choose(
     deterministic: bool,
     return_lse: bool,
     impl: str,
-) -> tuple[str, str, str | None]:
-    """Name of the implementation, why, and why not torch's own, for checked arguments.
+) -> tuple[Preference, Obstacle]:
+    """The implementation that a call with checked arguments runs, and what stands in the way of the others.
 
-    Raises: ``ValueError`` for an unknown ``impl``, ``RuntimeError`` for one that cannot run this call.
+    Raises: as :func:`gptface.ops.registry.choose`.
     """
-    obstacle = sdpa.unsupported(query, key, scale, dropout_p, deterministic, return_lse)
-    name, reason = _fastest(query, mask, obstacle) if impl == "auto" else _named(impl, query, obstacle)
-    return name, reason, obstacle
+
+    def obstacle(name: str) -> str | None:
+        if name == "sdpa":
+            return sdpa.unsupported(query, key, scale, dropout_p, deterministic, return_lse)
+        if name == "cpu":
+            return _cpu_unsupported(query)
+        return triton_operator.unsupported(query) if name == "triton" else None
+
+    kind = "full" if mask is None else mask.kind
+    preferences: tuple[Preference, ...] = _GENERAL if kind == "general" else _FULL_OR_CAUSAL
+    if kind == "full" and impl == "auto" and _cpu_unsupported(query) is None and _portable():
+        preferences = _FULL_PORTABLE
+    return registry.choose("masked_attention", impl, preferences, obstacle), obstacle
 
 
 def explain(
@@ -150,6 +136,7 @@ def explain(
     Raises: whatever the call itself would raise for its arguments.
     """
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
-    name, reason, by_sdpa = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
-    obstacles = (("sdpa", by_sdpa), ("cpu", _cpu_unsupported(query)), ("triton", _triton_obstacle(query)))
-    return Choice(name, reason, tuple((other, why) for other, why in obstacles if why is not None and other != name))
+    chosen, obstacle = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
+    others = [(name, registry.ruled_out("masked_attention", name, obstacle)) for name in ("sdpa", "cpu", "triton")]
+    unsupported = tuple((name, why) for name, why in others if why is not None and name != chosen.implementation)
+    return Choice(chosen.implementation, chosen.reason, unsupported)

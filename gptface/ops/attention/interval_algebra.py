@@ -38,23 +38,30 @@ def dense_from_intervals(intervals: Tensor, num_keys: int) -> Tensor:
 
 
 def from_dense(visible: Tensor) -> Tensor:
-    """Intervals of a bool ``(Sq, Skv)`` or ``(B, Sq, Skv)``; an :class:`InputError` names a row that needs three."""
-    if not isinstance(visible, Tensor) or visible.dtype != torch.bool or visible.ndim not in (2, 3):
-        given = f"{visible.dtype} {tuple(visible.shape)}" if isinstance(visible, Tensor) else type(visible).__name__
-        raise InputError(f"visible must be a bool tensor (Sq, Skv) or (B, Sq, Skv), got {given}")
+    """Intervals of a bool ``(Sq, Skv)``, ``(B, Sq, Skv)`` or ``(B, 1, Sq, Skv)``.
+
+    An :class:`InputError` names a row that needs three; in compiled code, where K is 2, it fails on the device.
+    """
+    _check_dense(visible)
     rows = visible.unsqueeze(0) if visible.ndim == 2 else visible
+    rows = rows.squeeze(1) if rows.ndim == 4 else rows
     edge = torch.zeros_like(rows[..., :1]) if rows.shape[-1] else rows.new_zeros((*rows.shape[:2], 1))
     before, after = torch.cat([edge, rows], dim=-1), torch.cat([rows, edge], dim=-1)
     rises, falls = ~before & after, before & ~after  # (B, Sq, Skv + 1): an interval begins, has just ended, at j
     count = rises.sum(-1)
-    if bool((count > 2).any()):
+    if torch.compiler.is_compiling():
+        torch._assert_async((count <= 2).all(), "a row of a dense mask needs more than two intervals")
+        most = 2
+    else:
+        most = max(1, int(count.max())) if count.numel() else 1
+    if most > 2:
         batch, row = (int(index) for index in (count > 2).nonzero()[0])
         raise InputError(
             f"visible[{batch}, {row}] needs {int(count[batch, row])} intervals, an IntervalMask has at most two a row "
             f"(visible of shape {tuple(visible.shape)})"
         )
     pairs = []
-    for k in range(1, 1 + max(1, int(count.max()) if count.numel() else 1)):
+    for k in range(1, 1 + most):
         exists = count >= k
         low = ((rises.cumsum(-1) == k) & rises).int().argmax(-1)
         high = ((falls.cumsum(-1) == k) & falls).int().argmax(-1)
@@ -62,6 +69,25 @@ def from_dense(visible: Tensor) -> Tensor:
         end = torch.where(rows.any(-1), rows.shape[-1] - rows.flip(-1).int().argmax(-1), 0) if rows.shape[-1] else low
         pairs.append(torch.stack([torch.where(exists, low, end), torch.where(exists, high, end)], dim=-1))
     return torch.stack(pairs, dim=2).to(torch.int32)
+
+
+def _check_dense(visible: Tensor) -> None:
+    if not isinstance(visible, Tensor):
+        raise InputError(f"visible must be a bool tensor (Sq, Skv) or (B, Sq, Skv), got {type(visible).__name__}")
+    heads = visible.ndim == 4 and visible.shape[1] != 1
+    if visible.dtype == torch.bool and visible.ndim in (2, 3, 4) and not heads:
+        return
+    hint = ""
+    if heads:
+        hint = "; the heads of a layer share one mask"
+    elif visible.dtype != torch.bool and visible.ndim == 2:
+        hint = "; a padding mask (B, S) of ones and zeros is IntervalMask.padding(lengths, S), lengths = its sum over S"
+    elif visible.is_floating_point():
+        hint = "; an additive mask (0 and -inf) is visible == 0"
+    raise InputError(
+        "visible must be a bool tensor (Sq, Skv), (B, Sq, Skv) or (B, 1, Sq, Skv), "
+        f"got {visible.dtype} {tuple(visible.shape)}{hint}"
+    )
 
 
 def normalized(intervals: Tensor, num_keys: int) -> Tensor:

@@ -85,6 +85,11 @@ class IntervalMask:
         """``(B or 1, Sq, Skv)``, the shape of :meth:`to_dense`."""
         return (self.batch_size, self.num_queries, self.num_keys)
 
+    @property
+    def ndim(self) -> int:
+        """4, the rank of ``intervals``: what libraries ask of a mask to tell it from padding ``(B, S)``."""
+        return self.intervals.ndim
+
     # --- constructors: each documented where it is computed, in mask_constructors.py ----------------------------------
 
     @classmethod
@@ -245,14 +250,17 @@ class IntervalMask:
     def from_dense(cls, visible: Tensor) -> IntervalMask:
         """The mask of a dense one. Synchronises, and takes O(S²) work: for tests, tools and small adapters.
 
+        In compiled code it does not synchronise: K is 2 then, and a row that needs more fails on the device.
+
         Args:
-            visible: ``(Sq, Skv)`` or ``(B, Sq, Skv)`` bool, true where the query may see the key.
+            visible: ``(Sq, Skv)``, ``(B, Sq, Skv)`` or ``(B, 1, Sq, Skv)`` bool, true where the query may see the key.
 
         Raises:
             InputError: naming the first row that needs more than two intervals.
         """
         intervals = algebra.from_dense(visible)
-        kind = "full" if visible.shape[-1] and bool(visible.all()) else "general"
+        whole = not torch.compiler.is_compiling() and visible.shape[-1] > 0 and bool(visible.all())
+        kind = "full" if whole else "general"
         return cls(intervals, visible.shape[-1], kind)
 
     # --- algebra and movement ---------------------------------------------------------------------------------------
@@ -396,9 +404,16 @@ class IntervalMask:
             tile_keys: columns of a tile.
             samples: how many samples of the batch to draw, from the first.
         """
-        from gptface.ops.attention.mask_plot import plot_mask
+        from gptface.ops.attention.mask_plot import plot_visibility
 
-        plot_mask(self, path, tile_queries, tile_keys, samples)
+        if samples < 1 or 0 in self.shape:
+            raise InputError(
+                f"plot needs samples, queries and keys to draw, got samples={samples} of a mask {self.shape}"
+            )
+        intervals = self.intervals[:samples].cpu()
+        visible = algebra.dense_from_intervals(intervals, self.num_keys)
+        tiles = algebra.tile_classes(intervals, self.num_keys, tile_queries, tile_keys)
+        plot_visibility(visible, tiles, path, tile_queries, tile_keys)
 
     def __repr__(self) -> str:
         head = f"IntervalMask({self.kind}, batch {self.batch_size}, {self.num_queries} queries x {self.num_keys} keys, "

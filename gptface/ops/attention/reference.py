@@ -49,10 +49,10 @@ def dropout_keep(seed: Tensor, dropout_p: float, batch: int, heads: int, num_que
     )
 
 
-def _grouped(tensor: Tensor, groups: int) -> Tensor:
+def _grouped(tensor: Tensor, key_heads: int, groups: int) -> Tensor:
     """``(B, S, H, D)`` to ``(B, Hkv, groups, S, D)`` in the dtype of the arithmetic."""
     wide = tensor if tensor.dtype == torch.float64 else tensor.float()
-    return wide.unflatten(2, (-1, groups)).permute(0, 2, 3, 1, 4)
+    return wide.unflatten(2, (key_heads, groups)).permute(0, 2, 3, 1, 4)
 
 
 def _ungrouped(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -109,8 +109,9 @@ def attention_forward(
         dropout_p: see :func:`dropout_keep`. The log-sum-exp is that of the scores without dropout.
         deterministic: this arithmetic always is.
     """
-    groups = query.shape[2] // key.shape[2]
-    q, k, v = _grouped(query, groups), _grouped(key, 1), _grouped(value, 1)
+    key_heads = key.shape[2]
+    groups = query.shape[2] // key_heads
+    q, k, v = _grouped(query, key_heads, groups), _grouped(key, key_heads, 1), _grouped(value, key_heads, 1)
     scores = _scores(q, k, intervals, scale)
     lse = torch.logsumexp(scores, dim=-1)
     weights = _weights(scores)
@@ -140,8 +141,10 @@ def attention_backward(
     ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``; the key heads add up their groups. ``out`` and
     ``lse`` are not needed here (a kernel takes ``sum(P · dP) = sum(dO · O)`` and P from them).
     """
-    groups = query.shape[2] // key.shape[2]
-    q, k, v, g = _grouped(query, groups), _grouped(key, 1), _grouped(value, 1), _grouped(grad_out, groups)
+    key_heads = key.shape[2]
+    groups = query.shape[2] // key_heads
+    q, g = _grouped(query, key_heads, groups), _grouped(grad_out, key_heads, groups)
+    k, v = _grouped(key, key_heads, 1), _grouped(value, key_heads, 1)
     scores = _scores(q, k, intervals, scale)
     weights = _weights(scores)
     factor = _dropout_factor(seed, dropout_p, scores)
@@ -152,7 +155,7 @@ def attention_backward(
         grad_weights, dropped = grad_weights * factor, weights * factor
     centre = (weights * grad_weights).sum(-1, keepdim=True)
     if grad_lse is not None:
-        centre = centre - grad_lse.unflatten(1, (-1, groups)).unsqueeze(-1)
+        centre = centre - grad_lse.unflatten(1, (key_heads, groups)).unsqueeze(-1)
     grad_scores = weights * (grad_weights - centre) * scale
 
     grad_query = grad_scores @ k

@@ -6,17 +6,15 @@ and given to every layer. Nothing here imports triton before a kernel is launche
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import os
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gptface.ops import triton_support
 from gptface.ops.registry import register_implementation
 
-__all__ = ["missing", "unproven", "unsupported"]
+__all__ = ["unsupported"]
 
 _library = torch.library.Library("gptface", "FRAGMENT")
 _BLOCK = 64  # queries and keys of a block: gptface.kernels.attention_device.BOUND_BLOCK
@@ -131,82 +129,27 @@ torch.library.register_autograd("gptface::masked_attention_triton_backward", _se
 
 # --- where it can run -------------------------------------------------------------------------------------------------
 
-_INSTALLED = importlib.util.find_spec("triton") is not None  # finds it, does not import it
-
-
-def _interpreting() -> bool:
-    """Triton reads this when the kernels are imported; it makes them run on CPU tensors, slowly, for tests."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
-
-
-@functools.cache
-def _not_recorded() -> str | None:
-    from gptface.kernels.inventory import unproven as unproven_kernels
-
-    return unproven_kernels("attention")
-
-
-@functools.cache
-def _missing() -> str | None:
-    if not _INSTALLED:
-        return "triton is not installed"
-    if _interpreting() or torch.cuda.is_available():
-        return None
-    recorded = _not_recorded()
-    return "no CUDA device" if recorded is None else f"no CUDA device; {recorded}"
-
 
 def missing() -> str | None:
     """``None`` where the kernels can run on this machine, else the reason why not."""
-    return _missing()
+    return triton_support.missing("attention")
 
 
-@functools.cache
-def _capability(index: int) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(index)
-
-
-def _unsupported(device_type: str, device_index: int, is_float64: bool) -> str | None:
-    reason = _missing()
-    if reason is not None:
-        return reason
-    if is_float64:
-        return "float64 is for the reference"
-    if _interpreting():
-        return None if device_type == "cpu" else "Triton's interpreter takes CPU tensors"
-    if device_type != "cuda":
-        return f"it takes tensors on a CUDA device, not on {device_type}"
-    if torch.version.hip is not None:
-        return "it has been made for NVIDIA GPUs only"
-    if _capability(device_index) < (8, 0):
-        return "the GPU is older than compute capability 8.0"
-    return None
+def unproven() -> str | None:
+    """Why ``impl="auto"`` leaves the kernels alone; ``None`` where the ledger says that they passed on a GPU."""
+    return triton_support.unproven("attention")
 
 
 def unsupported(query: Tensor) -> str | None:
     """Why the kernels cannot run a call with this query; ``None`` where they can."""
-    return _unsupported(query.device.type, query.device.index or 0, query.dtype == torch.float64)
+    reason = triton_support.unsupported_device("attention", query.device.type, query.device.index or 0)
+    return reason or ("float64 is for the reference" if query.dtype == torch.float64 else None)
 
-
-def unproven() -> str | None:
-    """Why ``impl="auto"`` leaves the kernels alone where they could run; ``None`` where it takes them.
-
-    It takes what the ledger says has passed on a GPU, source and all, and nothing else.
-    """
-    if _interpreting():
-        return "Triton's interpreter is for tests"
-    reason = _not_recorded()
-    return None if reason is None else f"{reason}: ask for it by name"
-
-
-# What torch.compiler.assume_constant_result does, without its import of the whole compiler: none of this changes while
-# a process lives.
-for _constant in (missing, _unsupported, unproven):
-    _constant._dynamo_marked_constant = True  # type: ignore[union-attr]
 
 register_implementation(
     "masked_attention",
     "triton",
     missing,
     "Triton kernels that skip what the mask hides, forward and backward, dropout and log-sum-exp included",
+    unproven,
 )

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.ops.derivatives import refuse_forward_mode
+from gptface.ops.derivatives import refuse_other_derivatives
 from gptface.ops.gather import library
-from gptface.ops.registry import available_or_raise, register_implementation
+from gptface.ops.registry import Preference, choose, register_implementation
 
 __all__ = ["gather_rows"]
 
 del library  # imported for its schemas
 
 register_implementation("gather_rows", "reference", lambda: None, "PyTorch's own gather and scatter, on any device")
+_PREFERENCES = (Preference("reference", "PyTorch's own kernels run at the speed of memory"),)
 
 
 def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tensor:
@@ -35,7 +36,7 @@ def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tenso
 
     Raises:
         InputError: an argument has the wrong rank, dtype or device.
-        RuntimeError: forward-mode differentiation, which there is none of.
+        RuntimeError: differentiation in forward mode or by ``torch.func.grad``, which there is none of.
         IndexError: on the CPU, an index outside [−1, N); on a CUDA device that is a device-side assertion.
     """
     if not isinstance(hidden, Tensor) or hidden.dim() < 2 or not (hidden.is_floating_point() or hidden.is_complex()):
@@ -46,7 +47,6 @@ def gather_rows(hidden: Tensor, indices: Tensor, *, impl: str = "auto") -> Tenso
         raise InputError(f"gather_rows: indices is {found}; allowed: int64 or int32 (M,)")
     if hidden.device != indices.device:
         raise InputError(f"gather_rows: hidden is on {hidden.device}, indices on {indices.device}; allowed: one device")
-    if impl != "auto":
-        available_or_raise("gather_rows", impl)
-    refuse_forward_mode("gather_rows", hidden)
+    choose("gather_rows", impl, _PREFERENCES, lambda name: None)
+    refuse_other_derivatives("gather_rows", hidden)
     return torch.ops.gptface.gather_rows(hidden.flatten(0, -2), indices)

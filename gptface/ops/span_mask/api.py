@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,8 +9,6 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.ops.native import cpu_kernel_missing, cuda_kernel_missing, warn_of_fallback
-from gptface.ops.registry import available_or_raise, register_implementation
 from gptface.ops.span_mask import library
 from gptface.ops.span_mask.arguments import (
     Layout,
@@ -23,25 +20,13 @@ from gptface.ops.span_mask.arguments import (
     read_layout,
     seed_and_step,
 )
+from gptface.ops.span_mask.choice import choose
 from gptface.ops.span_mask.program import IMAGE_REGIONS
 from gptface.ops.span_mask.specification import Specification
 
 __all__ = ["MaskedTokens", "SpanMask", "corrupt_tokens", "mask_tokens", "sample_span_mask"]
 
 del library  # imported for its schemas
-
-for _operator, _what in (
-    ("sample_span_mask", "one sample at a time in plain Python"),
-    ("corrupt_tokens", "plain PyTorch"),
-    ("mask_tokens", "both definitions, one after the other"),
-):
-    register_implementation(_operator, "reference", lambda: None, f"the definition, {_what}")
-    register_implementation(
-        _operator, "cpu", functools.partial(cpu_kernel_missing, _operator), "C++, the batch in parallel threads"
-    )
-    register_implementation(
-        _operator, "cuda", functools.partial(cuda_kernel_missing, _operator), "CUDA, the same header as the CPU's"
-    )
 
 
 class SpanMask(NamedTuple):
@@ -67,26 +52,6 @@ class MaskedTokens(NamedTuple):
 
     token_ids: Any
     span_mask: SpanMask
-
-
-def _implementation(operator: str, impl: str, device_type: str) -> str:
-    """The implementation that runs; a named one never falls back."""
-    if impl != "auto":
-        available_or_raise(operator, impl)
-        if impl != "reference" and impl != device_type:
-            raise RuntimeError(f"{operator}: impl={impl!r} cannot run here: the inputs are on {device_type!r}")
-        return impl
-    probe = {"cpu": cpu_kernel_missing, "cuda": cuda_kernel_missing}.get(device_type)
-    missing = probe(operator) if probe is not None else f"there is none for {device_type} devices"
-    if missing is None:
-        return device_type
-    warn_of_fallback(missing)
-    return "reference"
-
-
-# What torch.compiler.assume_constant_result does, without its import of the whole compiler (and of triton) just because
-# somebody imported the operators.
-_implementation._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def sample_span_mask(
@@ -141,7 +106,7 @@ def sample_span_mask(
     layout, words, regions = _layout(name, spec, lengths_or_eligible, sample_ids, max_length, word_ids, region_map)
     device = layout.sample_ids.device
     seed, step, device_step = seed_and_step(name, seed, step, device)
-    chosen = _implementation(name, impl, device.type)
+    chosen = choose(name, impl, device.type)
     kernels = torch.ops.gptface
     operator = kernels.sample_span_mask_reference if chosen == "reference" else kernels.sample_span_mask
     results = operator(
@@ -228,7 +193,7 @@ def corrupt_tokens(
     if ids.shape[0] != tokens.shape[0]:
         raise InputError(f"{name}: token_ids has {tokens.shape[0]} samples, sample_ids {ids.shape[0]}")
     seed, step, device_step = seed_and_step(name, seed, step, tokens.device)
-    chosen = _implementation(name, impl, tokens.device.type)
+    chosen = choose(name, impl, tokens.device.type)
     operator = torch.ops.gptface.corrupt_tokens_reference if chosen == "reference" else torch.ops.gptface.corrupt_tokens
     corrupted = operator(
         tokens, mask.contiguous(), span_ids.contiguous(), flat, thresholds, per == "span", ids, seed, step, device_step
@@ -280,7 +245,7 @@ def mask_tokens(
     if layout.sample_ids.device != tokens.device:
         raise InputError(f"{name}: token_ids is on {tokens.device}, lengths_or_eligible on {layout.sample_ids.device}")
     seed, step, device_step = seed_and_step(name, seed, step, tokens.device)
-    chosen = _implementation("mask_tokens", impl, tokens.device.type)
+    chosen = choose("mask_tokens", impl, tokens.device.type)
     kernels = torch.ops.gptface
     operator = kernels.mask_tokens_reference if chosen == "reference" else kernels.mask_tokens
     *results, corrupted = operator(

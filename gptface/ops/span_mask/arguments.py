@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -49,8 +50,15 @@ def _of_integers(tensor: Tensor) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
+def _plain(value: Any) -> Any:
+    """A whole number of NumPy's as Python's; anything else as it is."""
+    whole = not isinstance(value, (int, torch.SymInt, Tensor)) and isinstance(value, Integral)
+    return int(value) if whole else value
+
+
 def seed_and_step(operator: str, seed: int, step: int | Tensor, device: torch.device) -> tuple[int, int, Tensor | None]:
     """The seed, the step as a number, and the step as a tensor that stands in for the number."""
+    seed, step = _plain(seed), _plain(step)
     if isinstance(seed, bool) or not isinstance(seed, (int, torch.SymInt)) or not -(2**63) <= seed < 2**64:
         raise InputError(f"{operator}: seed is {seed!r}; allowed: a 64-bit integer")
     if isinstance(seed, int) and seed >= 2**63:
@@ -104,7 +112,8 @@ def read_corruption(
     if per not in ("span", "token"):
         raise InputError(f"{operator}: per is {per!r}; allowed: 'span', 'token'")
     ranges = [(int(low), int(high)) for low, high in vocabulary_ranges]
-    mask_ids = [mask_id] * len(ranges) if isinstance(mask_id, int) else list(mask_id)
+    mask_id = _plain(mask_id)
+    mask_ids = [mask_id] * len(ranges) if isinstance(mask_id, int) else [int(own) for own in mask_id]
     ascending = all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
     if not 1 <= len(ranges) <= 16 or not ascending or not all(0 <= low < high < 2**31 for low, high in ranges):
         raise InputError(

@@ -8,38 +8,12 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.ops.derivatives import refuse_forward_mode
-from gptface.ops.registry import available_or_raise, register_implementation
-from gptface.ops.vq import cpu, cuda, triton_lookup
+from gptface.ops.derivatives import refuse_other_derivatives
 from gptface.ops.vq import library as _registered  # noqa: F401  (defines the operator)
+from gptface.ops.vq.choice import choose
 from gptface.ops.vq.packed import Metric, PackedCodebook, Precision, check_codebook
 
 __all__ = ["VQLookup", "vq_lookup"]
-
-register_implementation(
-    "vq_lookup", "reference", lambda: None, "the definition in plain PyTorch; memory grows with N·K·D"
-)
-register_implementation(
-    "vq_lookup", "torch", lambda: None, "plain PyTorch over chunks of rows, the closest codes scored again in float64"
-)
-register_implementation(
-    "vq_lookup",
-    "cpu",
-    cpu.cpu_missing,
-    "C++ tiles with the selection in registers, near ties decided in float64, in the machine's best instruction set",
-)
-register_implementation(
-    "vq_lookup",
-    "triton",
-    triton_lookup.triton_missing,
-    "Triton tiles with a running selection, the nominated codes decided in float64; float32, TF32 and bfloat16",
-)
-register_implementation(
-    "vq_lookup",
-    "cuda",
-    cuda.cuda_missing,
-    "C++ for vectors of up to 32 elements, the codebook in shared memory; compiled, never run on a GPU",
-)
 
 
 class VQLookup(NamedTuple):
@@ -115,13 +89,7 @@ def vq_lookup(
         _check_packed(packed, metric, precision)
         codebook = packed._codes
     _check(x, codebook, metric, topk, precision)
-    if impl == "auto":
-        impl = _fastest(x, codebook, topk)
-    else:
-        available_or_raise("vq_lookup", impl)
-        obstacle = _obstacle(impl, x, codebook, topk, nearest_rows)
-        if obstacle is not None:
-            raise RuntimeError(f"vq_lookup: impl={impl!r} cannot run this call: {obstacle}")
+    impl, _ = choose(x, codebook, topk, nearest_rows, impl)
 
     words = None
     if packed is not None and impl == "cpu":
@@ -129,7 +97,7 @@ def vq_lookup(
     grouped = codebook.ndim == 3
     length = x.shape[-1]
     if return_scores:
-        refuse_forward_mode("vq_lookup(return_scores=True)", x, codebook)
+        refuse_other_derivatives("vq_lookup(return_scores=True)", x, codebook)
     else:
         x, codebook = x.detach(), codebook.detach()
     if grouped:
@@ -158,21 +126,6 @@ def vq_lookup(
         scores=shaped(scores) if return_scores else None,
         nearest_rows=nearest if nearest_rows else None,
     )
-
-
-def _obstacle(impl: str, x: Tensor, codebook: Tensor, topk: int, nearest_rows: bool) -> str | None:
-    if impl == "cpu":
-        return cpu.unsupported(x, codebook, topk)
-    if impl == "triton":
-        return triton_lookup.unsupported(x, codebook, topk)
-    return cuda.unsupported(x, codebook, topk, nearest_rows) if impl == "cuda" else None
-
-
-# "cuda" is taken by name only: no record says yet that it has passed on a GPU.
-def _fastest(x: Tensor, codebook: Tensor, topk: int) -> str:
-    if x.device.type == "cuda":
-        return "torch" if triton_lookup.unsupported(x, codebook, topk) or triton_lookup.unproven() else "triton"
-    return "torch" if cpu.unsupported(x, codebook, topk) else "cpu"
 
 
 def _product(sizes: torch.Size) -> int:

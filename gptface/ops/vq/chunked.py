@@ -32,7 +32,7 @@ _FEWEST_ROWS = 64
 def block_rows(device: torch.device, groups: int, *widths: int) -> int:
     """How many rows make a block, when a row needs as many elements as the largest of ``widths`` in every group."""
     elements = _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS["cuda"])
-    return max(_FEWEST_ROWS, elements // (groups * max(widths)))
+    return max(_FEWEST_ROWS, elements // max(groups * max(widths), 1))
 
 
 def lookup_chunked(
@@ -138,7 +138,7 @@ def _decide(
     groups, number, nominated = candidates.shape
     flat = candidates.sort(dim=-1).values.reshape(groups, number * nominated)
     chosen = codes.gather(1, flat.unsqueeze(-1).expand(-1, -1, codes.shape[-1]))
-    chosen = chosen.reshape(groups, number, nominated, -1).double()
+    chosen = chosen.reshape(groups, number, nominated, codes.shape[-1]).double()
     row = rows.double().unsqueeze(2)
     if metric == "euclidean":
         scores = (row - chosen).square_().sum(-1).neg_()

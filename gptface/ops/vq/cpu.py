@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gptface.ops.native import cpu_kernel_missing
+from gptface.ops.tracing import constant_in_traces
 
 __all__ = ["cpu_missing", "lookup_cpu", "pack", "unsupported"]
 
@@ -33,14 +34,10 @@ _library.define(
 _library.define("vq_pack_kernel(Tensor codebook, str metric, bool bfloat16) -> Tensor")
 
 
+@constant_in_traces
 def cpu_missing() -> str | None:
     """``None`` where the native library holds the lookup, else the reason why it does not."""
     return cpu_kernel_missing("vq_lookup_kernel") or cpu_kernel_missing("vq_pack_kernel")
-
-
-# What torch.compiler.assume_constant_result does, without its import of the whole compiler: a library that is there
-# when a function is traced stays there.
-cpu_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def unsupported(x: Tensor, codebook: Tensor, topk: int) -> str | None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gptface.ops.native import cuda_kernel_missing
+from gptface.ops.tracing import constant_in_traces
 from gptface.ops.vq.centring import ranked_codes
 
 __all__ = ["cuda_missing", "lookup_cuda", "unsupported"]
@@ -21,14 +22,10 @@ _library.define(
 )
 
 
+@constant_in_traces
 def cuda_missing() -> str | None:
     """``None`` where the native library holds the lookup and a device is there, else the reason why not."""
     return cuda_kernel_missing("vq_lookup_short")
-
-
-# What torch.compiler.assume_constant_result does, without its import of the whole compiler: a library that is there
-# when a function is traced stays there.
-cuda_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def unsupported(x: Tensor, codebook: Tensor, topk: int, nearest_rows: bool) -> str | None:

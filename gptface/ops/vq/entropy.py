@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptface.ops.derivatives import refuse_forward_mode
+from gptface.ops.derivatives import refuse_other_derivatives
 from gptface.ops.vq.chunked import block_rows, matmul_precision
 
 __all__ = ["assignment_entropy", "entropy_regularizer"]
@@ -39,7 +39,7 @@ def assignment_entropy(x: Tensor, codes: Tensor, bias: Tensor, weight: Tensor) -
         entropy ``(G,)``: ``Σ_i w_i H(p_i)`` in nats, and probabilities ``(G, K)``: ``Σ_i w_i p_i``. Differentiable
         once with respect to ``x``, ``codes`` and ``bias``.
     """
-    refuse_forward_mode("assignment_entropy", x, codes, bias)
+    refuse_other_derivatives("assignment_entropy", x, codes, bias)
     entropy, probabilities = torch.ops.gptface.assignment_entropy(x, codes, bias, weight)
     return entropy, probabilities
 

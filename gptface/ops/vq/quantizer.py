@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from gptface.errors import InputError
 from gptface.ops.vq.api import vq_lookup
-from gptface.ops.vq.codebook import all_reduce_packed, cluster_counts, cluster_sums, pick_rows, smoothed_sizes
+from gptface.ops.vq.codebook import cluster_counts
 from gptface.ops.vq.entropy import entropy_regularizer
 from gptface.ops.vq.gradient import rotation_trick, straight_through
-from gptface.ops.vq.kmeans import kmeans
-from gptface.ops.vq.packed import LastCodebook, PackedCodebook, Precision
+from gptface.ops.vq.learned import LearnedCodebook, check_choice, check_range, gather_codes
+from gptface.ops.vq.packed import Precision
 
-__all__ = ["QuantizerOutput", "VectorQuantizer"]
-
-_MOST_REVIVED = 1024  # codes a step: bounds what revival adds to the packed all-reduce
+__all__ = ["QuantizerOutput", "VectorQuantizer", "mean_square"]
 
 
 class QuantizerOutput(NamedTuple):
@@ -46,7 +41,7 @@ class QuantizerOutput(NamedTuple):
     weights: Tensor | None
 
 
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(LearnedCodebook):
     """Replaces every vector by the nearest code of a learned codebook (van den Oord et al., arXiv 1711.00937).
 
     ``forward(x (..., D), mask=None, *, update=None)`` returns a :class:`QuantizerOutput`. Nothing in it asks the host,
@@ -58,8 +53,8 @@ class VectorQuantizer(nn.Module):
     in each call; it may start after the module was built. A codebook learned by gradient leaves the gradient to
     ``DistributedDataParallel``. The entropy regulariser is per process.
 
-    Everything is computed in float32 (float64 for float64 inputs), also under autocast, and the codebook stays float32
-    under ``.half()`` and ``.bfloat16()``, where a moving average would stand still.
+    Everything is computed in float32 (float64 for float64 inputs), also under autocast. Codebook and averages stay
+    float32 under ``.half()``, ``.bfloat16()`` and a lower default dtype, where a moving average would stand still.
 
     Calls that do not update the codebook keep it packed for the lookup on a processor (two and a half copies more;
     three and a half with the cosine metric) and compare it with a snapshot each time, bit for bit: any change is
@@ -75,7 +70,7 @@ class VectorQuantizer(nn.Module):
         estimator: gradient through the choice: ``"straight_through"`` or ``"rotation"`` (arXiv 2410.06424).
         commitment_weight: of ``mean((x − sg[code])²)`` in the loss.
         codebook_weight: of the codebook's own loss, with ``codebook_update="gradient"``.
-        decay: of the moving averages, a step.
+        decay: of the moving averages, a step; with 1 they stay, and the codes with them.
         epsilon: Laplace smoothing of the cluster sizes.
         kmeans_init: take the codebook from k-means on the first training batch. Otherwise it starts normal with the
             standard deviation 1 (``"ema"``), or uniform in ±1/K (``"gradient"``).
@@ -100,12 +95,6 @@ class VectorQuantizer(nn.Module):
     Raises:
         InputError: from the constructor for impossible values, from ``forward`` for the wrong shape or dtype.
     """
-
-    weight: Tensor
-    cluster_size: Tensor
-    cluster_sum: Tensor
-    initialized: Tensor
-    step: Tensor
 
     def __init__(
         self,
@@ -133,98 +122,38 @@ class VectorQuantizer(nn.Module):
         synchronize: bool = True,
         impl: str = "auto",
     ) -> None:
-        super().__init__()
-        _check_choice("metric", metric, ("euclidean", "cosine"))
-        _check_choice("codebook_update", codebook_update, ("ema", "gradient"))
-        _check_choice("estimator", estimator, ("straight_through", "rotation"))
-        _check_range("codebook_size", codebook_size, codebook_size >= 1, "1 or more")
-        _check_range("groups", groups, groups >= 1 and dim >= groups and dim % groups == 0, f"a divisor of dim={dim}")
-        _check_range("decay", decay, 0.0 <= decay < 1.0, "0 up to, not including, 1")
-        _check_range("epsilon", epsilon, epsilon > 0.0, "above 0")
-        _check_range("kmeans_iterations", kmeans_iterations, kmeans_iterations >= 1, "1 or more")
-        _check_range("revive_below", revive_below, 0.0 <= revive_below < 1.0, "0 to under 1 (share of the mean)")
-        _check_range("topk", topk, 1 <= topk <= codebook_size, f"1 to codebook_size={codebook_size}")
-        _check_range("temperature", temperature, temperature > 0.0, "above 0")
-        _check_range("entropy_temperature", entropy_temperature, entropy_temperature > 0.0, "above 0")
-        self.dim = dim
-        self.codebook_size = codebook_size
-        self.groups = groups
-        self.metric = metric
-        self.codebook_update = codebook_update
+        super().__init__(
+            dim,
+            codebook_size,
+            groups=groups,
+            metric=metric,
+            codebook_update=codebook_update,
+            decay=decay,
+            epsilon=epsilon,
+            kmeans_init=kmeans_init,
+            kmeans_iterations=kmeans_iterations,
+            revive_below=revive_below,
+            precision=precision,
+            seed=seed,
+            synchronize=synchronize,
+            impl=impl,
+        )
+        check_choice("estimator", estimator, ("straight_through", "rotation"))
+        check_range("topk", topk, 1 <= topk <= codebook_size, f"1 to codebook_size={codebook_size}")
+        check_range("temperature", temperature, temperature > 0.0, "above 0")
+        check_range("entropy_temperature", entropy_temperature, entropy_temperature > 0.0, "above 0")
         self.estimator = estimator
         self.commitment_weight = commitment_weight
         self.codebook_weight = codebook_weight
-        self.decay = decay
-        self.epsilon = epsilon
-        self.kmeans_init = kmeans_init
-        self.kmeans_iterations = kmeans_iterations
-        self.revive_below = revive_below
         self.topk = topk
         self.temperature = temperature
         self.entropy_weight = entropy_weight
         self.entropy_diversity = entropy_diversity
         self.entropy_temperature = entropy_temperature
-        self.precision = precision
-        self.seed = seed
-        self.synchronize = synchronize
-        self.impl = impl
 
-        by_group = () if groups == 1 else (groups,)
-        weight = torch.empty(*by_group, codebook_size, dim // groups)
-        if codebook_update == "gradient":
-            self.weight = nn.Parameter(weight)
-        else:
-            self.register_buffer("weight", weight)
-            self.register_buffer("cluster_sum", torch.empty_like(weight))
-        if self._keeps_sizes:
-            self.register_buffer("cluster_size", torch.empty(*by_group, codebook_size))
-        if revive_below > 0.0:
-            self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        if kmeans_init:
-            self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
-        # Known on the host, so that later steps do not even look: k-means may have to run in the next training step.
-        self._kmeans_pending = kmeans_init
-        self._last_codebook = LastCodebook()
-        self.reset_parameters()
+    if TYPE_CHECKING:  # `nn.Module` says Any of its call
 
-    @property
-    def _keeps_sizes(self) -> bool:
-        return self.codebook_update == "ema" or self.revive_below > 0.0
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw the codebook anew from the global random generator and forget all statistics."""
-        if self.codebook_update == "ema":
-            self.weight.normal_()
-        else:
-            self.weight.uniform_(-1.0 / self.codebook_size, 1.0 / self.codebook_size)
-        if self.metric == "cosine":
-            self.weight.copy_(functional.normalize(self.weight, dim=-1))
-        if self.codebook_update == "ema":
-            self.cluster_sum.copy_(self.weight)
-        if self._keeps_sizes:
-            self.cluster_size.fill_(1.0)
-        if self.revive_below > 0.0:
-            self.step.zero_()
-        if self.kmeans_init:
-            self.initialized.zero_()
-            self._kmeans_pending = True
-
-    @property
-    def codebook(self) -> Tensor:
-        """The codes as they are looked up: ``(K, D)``, or ``(G, K, D / G)``; of unit length with the cosine metric."""
-        return functional.normalize(self.weight, dim=-1) if self.metric == "cosine" else self.weight
-
-    def lookup(self, indices: Tensor) -> Tensor:
-        """The codes ``(..., D)`` of ``indices (...)``, or of ``(..., G)`` with several groups; differentiable."""
-        if self.groups == 1:
-            return functional.embedding(indices, self.codebook)
-        if indices.shape[-1:] != (self.groups,):
-            raise InputError(
-                f"VectorQuantizer.lookup: indices has shape {tuple(indices.shape)}; "
-                f"the last dimension must be groups={self.groups}"
-            )
-        return _gather(self.codebook, indices).flatten(-2)
+        def __call__(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> QuantizerOutput: ...
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> QuantizerOutput:
         """Quantize ``x (..., D)`` and learn from it.
@@ -235,32 +164,21 @@ class VectorQuantizer(nn.Module):
                 (padding).
             update: whether this batch changes the codebook and its statistics; by default in training mode only.
         """
-        self._check_input(x, mask)
         update = self.training if update is None else update
         leading = x.shape[:-1]
-        # (N, G, D / G): row by row, as the lookup takes it.
-        rows = x.reshape(-1, self.groups, self.dim // self.groups)
-        rows = rows.to(torch.promote_types(x.dtype, torch.float32))
-        if self.metric == "cosine":
-            rows = functional.normalize(rows, dim=-1)
-        usable = rows.detach().isfinite().all(-1)
-        if mask is not None:
-            usable = usable & mask.reshape(-1, 1)
-        if update and self._kmeans_pending:
-            self._kmeans_pending = False
-            self._initialize(rows, usable)
-
-        weight, codebook = self._codes(rows, update)
+        rows, usable = self._prepared(x, mask, update)
+        several = self.topk > 1
+        weight, codebook = self._codes(rows, update, scored=several, kept=several or self.entropy_weight != 0.0)
         found = vq_lookup(
             rows,
             codebook,
             topk=self.topk,
             precision=self.precision,
-            return_scores=self.topk > 1,
+            return_scores=several,
             impl=self.impl,
         )
-        indices = found.indices if self.topk == 1 else found.indices[..., 0]
-        chosen = _gather(weight, indices).to(rows.dtype)
+        indices = found.indices[..., 0] if several else found.indices
+        chosen = gather_codes(weight, indices).to(rows.dtype)
 
         loss = self._loss(rows, chosen, weight, usable, mask)
         quantized = (rotation_trick if self.estimator == "rotation" else straight_through)(rows, chosen)
@@ -271,7 +189,6 @@ class VectorQuantizer(nn.Module):
             values = values if self.groups > 1 else values.squeeze(1)
             return values.reshape((*leading, *values.shape[1:]))
 
-        several = found.scores is not None
         return QuantizerOutput(
             quantized=quantized.to(x.dtype).reshape(x.shape),
             indices=shaped(indices),
@@ -282,40 +199,10 @@ class VectorQuantizer(nn.Module):
             weights=shaped((found.scores / self.temperature).softmax(-1)) if found.scores is not None else None,
         )
 
-    def _codes(self, rows: Tensor, update: bool) -> tuple[Tensor, Tensor | PackedCodebook]:
-        """The codes ``(G, K, d)`` for autograd, and the same for the lookup: packed once while they do not change."""
-        learns = torch.is_grad_enabled() and self.weight.requires_grad
-        packed = None
-        # Candidates' weights have a gradient with respect to the codes, which ends at a packed codebook.
-        if not update and not (learns and self.topk > 1) and LastCodebook.serves(self.weight, rows, self.impl):
-            packed = self._last_codebook.packed(self.weight, self._looked_up, self.precision)
-        weight = self.weight
-        if update and (self.topk > 1 or self.entropy_weight != 0.0 or self.metric == "cosine"):
-            weight = weight.clone()  # what autograd keeps must not change when the codebook is updated in place
-        weight = self._looked_up(weight) if packed is None or learns else packed._codes
-        return weight, weight if packed is None else packed
-
-    def _looked_up(self, weight: Tensor) -> Tensor:
-        weight = functional.normalize(weight, dim=-1) if self.metric == "cosine" else weight
-        return weight.reshape(self.groups, self.codebook_size, -1)
-
-    def _check_input(self, x: Tensor, mask: Tensor | None) -> None:
-        if x.ndim < 1 or x.shape[-1] != self.dim:
-            raise InputError(
-                f"VectorQuantizer: x has shape {tuple(x.shape)}; its last dimension must be dim={self.dim}"
-            )
-        if not x.is_floating_point():
-            raise InputError(f"VectorQuantizer: x is {x.dtype}; it must be floating point")
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:-1]):
-            raise InputError(
-                f"VectorQuantizer: mask is {mask.dtype} of shape {tuple(mask.shape)}; "
-                f"it must be bool of shape {tuple(x.shape[:-1])}"
-            )
-
     def _loss(self, rows: Tensor, chosen: Tensor, weight: Tensor, usable: Tensor, mask: Tensor | None) -> Tensor:
-        loss = self.commitment_weight * _mean_square(rows - chosen.detach(), mask)
+        loss = self.commitment_weight * mean_square(rows - chosen.detach(), mask)
         if self.codebook_update == "gradient":
-            loss = loss + self.codebook_weight * _mean_square(chosen - rows.detach(), mask)
+            loss = loss + self.codebook_weight * mean_square(chosen - rows.detach(), mask)
         if self.entropy_weight != 0.0:
             entropy = entropy_regularizer(
                 rows.transpose(0, 1),
@@ -328,102 +215,18 @@ class VectorQuantizer(nn.Module):
         return loss
 
     @torch.no_grad()
-    def _initialize(self, rows: Tensor, usable: Tensor) -> None:
-        """k-means on the first training batch. After loading a state that is initialised already, the outcome is
-        thrown away on the device: the host does not know, and need not ask."""
-        means, sizes = kmeans(
-            rows.transpose(0, 1),
-            usable.transpose(0, 1),
-            self.codebook_size,
-            self.kmeans_iterations,
-            spherical=self.metric == "cosine",
-            seed=self.seed,
-            synchronize=self.synchronize,
-            impl=self.impl,
-        )
-        keep = self.initialized | (sizes.sum() == 0)  # a batch without a usable row initialises nothing
-        sizes = sizes.clamp_min(1.0).reshape(self.weight.shape[:-1])
-        means = means.reshape(self.weight.shape)
-
-        def settle(state: Tensor, value: Tensor) -> None:
-            state.copy_(torch.where(keep, state, value.to(state.dtype)))
-
-        settle(self.weight, means)
-        if self._keeps_sizes:
-            settle(self.cluster_size, sizes)
-        if self.codebook_update == "ema":
-            settle(self.cluster_sum, means * sizes.unsqueeze(-1))
-        self.initialized.logical_or_(~keep)
-
-    @torch.no_grad()
     def _update(self, rows: Tensor, indices: Tensor, usable: Tensor, update: bool) -> Tensor:
         """Learn from a batch if that is wanted; returns how many rows chose each code: floating point ``(G, K)``."""
-        rows, indices, usable = rows.transpose(0, 1), indices.transpose(0, 1), usable.transpose(0, 1)
         if not (update and self._keeps_sizes):
-            return cluster_counts(indices, usable, self.codebook_size).to(rows.dtype)
-
+            return cluster_counts(indices.mT, usable.mT, self.codebook_size).to(rows.dtype)
         averages, revives = self.codebook_update == "ema", self.revive_below > 0.0
+        counts, sums, picks = self._statistics(rows, indices, usable, sums=averages, revives=revives)
+        self._average(counts, sums, 1.0 - self.decay)
         if averages:
-            parts = list(cluster_sums(rows, indices, usable, self.codebook_size))
-        else:
-            parts = [cluster_counts(indices, usable, self.codebook_size).to(rows.dtype)]
-        if revives:
-            number = min(self.codebook_size, _MOST_REVIVED)
-            parts.extend(pick_rows(rows, usable, number, self.seed, self.step, self.synchronize))
-            self.step.add_(1)
-        parts = all_reduce_packed(parts, self.synchronize)
-
-        counts = parts[0]
-        self.cluster_size.lerp_(counts.to(self.cluster_size.dtype).reshape(self.cluster_size.shape), 1.0 - self.decay)
-        if averages:
-            sums = parts[1].to(self.cluster_sum.dtype).reshape(self.cluster_sum.shape)
-            self.cluster_sum.lerp_(sums, 1.0 - self.decay)
-            smoothed = smoothed_sizes(self.cluster_size, self.epsilon).unsqueeze(-1)
-            codes = torch.where(smoothed > 0.0, self.cluster_sum / smoothed, self.weight)
-            self.weight.copy_(functional.normalize(codes, dim=-1) if self.metric == "cosine" else codes)
-        if revives:
-            self._revive(parts[-2], parts[-1] > 0)
+            self._follow_averages()
+        if picks is not None:
+            self._revive(*picks)
         return counts
-
-    def _dead_codes(self) -> tuple[Tensor, Tensor]:
-        """Which codes are dead, and the cluster size a revived one starts with: both in the shape of cluster_size."""
-        mean = self.cluster_size.mean(-1, keepdim=True)
-        return self.cluster_size < self.revive_below * mean, mean.expand_as(self.cluster_size)
-
-    def _revive(self, picks: Tensor, found: Tensor) -> None:
-        """Move the j-th dead code of a group onto the j-th pick ``(G, P, D)``, where one was ``found (G, P)``."""
-        dead, fresh_size = self._dead_codes()
-        dead = dead.reshape(self.groups, self.codebook_size)
-        place = dead.cumsum(-1) - 1
-        in_reach = place.clamp(0, picks.shape[1] - 1)
-        revived = (dead & (place < picks.shape[1]) & found.gather(1, in_reach)).reshape(self.cluster_size.shape)
-        code = picks.gather(1, in_reach.unsqueeze(-1).expand(-1, -1, picks.shape[-1]))
-        code = code.reshape(self.weight.shape).to(self.weight.dtype)
-        self.weight.copy_(torch.where(revived.unsqueeze(-1), code, self.weight))
-        self.cluster_size.copy_(torch.where(revived, fresh_size, self.cluster_size))
-        if self.codebook_update == "ema":
-            summed = code * fresh_size.unsqueeze(-1)
-            self.cluster_sum.copy_(torch.where(revived.unsqueeze(-1), summed, self.cluster_sum))
-
-    def train(self, mode: bool = True) -> VectorQuantizer:
-        """As in every module; training also lets go of the codebook that evaluation had packed."""
-        if mode:
-            self._last_codebook.clear()
-        return super().train(mode)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VectorQuantizer:
-        def keep_precision(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            lowered = moved.is_floating_point() and torch.finfo(moved.dtype).bits < 32
-            return tensor.to(moved.device) if lowered else moved
-
-        self._last_codebook.clear()
-        super()._apply(keep_precision, recurse)
-        return self
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._kmeans_pending = self.kmeans_init
 
     def extra_repr(self) -> str:
         return (
@@ -432,27 +235,10 @@ class VectorQuantizer(nn.Module):
         )
 
 
-def _gather(codes: Tensor, indices: Tensor) -> Tensor:
-    """Codes ``(..., G, d)`` of ``indices (..., G)`` in ``codes (G, K, d)``."""
-    groups, size, length = codes.shape
-    offset = torch.arange(groups, device=codes.device) * size
-    return functional.embedding(indices + offset, codes.reshape(groups * size, length))
-
-
-def _mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
+def mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the squares of ``error (N, G, d)`` over the vectors in ``mask (...)``; 0 without any."""
     if mask is None:
         return error.square().sum() / max(error.numel(), 1)
     kept = mask.reshape(-1, 1, 1)
     elements = kept.sum() * (error.shape[1] * error.shape[2])
     return torch.where(kept, error, 0.0).square().sum() / elements.clamp_min(1)
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"VectorQuantizer: {name}={value!r} is not known; allowed: {', '.join(allowed)}")
-
-
-def _check_range(name: str, value: float, fits: bool, allowed: str) -> None:
-    if not fits:
-        raise InputError(f"VectorQuantizer: {name}={value}; allowed: {allowed}")

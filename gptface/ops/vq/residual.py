@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,12 @@ class ResidualVectorQuantizer(nn.Module):
         for code in codes[1:]:  # in the order of forward, so that the sum has the same bits
             total = total + code
         return total
+
+    if TYPE_CHECKING:  # `nn.Module` says Any of its call
+
+        def __call__(
+            self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None
+        ) -> ResidualQuantizerOutput: ...
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, update: bool | None = None) -> ResidualQuantizerOutput:
         """Quantize ``x (..., D)`` and learn from it; ``mask`` and ``update`` as in

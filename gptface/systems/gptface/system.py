@@ -18,7 +18,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from gptface.errors import InputError
-from gptface.files import atomic_directory
+from gptface.files import atomic_directory, refuse_url
 from gptface.models.parser import FaceParser
 from gptface.models.tokenizer import FaceTokenizer
 from gptface.systems.gptface.transformer import FaceLanguageModel
@@ -82,11 +82,25 @@ class FaceSystem:
         """Where the model is."""
         return self.model.device
 
-    def to(self, device: torch.device | str) -> FaceSystem:
-        """Move every network to ``device``, in place."""
+    def to(self, device: torch.device | str | torch.dtype, dtype: torch.dtype | None = None) -> FaceSystem:
+        """Move every network to ``device``, convert them to ``dtype``, or both, in place."""
+        if isinstance(device, torch.dtype):
+            return self.to(self.device, device)
         for network in self._networks():
-            nn.Module.to(network, device)
+            nn.Module.to(network, device, dtype)
         return self
+
+    def float(self) -> FaceSystem:
+        """Convert every network to float32, in place."""
+        return self.to(torch.float32)
+
+    def half(self) -> FaceSystem:
+        """Convert every network to float16, in place; the tokenizer's codebook stays float32."""
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> FaceSystem:
+        """Convert every network to bfloat16, in place; the tokenizer's codebook stays float32."""
+        return self.to(torch.bfloat16)
 
     def eval(self) -> FaceSystem:
         """Put every network into evaluation mode, in place."""
@@ -106,12 +120,23 @@ class FaceSystem:
                 part.save_pretrained(temporary)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], device: torch.device | str = "cpu") -> FaceSystem:
+    def from_pretrained(
+        cls,
+        folder: str | os.PathLike[str],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> FaceSystem:
         """Load a system folder, ready for use (evaluation mode).
+
+        Args:
+            folder: what :meth:`save_pretrained` or ``gptface train pretrain`` left.
+            device: where the networks go.
+            dtype: of the networks, such as ``torch.bfloat16``; by default as they were saved.
 
         Raises:
             InputError: the folder or one of its parts is missing, unreadable, or does not fit the others.
         """
+        refuse_url("folder", folder)
         source = Path(folder)
         if not source.is_dir():
             raise InputError(
@@ -124,10 +149,12 @@ class FaceSystem:
             text_tokenizer: Any = AutoTokenizer.from_pretrained(str(source / "text_tokenizer"), local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{source / 'text_tokenizer'}: cannot be loaded as a text tokenizer: {error}") from error
+        options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+        parser = source / "parser"
         system = cls(
-            tokenizer=FaceTokenizer.from_pretrained(source / "tokenizer"),
-            model=FaceLanguageModel.from_pretrained(source / "model"),
+            tokenizer=FaceTokenizer.from_pretrained(source / "tokenizer", **options),
+            model=FaceLanguageModel.from_pretrained(source / "model", **options),
             text_tokenizer=text_tokenizer,
-            parser=FaceParser.from_pretrained(source / "parser") if (source / "parser").is_dir() else None,
+            parser=FaceParser.from_pretrained(parser, **options) if parser.is_dir() else None,
         )
         return system.to(device).eval()

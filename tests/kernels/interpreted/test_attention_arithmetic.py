@@ -120,9 +120,11 @@ def test_dropout_does_not_depend_on_tile_shapes() -> None:
     assert all(torch.equal(found, expected) for found in kept)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("scale", [0.5, 0.0, -0.5])
-def test_scale(scale: float) -> None:
-    check(draw(1, 37, 37, 2, 2, 16), random_mask(1, 37, 37, 2, seed=1), scale=scale)
+def test_scale_of_any_sign(scale: float, dtype: torch.dtype) -> None:
+    """A negative one came out NaN in bfloat16."""
+    check(draw(1, 37, 37, 2, 2, 16, dtype), random_mask(1, 37, 37, 2, seed=1), scale=scale)
 
 
 def test_lse_and_its_gradient() -> None:
@@ -208,6 +210,7 @@ def test_addresses_beyond_32_bits(shape: tuple[int, int, int], strides: tuple[in
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.usefixtures("poisoned_empty")
 @pytest.mark.parametrize("shape", [(0, 5, 5), (2, 0, 5), (2, 5, 0)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_empty_sizes(shape: tuple[int, int, int], masked: bool) -> None:
@@ -216,7 +219,8 @@ def test_empty_sizes(shape: tuple[int, int, int], masked: bool) -> None:
     mask = IntervalMask.full(queries, keys) & IntervalMask.full(queries, keys) if masked else None
     result = with_gradients(*inputs, mask, impl="triton")
     assert result["out"].shape == (batch, queries, 2, 16) and (result["out"] == 0).all()
-    assert result["grad_key"].shape == inputs[1].shape and (result["grad_key"] == 0).all()
+    for gradient, leaf in zip(GRADIENTS, inputs[:3], strict=True):
+        assert result[gradient].shape == leaf.shape and (result[gradient] == 0).all()
 
 
 def test_same_call_same_bits() -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from gptface.data.batches import Faces, Needs
 from gptface.data.cache import FaceCache
 from gptface.faces.regions import REGIONS
 from gptface.models.parser import FaceParserOutput
 from gptface.objectives import parsing_losses
-from gptface.systems.parser.training import ParserStage
+from gptface.systems.parser.training import ParserStage, labelled
 
 NAN = float("nan")
 
@@ -35,9 +35,8 @@ def stage(attributes: list[list[float]], expressions: list[int]) -> ParserStage:
     made = object.__new__(ParserStage)
     count = len(attributes)
     made.device = torch.device("cpu")
-    made.section = SimpleNamespace(batch_size=2)
     made.parser = Oracle()
-    made.held_out = FaceCache(
+    cache = FaceCache(
         Path(),
         np.zeros((count, 8, 8, 3), np.uint8),
         np.zeros((count, 8, 8), np.uint8),
@@ -46,6 +45,9 @@ def stage(attributes: list[list[float]], expressions: list[int]) -> ParserStage:
         np.array(expressions, np.int64),
         Counter(),
     )
+    faces = object.__new__(Faces)
+    faces.cache, faces.device, faces.flip, faces._columns = cache, made.device, False, {}
+    made.held_out = faces.in_order(Needs(region_maps=True, labels=True), labelled, batch_size=2)
     return made
 
 

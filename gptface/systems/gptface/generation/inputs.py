@@ -17,6 +17,7 @@ from torch import Tensor
 from gptface.data.images import convert_image, convert_labels, load_image, load_labels
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
+from gptface.files import refuse_url
 
 __all__ = ["as_labels", "as_mask", "as_photo", "as_photos", "one_each", "seed_list", "strings"]
 
@@ -136,6 +137,8 @@ def _decoded(image: Any, background: tuple[int, int, int], name: str) -> np.ndar
 
 
 def _file(given: Any, name: str) -> str | os.PathLike[str] | bytes:
+    if isinstance(given, str | os.PathLike):
+        refuse_url(name, given)
     if isinstance(given, str | os.PathLike | bytes):
         return given
     raise InputError(f"{name} must be a file, a Pillow image, an array or a tensor, got {type(given).__name__}")

@@ -43,6 +43,7 @@ def test_bad_input_to_evaluate_is_one_sentence_and_nothing_written(
     names = {"SYSTEM": str(folders["system"]), "FACES": str(folders["faces"])}
     output = tmp_path / "numbers.json"
     assert main(["evaluate", *(names.get(word, word) for word in arguments), "--output", str(output)]) == 2
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("gptface: error: ") and sentence in error and "\n" not in error
+    *reading, error = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("gptface: error: ") and sentence in error
+    assert all(line.startswith("faces: ") for line in reading)  # what was read before the fault was found
     assert not output.exists()
