@@ -58,7 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder for the JSON (default benchmarks/results/<machine class>; with --quick or --case nothing is kept)",
     )
-    parser.add_argument("--readme", action="store_true", help="with table: also the marked part of README.md")
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="with table: also the marked part of README.md and docs/performance/results.md",
+    )
     return parser
 
 
@@ -116,7 +120,8 @@ def _tables(folder: Path, readme: bool) -> int:
     for path in write_tables(folder):
         print(f"written: {path}")
     if readme:
-        print(f"written: {update_readme(folder)}")
+        for path in update_readme(folder):
+            print(f"written: {path}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Tables for people, made from the JSON and from nothing else.
 
-``benchmarks/results/<machine class>/tables.md`` holds every row; README.md, between two markers, the headline cases.
+``benchmarks/results/<machine class>/tables.md`` holds every row, ``docs/performance/results.md`` the headline cases of
+every machine, and README.md, between two markers, one table of at most twelve of them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,38 @@ from benchmarks.machine import RESULTS, ROOT
 from benchmarks.results import load_results
 from gptface.files import atomic_write
 
-__all__ = ["BEGIN", "END", "full_table", "readme_block", "replace_block", "update_readme", "write_tables"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "README_CASES",
+    "full_table",
+    "headline_page",
+    "readme_block",
+    "replace_block",
+    "update_readme",
+    "write_tables",
+]
 
 BEGIN = "<!-- benchmarks: written by `python -m benchmarks table --readme`, do not edit -->"
 END = "<!-- benchmarks: end -->"
 README = ROOT / "README.md"
+HEADLINES = ROOT / "docs" / "performance" / "results.md"
+
+# The README's rows, by subject and case. Each subject shows where it gains most and where it gains least or loses.
+README_CASES: tuple[tuple[str, str], ...] = (
+    ("attention", "mixed, B 8, S 334, H 12, D 64, float32, forward+backward"),
+    ("attention", "mixed, B 8, S 334, H 12, D 64, bfloat16, forward+backward"),
+    ("attention", "packed, B 1, S 4096, H 12, D 64, float32, forward+backward"),
+    ("attention", "packed, B 1, S 1024, H 12, D 64, bfloat16, forward+backward"),
+    ("span_mask", "text, B 256, S 334, ratio 0.15"),
+    ("span_mask", "image, B 256, grid 16×16, ratio 0.4"),
+    ("vq", "quantiser training step, N 4096, K 8192, D 256"),
+    ("vq", "lookup, N 16384, K 8192, D 256"),
+    ("vq", "lookup, N 65536, K 16384, D 8"),
+    ("pretrain_step", "demo, B 24, bfloat16"),
+    ("pretrain_step", "base, B 4, bfloat16"),
+    ("decode", "tiny, batch 1, 8 steps"),
+)
 NO_GPU = (
     "**GPU columns are empty**: no GPU was at hand. `benchmarks/gpu_report.sh` fills them on a machine that has one; "
     "what they might be is not written here."
@@ -154,9 +182,63 @@ def _headlines(result: Record) -> list[list[str]]:
     return rows
 
 
+def _against_fastest(result: Record, name: str) -> str:
+    """Our time in a case, the ratio to the fastest peer and its name; empty where the case was not measured."""
+    for case in result["cases"]:
+        if case["name"] != name:
+            continue
+        own = next(row for row in case["rows"] if row["contender"] == result["baseline"])
+        field, ratio = ("fresh_seconds", "fresh_ratio") if result["has_masks"] else ("seconds", "ratio")
+        peer = _best_peer(case, field)
+        if own["status"] != "timed" or peer is None:
+            return ""
+        time = _time((own[field] or own["seconds"])["median"])
+        return f"{time}, **{_number(peer[ratio]['median'])}×** {peer['contender']}"
+    return ""
+
+
 def readme_block(folder: Path = RESULTS) -> str:
-    """What stands between the markers: per machine and subject the headline cases against the fastest peer."""
-    lines = ["## Speed, measured", ""]
+    """What stands between the markers: one table, a row a case and a column a machine class."""
+    results = [result for _, result in load_results(folder)]
+    if not results:
+        return NO_RESULTS
+    classes = list(dict.fromkeys(result["machine"]["class"] for result in results))
+    titles = {result["subject"]: result["title"] for result in results}
+    rows = []
+    for subject, name in README_CASES:
+        cells = {
+            result["machine"]["class"]: _against_fastest(result, name)
+            for result in results
+            if result["subject"] == subject
+        }
+        if any(cells.values()):
+            rows.append([f"{titles[subject]}: {name}", *(cells.get(machine, "") for machine in classes)])
+    lines = [
+        "Our time a call, then how many times as long the fastest peer takes: medians of interleaved rounds; every "
+        "contender is checked before it is timed.",
+        "",
+        *_markdown(["case", *(_machine(machine, results) for machine in classes)], rows),
+        "",
+        "More cases, spreads, memory and conditions: `docs/performance/results.md`.",
+    ]
+    if all(result["machine"]["gpu"] is None for result in results):
+        lines += ["", NO_GPU]
+    return "\n".join(lines)
+
+
+def _machine(name: str, results: Sequence[Record]) -> str:
+    """A machine class as a column's head, with the days on which it was measured."""
+    own = [result for result in results if result["machine"]["class"] == name]
+    machine = own[0]["machine"]
+    gpu = machine["gpu"]
+    where = f"{machine['processor']}, {machine['cores']} cores" if gpu is None else gpu["name"]
+    days = sorted({result["date"].split()[0] for result in own})
+    return f"`{name}` ({where}; {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'})"
+
+
+def headline_page(folder: Path = RESULTS) -> str:
+    """The page of headline cases: per machine and subject, ours against the fastest peer."""
+    lines = ["# Speed, measured", "", "Written by `python -m benchmarks table --readme`.", ""]
     lines.append(
         "Time of the fastest peer over ours, above 1 where we are faster: median (20 %–80 % quantiles) of interleaved "
         "rounds; every contender is checked before it is timed, attention and lookup against float64. "
@@ -173,13 +255,13 @@ def readme_block(folder: Path = RESULTS) -> str:
         if result["has_masks"]:
             header.append("ratio, mask reused")
         header += ["our peak memory", "the peer's"]
-        lines += ["", f"**{result['title']}**. {_conditions(result)} (`{path.parent.name}/{path.name}`)", ""]
+        lines += ["", f"## {result['title']}", "", f"{_conditions(result)} (`{path.parent.name}/{path.name}`)", ""]
         lines += _markdown(header, rows)
     if not measured:
         lines += ["", NO_RESULTS]
     if not has_gpu:
         lines += ["", NO_GPU]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def replace_block(text: str, block: str) -> str:
@@ -194,10 +276,12 @@ def replace_block(text: str, block: str) -> str:
     return f"{head}{BEGIN}\n\n{block}\n\n{END}{rest.split(END)[1]}"
 
 
-def update_readme(folder: Path = RESULTS, readme: Path = README) -> Path:
-    """Write the block into README.md."""
+def update_readme(folder: Path = RESULTS, readme: Path = README, headlines: Path = HEADLINES) -> Iterator[Path]:
+    """Write the block into README.md, and the page of headline cases."""
     _write(readme, replace_block(readme.read_text(encoding="utf-8"), readme_block(folder)))
-    return readme
+    yield readme
+    _write(headlines, headline_page(folder))
+    yield headlines
 
 
 def write_tables(folder: Path = RESULTS) -> Iterator[Path]:

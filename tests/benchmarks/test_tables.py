@@ -19,7 +19,19 @@ from benchmarks.plots import draw_plots
 from benchmarks.results import check_result, load_results, make_result, write_result
 from benchmarks.runner import Options, run_case
 from benchmarks.subjects import SUBJECTS
-from benchmarks.tables import BEGIN, END, NO_GPU, full_table, readme_block, replace_block, update_readme, write_tables
+from benchmarks.tables import (
+    BEGIN,
+    END,
+    HEADLINES,
+    NO_GPU,
+    README_CASES,
+    full_table,
+    headline_page,
+    readme_block,
+    replace_block,
+    update_readme,
+    write_tables,
+)
 
 README = ROOT / "README.md"
 
@@ -37,12 +49,16 @@ def result() -> dict[str, Any]:
     return json.loads(json.dumps(make_result(subject, options, {"cases": done, "left_out": ["the long one"]})))
 
 
-def test_readme_is_in_step_with_the_committed_results() -> None:
+def test_readme_and_headline_page_are_in_step_with_the_committed_results() -> None:
     text = README.read_text(encoding="utf-8")
-    if BEGIN not in text:  # a README that says nothing is in step with results that are not there
-        assert not list(load_results(RESULTS)), "README.md has no benchmark block"
-        return
     assert replace_block(text, readme_block()) == text, "run `python -m benchmarks table --readme`"
+    assert HEADLINES.read_text(encoding="utf-8") == headline_page(), "run `python -m benchmarks table --readme`"
+
+
+def test_readme_shows_at_most_twelve_cases_and_each_exists() -> None:
+    assert len(README_CASES) <= 12
+    measured = {(result["subject"], case["name"]) for _, result in load_results(RESULTS) for case in result["cases"]}
+    assert set(README_CASES) <= measured
 
 
 def test_tables_are_in_step_with_the_committed_results() -> None:
@@ -60,31 +76,37 @@ def test_full_table_says_everything(result: dict[str, Any]) -> None:
     assert result["commit"]["id"][:12] in text
 
 
-def test_readme_block_names_machine_versions_and_date(result: dict[str, Any], tmp_path: Path) -> None:
+def test_headline_page_names_machine_versions_and_date(result: dict[str, Any], tmp_path: Path) -> None:
     write_result(result, tmp_path / result["machine"]["class"])
-    block = readme_block(tmp_path)
+    page = headline_page(tmp_path)
     for words in (result["machine"]["processor"], result["date"], f"torch {result['versions']['torch']}", "SDPA math"):
-        assert words in block
-    assert NO_GPU in block
-    readme = tmp_path / "README.md"
+        assert words in page
+    assert NO_GPU in page
+
+
+def test_writing_the_readme_twice_changes_nothing(result: dict[str, Any], tmp_path: Path) -> None:
+    write_result(result, tmp_path / result["machine"]["class"])
+    readme, page = tmp_path / "README.md", tmp_path / "results.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    update_readme(tmp_path, readme)
+    assert list(update_readme(tmp_path, readme, page)) == [readme, page]
     once = readme.read_text()
     assert once.startswith("before\n")
     assert once.endswith("after\n")
     assert "old" not in once
-    update_readme(tmp_path, readme)
-    assert readme.read_text() == once, "writing twice changes nothing"
+    assert result["machine"]["class"] in once
+    list(update_readme(tmp_path, readme, page))
+    assert readme.read_text() == once
 
 
 def test_gpu_result_takes_the_place_of_the_empty_columns(result: dict[str, Any], tmp_path: Path) -> None:
     result = copy.deepcopy(result)
     result["machine"]["gpu"] = {"name": "NVIDIA H200", "memory_gib": 139.0, "capability": "sm_90"}
-    assert machine_class(result["machine"]) == "nvidia-h200"
+    result["machine"]["class"] = machine_class(result["machine"])
+    assert result["machine"]["class"] == "nvidia-h200"
     write_result(result, tmp_path / "nvidia-h200")
-    block = readme_block(tmp_path)
-    assert NO_GPU not in block
-    assert "NVIDIA H200" in block
+    for text in (readme_block(tmp_path), headline_page(tmp_path)):
+        assert NO_GPU not in text
+        assert "NVIDIA H200" in text
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END} {BEGIN}", f"{BEGIN} {END} {BEGIN}"])

@@ -24,6 +24,7 @@ from gptface.models import FaceParser
 from gptface.systems.gptface import FaceSystem
 from gptface.systems.gptface.evaluation.edit_trials import EditTrial, EditTrialResult, Judge, draw_trials, run_trials
 from gptface.systems.gptface.evaluation.measurements import measure_system
+from gptface.systems.gptface.evaluation.strip import draw_strip
 from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, FaceGenerator, ITMGuidance
 from gptface.training.hardware import has_fast_bf16
 
@@ -34,6 +35,7 @@ Progress = Callable[[str], None]
 # Index ranges of the held-out seed, so that no two parts of the report look at the same face.
 TRIAL_START = 100_000
 PICTURE_START = 200_000
+STRIP_START = 300_000
 # One network pass for many trials at once: a picture may then differ between batch sizes where two tokens tie.
 UNGUIDED = DecodingSettings(
     steps=8, temperature=0.7, classifier_free=ClassifierFreeGuidance(4.0), batch_invariant=False
@@ -107,6 +109,7 @@ class _Report:
             note=True,
         )
         sections: Sequence[tuple[str, Callable[[], None]]] = (
+            ("At a glance", self.strip),
             ("Held-out numbers", self.measurements),
             ("Training", self.curves),
             ("Attribute edits", lambda: self.edits("attribute")),
@@ -132,6 +135,11 @@ class _Report:
 
     def picture(self, name: str, rows: Sequence[SheetRow], headings: Sequence[str], caption: str) -> None:
         self.page.picture(draw_sheet(self.request.output / f"{name}.png", rows, headings, cell=112), caption)
+
+    def strip(self) -> None:
+        path = self.request.output / "strip.png"
+        draw_strip(self.system, self.guided_settings(), path, seed=HELD_OUT_SEED, start=STRIP_START)
+        self.page.picture(path, "The first result of each, whatever became of it")
 
     def measurements(self) -> None:
         faces = procedural_faces(self.request.faces, self.size)
