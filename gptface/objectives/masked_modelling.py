@@ -24,8 +24,6 @@ def gathered_token_losses(
     positions: Tensor,
     labels: Tensor,
     project: Callable[[Tensor], Tensor],
-    *,
-    label_smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The loss of every chosen row, and whether its best guess was right.
 
@@ -34,7 +32,6 @@ def gathered_token_losses(
         positions: ``(M,)`` int64, packed ``b * S + s``; −1 names no row.
         labels: ``(M,)`` int64; ignored where the position is −1.
         project: hidden rows ``(M, C)`` to logits ``(M, V)``, such as ``model.image_logits``.
-        label_smoothing: share of the target spread evenly over all V.
 
     Returns:
         ``losses (M,)`` float32 and ``correct (M,)`` bool; 0 and ``False`` where the position is −1.
@@ -49,7 +46,7 @@ def gathered_token_losses(
     chosen = positions >= 0
     logits = project(gather_rows(hidden, positions)).float()
     targets = torch.where(chosen, labels, 0)
-    losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    losses = functional.cross_entropy(logits, targets, reduction="none")
     correct = (logits.detach().argmax(-1) == targets) & chosen
     # where, not a product: an infinite loss in a row nobody asked for must not become NaN. It also stops the gradient
     # that the head's own parameters would get from a row of zeros.
@@ -64,12 +61,11 @@ def gathered_cross_entropy(
     *,
     weights: Tensor | None = None,
     normaliser: Tensor | None = None,
-    label_smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy and accuracy over the chosen rows; rows of −1 add nothing to loss, accuracy or gradient.
 
     Args:
-        hidden, positions, labels, project, label_smoothing: see :func:`gathered_token_losses`.
+        hidden, positions, labels, project: see :func:`gathered_token_losses`.
         weights: ``(M,)`` non-negative weight a row; the means are weighted by it.
         normaliser: scalar that the sums are divided by, in place of the number (or total weight) of the chosen rows:
             for a batch that is one of several of a step (:mod:`gptface.objectives.normalisation`).
@@ -77,7 +73,7 @@ def gathered_cross_entropy(
     Returns:
         ``(loss, accuracy)``, float32 scalars on the device of ``hidden``; both 0 where no row is chosen.
     """
-    losses, correct = gathered_token_losses(hidden, positions, labels, project, label_smoothing=label_smoothing)
+    losses, correct = gathered_token_losses(hidden, positions, labels, project)
     share = (positions >= 0).to(losses.dtype)
     if weights is not None:
         share = share * weights.to(losses.dtype)

@@ -67,13 +67,13 @@ def test_an_infinite_loss_nobody_asked_for_is_not_seen() -> None:
     assert loss.isfinite()
 
 
-def test_weights_and_smoothing() -> None:
+def test_means_are_weighted() -> None:
     torch.manual_seed(0)
     hidden, head = torch.randn(B, S, C), nn.Linear(C, V)
     positions, labels = torch.tensor([1, 4, -1, 9]), torch.tensor([2, 0, 0, 5])
-    losses, correct = gathered_token_losses(hidden, positions, labels, head, label_smoothing=0.1)
+    losses, correct = gathered_token_losses(hidden, positions, labels, head)
     weights = torch.tensor([1.0, 0.0, 5.0, 3.0])
-    loss, accuracy = gathered_cross_entropy(hidden, positions, labels, head, weights=weights, label_smoothing=0.1)
+    loss, accuracy = gathered_cross_entropy(hidden, positions, labels, head, weights=weights)
     torch.testing.assert_close(loss, (losses[0] + 3 * losses[3]) / 4)
     torch.testing.assert_close(accuracy, (correct[0] + 3.0 * correct[3]) / 4)
     assert losses[2] == 0 and not correct[2]

@@ -37,7 +37,7 @@ register_implementation(
 
 Obstacle = Callable[[str], "str | None"]
 
-# What impl="auto" takes, best first. The measurements stand in docs/performance/attention.md.
+# What impl="auto" takes, best first. What of it is measured, and what is not, stands in docs/performance/attention.md.
 _FASTEST = "the fastest implementation that supports these arguments"
 _CPU_SKIPS = Preference("cpu", f"{_FASTEST}: it skips what the mask hides")
 _CPU_DENSE = Preference("cpu", f"{_FASTEST}, with a full or causal mask too")

@@ -38,8 +38,7 @@ def unsupported(
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: IntervalMask | None, scale: float) -> Tensor:
     """``out (B, Sq, H, D)`` of checked arguments; differentiated by torch."""
     if query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
-        # torch's half-precision CPU backward is slow: at (64, 93, 6, 32), two threads of an AVX512-BF16 machine, torch
-        # 2.13, forward + backward took 68 ms in bfloat16 and 30 ms in float32, conversions not counted.
+        # torch's half-precision backward on the CPU takes longer than its float32 one with the conversions.
         with torch.autocast("cpu", enabled=False):
             return attention(query.float(), key.float(), value.float(), mask, scale).to(query.dtype)
     q, k, v = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)

@@ -68,8 +68,7 @@ def vq_lookup(
             arithmetic (float64 for float64 inputs), whatever the global settings say: nothing is decided by TF32 or
             bfloat16 (the CPU kernel lets bfloat16 rule out codes, where a bound on its rounding proves that they
             cannot win). With the others the choice among near ties may differ; scores are always those of
-            ``"exact"``. Share of rows whose index differs from float64 truth at D = 64 to 256: ``"tf32x3"`` about as
-            ``"exact"``; ``"tf32"`` up to 0.4 % on random data; ``"bf16"`` 4 to 8 %.
+            ``"exact"``. Which share of rows then differs from float64 truth: ``docs/performance/vq.md``.
         return_scores: also return the scores; differentiable with respect to ``x`` and ``codebook``.
         nearest_rows: also return, from the same pass, the row closest to each code. Rows that are equally close up to
             float32 rounding may stand for one another.

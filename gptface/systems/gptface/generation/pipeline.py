@@ -172,7 +172,8 @@ class FaceGenerator:
                 the attribute or expression changed.
             masks: as large as their pictures, see :func:`~gptface.systems.gptface.generation.inputs.as_mask`.
             regions: names of regions or zones, or an area of your own, for all pictures.
-            attributes, expressions: one for all pictures or one each; ``"no NAME"`` takes an attribute away.
+            attributes, expressions: one of the two; one name for all pictures or one each. ``"no NAME"`` takes an
+                attribute away.
             region_maps: label images, see :func:`~gptface.systems.gptface.generation.inputs.as_labels`.
             negative_captions: what to move away from, the other branch of classifier-free guidance.
             seeds: one a picture, or one integer s for s, s + 1, …

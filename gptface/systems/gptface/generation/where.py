@@ -38,20 +38,35 @@ class Where:
     expressions: str | Sequence[str] | None = None
     region_maps: Any = None
 
+    def __post_init__(self) -> None:
+        if self.attributes is not None and self.expressions is not None:
+            raise InputError("attributes and expressions: give one of them, and edit the result again for the other")
+
+    def wished(self, count: int) -> list[Area] | None:
+        """The area of each photo's attribute or expression; ``None`` where no name is given.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        if self.attributes is not None:
+            return [attribute_area(name) for name in strings(self.attributes, count, "attributes")]
+        if self.expressions is not None:
+            return [expression_area(name) for name in strings(self.expressions, count, "expressions")]
+        return None
+
     def areas(self, count: int) -> list[Area]:
         """One area a photo.
 
         Raises:
             InputError: an unknown name, or none at all.
         """
+        wished = self.wished(count)
         if isinstance(self.regions, Area):
             return [self.regions] * count
         if self.regions is not None:
             return [region_area([self.regions] if isinstance(self.regions, str) else self.regions)] * count
-        if self.attributes is not None:
-            return [attribute_area(name) for name in strings(self.attributes, count, "attributes")]
-        if self.expressions is not None:
-            return [expression_area(name) for name in strings(self.expressions, count, "expressions")]
+        if wished is not None:
+            return wished
         raise InputError("an edit needs to know where: give masks, regions, attributes or expressions")
 
     def find(
@@ -64,6 +79,7 @@ class Where:
         """
         given = one_each(self.masks, len(photos), "masks")
         if given is not None:
+            self.wished(len(photos))  # names that only word the wish are known ones, too
             found = [(as_mask(mask, photo), "mask") for mask, photo in zip(given, photos, strict=True)]
         else:
             areas = self.areas(len(photos))

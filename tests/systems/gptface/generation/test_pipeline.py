@@ -197,6 +197,8 @@ def test_requests_that_make_no_sense_are_refused_in_a_sentence() -> None:
         ("3 strings|2 of them|1 of them", lambda: GENERATOR.edit(image, ["a", "b"], masks=mask)),
         ("mask is 31x32", lambda: GENERATOR.edit(image, "a", masks=mask[:, :31])),
         ("Blond_Hair", lambda: GENERATOR.edit(image, attributes="Blond")),
+        ("Blond_Hair", lambda: GENERATOR.edit(image, "a", masks=mask, attributes="Blond")),
+        ("one of them", lambda: GENERATOR.edit(image, attributes="Blond_Hair", expressions="anger")),
         ("method", lambda: GENERATOR.generate("a", method="best")),  # type: ignore[arg-type]
         ("method", lambda: GENERATOR.caption(image, method="best")),  # type: ignore[arg-type]
         ("max_length", lambda: GENERATOR.caption(image, max_length=99)),
