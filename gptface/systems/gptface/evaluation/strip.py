@@ -35,7 +35,7 @@ def draw_strip(system: FaceSystem, settings: DecodingSettings, path: Path, *, se
         seed, start: of the procedural faces; the strip takes the first plain one from index ``start`` on.
     """
     generator = FaceGenerator(system, settings=settings, describe=wish_caption)
-    size = generator.image_size
+    size = generator.codec.image_size
     face = _plain_face(seed, start)
     photo = render_face(face, size).image
     covered = render_face(replace(face, occluder="medical_mask"), size)
