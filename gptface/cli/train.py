@@ -44,7 +44,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
             "--print-config", action="store_true", help="print the whole configuration, defaults included, and stop"
         )
         stage.add_argument(
-            "overrides", nargs="*", metavar="key=value", help=f"changes to the configuration, such as {name}.steps=200"
+            "overrides",
+            nargs="*",
+            metavar="key=value",
+            help=f"changes to the configuration, such as {name}.steps=200; lists as in YAML: 'data.train=[faces]'",
         )
         stage.set_defaults(func=run)
 

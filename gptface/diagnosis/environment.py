@@ -102,7 +102,8 @@ def format_environment(environment: dict[str, Any]) -> str:
     for device in environment["devices"]:
         if device["type"] == "cpu":
             sets = ", ".join(device["instruction_sets"]) or "no vector instruction set that is known here"
-            lines.append(f"  cpu   {device['name']}, {device['threads']} threads: {sets}")
+            threads = "1 thread" if device["threads"] == 1 else f"{device['threads']} threads"
+            lines.append(f"  cpu   {device['name']}, {threads}: {sets}")
         else:
             lines.append(f"  cuda  {device['name']}, {device['memory_gib']} GiB, {device['capability']}")
     if all(device["type"] == "cpu" for device in environment["devices"]):

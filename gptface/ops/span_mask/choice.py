@@ -14,7 +14,7 @@ __all__ = ["choose"]
 for _operator, _what in (
     ("sample_span_mask", "one sample at a time in plain Python"),
     ("corrupt_tokens", "plain PyTorch"),
-    ("mask_tokens", "both definitions, one after the other"),
+    ("mask_tokens", "first of the mask, then of the corruption"),
 ):
     register_implementation(_operator, "reference", lambda: None, f"the definition, {_what}")
     register_implementation(
