@@ -35,7 +35,7 @@ class MaskingGenerator:
     Args:
         input_size: patches, ``(height, width)`` or one number for a square.
         num_masking_patches: masked patches of a call that does not say.
-        min_num_patches: smallest block.
+        min_num_patches: smallest block; 0 is 1.
         max_num_patches: largest block (cut to a whole number: DINOv2 passes a float); ``None``: as many as are asked
             for.
         min_aspect, max_aspect: range of height / width; ``max_aspect=None`` is ``1 / min_aspect``.
@@ -55,7 +55,7 @@ class MaskingGenerator:
         dtype: type = bool,
         seed: int = 0,
     ) -> None:
-        self.height, self.width = (input_size, input_size) if isinstance(input_size, int) else input_size
+        self.height, self.width = map(int, np.broadcast_to(input_size, 2))  # NumPy's integers are as good
         self.num_patches = self.height * self.width
         self.num_masking_patches = num_masking_patches
         self.min_num_patches = min_num_patches
@@ -75,7 +75,7 @@ class MaskingGenerator:
         return self.height, self.width
 
     def _blocks(self, count: int) -> ImageBlocks:
-        return _blocks(self.get_shape(), count, self.aspect, self.min_num_patches, self.max_num_patches)
+        return _blocks(self.get_shape(), count, self.aspect, self.min_num_patches or 1, self.max_num_patches)
 
     def __call__(
         self, num_masking_patches: int | None = None, *, sample_id: int | None = None, step: int = 0

@@ -12,12 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.ops import Fixed, Normal, Poisson, TextSpans, Uniform, sample_span_mask
 from gptface.ops.span_mask.laws import Lengths
 
 __all__ = ["compute_mask_indices"]
+
+
+def _on_host(values: Any) -> np.ndarray:
+    return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def compute_mask_indices(
@@ -47,13 +52,15 @@ def compute_mask_indices(
 
     Args:
         shape: ``(B, T)``.
-        padding_mask: ``(B, T)``, true where there is padding (an array or a tensor on the CPU), or ``None``.
+        padding_mask: ``(B, T)``, true where there is padding (an array or a tensor, on a device it is waited for), or
+            ``None``.
         mask_prob: share of the positions to be masked.
         mask_length: length of a span, by ``mask_type``: all of that length (``"static"``), uniform from ``mask_other``
             to ``2 · mask_length`` (``"uniform"``), or with that mean normal, of standard deviation ``mask_other``, or
             Poisson (``"normal"``, ``"poisson"``; lengths from 1 to 128).
         mask_other: see ``mask_type``.
-        min_masks: every row has at least ``min_masks · mask_length`` masked positions, if it has so many.
+        min_masks: every row has at least ``min_masks · mask_length`` masked positions, or all but one where it is too
+            short for so many.
         no_overlap, min_space: with ``no_overlap`` at least ``min_space`` unmasked positions between two spans, as far
             as the count leaves room.
         require_same_masks: lower every row's count to the smallest of the batch.
@@ -82,18 +89,19 @@ def compute_mask_indices(
     law, gap = laws[mask_type](), min_space if no_overlap else 0
     TextSpans(mask_prob, law, gap)  # checks the three
 
-    inside = np.ones((batch, length), bool) if padding_mask is None else ~np.asarray(padding_mask, bool)
+    inside = np.ones((batch, length), bool) if padding_mask is None else ~_on_host(padding_mask).astype(bool)
     if inside.shape != (batch, length):
         raise InputError(f"compute_mask_indices: padding_mask has shape {inside.shape}; shape says {(batch, length)}")
     sizes = inside.sum(1)
-    counts = np.array([max(round(mask_prob * n), min(min_masks * mask_length, n)) for n in sizes.tolist()], np.int64)
+    least = min_masks * mask_length  # which alone never hides a whole row: nothing could be learnt from that
+    counts = np.array([max(round(mask_prob * n), min(least, n - 1)) for n in sizes.tolist()], np.int64)
     if require_same_masks and batch:
         counts[:] = counts.min()
     if indices is None or seed is None:
         ids = np.random.randint(0, 2**63 - 1, batch)  # noqa: NPY002 (the caller's seeding is of this generator)
         key, step = seed or 0, 0
     else:
-        ids, key, step = np.asarray(indices, np.int64), seed, epoch or 0
+        ids, key, step = _on_host(indices).astype(np.int64), seed, epoch or 0
 
     mask = np.zeros((batch, length), bool)
     for n, count in {*zip(sizes.tolist(), counts.tolist(), strict=True)}:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gptface.errors import InputError
 from gptface.ops import IntervalMask, masked_attention
@@ -73,7 +74,7 @@ def flash_attn_varlen_func(
     """Attention within the documents of a packed batch; forward and backward.
 
     Args:
-        q: ``(total_q, H, D)``.
+        q: ``(total_q, H, D)``, D up to 256; one that is no multiple of 8 is padded by a copy.
         k: ``(total_k, Hkv, D)``, H divisible by Hkv.
         v: as ``k``.
         cu_seqlens_q: ``(n + 1,)`` integer: document d holds rows ``cu_seqlens_q[d]`` to ``cu_seqlens_q[d + 1] - 1``.
@@ -109,8 +110,14 @@ def flash_attn_varlen_func(
     mask = _mask(cu_seqlens_q, cu_seqlens_k, q.shape[0], k.shape[0], left, right)
     if dropout_p > 0.0 and seed is None:
         seed = torch.randint(2**62, (1,), device=q.device)
+    width = q.shape[2]
+    if k.shape[2] == v.shape[2] == width and 0 < width <= 256:
+        missing = max(16, -(-width // 8) * 8) - width  # widths that masked_attention does not take; zeros add nothing
+        if missing:
+            q, k, v = (pad(tensor, (0, missing)) for tensor in (q, k, v))
+            softmax_scale = width**-0.5 if softmax_scale is None else softmax_scale
     out = masked_attention(
         q[None], k[None], v[None], mask, scale=softmax_scale, dropout_p=dropout_p,
         seed=seed if dropout_p > 0.0 else None, deterministic=deterministic, impl=impl,
     )  # fmt: skip
-    return out[0]
+    return out[0, ..., :width]

@@ -52,6 +52,18 @@ def test_dinov2_passes_half_of_the_patches_as_a_float() -> None:
     assert generator(77, sample_id=0).sum() == 77 and not generator(0).any()
 
 
+def test_a_smallest_block_of_0_patches_is_not_refused() -> None:
+    generator = MaskingGenerator((6, 6), 20, min_num_patches=0)
+    np.testing.assert_array_equal(generator(sample_id=3), MaskingGenerator((6, 6), 20, min_num_patches=1)(sample_id=3))
+    assert generator().sum() == 20 and not generator(0).any()
+
+
+@pytest.mark.parametrize("size", [np.int64(6), (np.int32(6), 6)])
+def test_a_size_of_numpy_is_not_refused(size: int | tuple[int, int]) -> None:
+    generator = MaskingGenerator(size, 20)
+    assert repr(generator) == repr(MaskingGenerator(6, 20)) and generator().shape == (6, 6)
+
+
 def test_corner_and_centre_are_alike() -> None:
     generator = MaskingGenerator(14, 75, 16)
     masks = np.stack([generator(sample_id=i) for i in range(4000)])

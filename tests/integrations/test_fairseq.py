@@ -33,7 +33,7 @@ def test_counts(lengths: list[int], ratio: float, kind: str, span: int, minimum:
         (len(lengths), 60), pad, ratio, span, kind, mask_other=1, min_masks=minimum, require_same_masks=same
     )
     assert mask.shape == (len(lengths), 60) and mask.dtype == np.bool_ and not (mask & pad).any()
-    counts = [max(round(ratio * n), min(minimum * span, n)) for n in lengths]
+    counts = [max(round(ratio * n), min(minimum * span, max(n - 1, 0))) for n in lengths]
     assert mask.sum(1).tolist() == ([min(counts, default=0)] * len(lengths) if same else counts)
 
 
@@ -63,6 +63,37 @@ def test_gaps() -> None:
         edges = np.flatnonzero(np.diff(row.astype(int)))
         begins, ends = edges[~row[edges]], edges[row[edges]]
         assert all(begin - end >= 3 for end in ends for begin in begins if begin > end)
+
+
+def test_a_row_shorter_than_its_least_spans_is_not_hidden_whole() -> None:
+    pad = padding([100, 20, 5, 1, 0], 100)
+    mask = compute_mask_indices((5, 100), pad, 0.05, 10, min_masks=2, require_same_masks=False)
+    assert mask.sum(1).tolist() == [20, 19, 4, 0, 0]
+    assert compute_mask_indices((1, 8), None, 1.0, 4).all()  # which is what the share says
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that NumPy cannot read before it is on the host, as one on a GPU."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise TypeError("can't convert device type tensor to numpy")
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        raise TypeError("can't convert device type tensor to numpy")
+
+    def cpu(self, *args: Any, **keywords: Any) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_padding_mask_and_indices_on_a_device_are_read() -> None:
+    pad, ids = torch.from_numpy(padding([20, 12], 20)), torch.tensor([4, 9])
+    keywords: dict[str, Any] = {"seed": 1, "require_same_masks": False}
+    expected = compute_mask_indices((2, 20), pad.numpy(), 0.5, 3, indices=ids.numpy(), **keywords)
+    found = compute_mask_indices(
+        (2, 20), pad.as_subclass(OnDevice), 0.5, 3, indices=ids.as_subclass(OnDevice), **keywords
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert found.sum(1).tolist() == [10, 6]
 
 
 @pytest.mark.parametrize(

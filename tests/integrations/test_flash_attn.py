@@ -54,6 +54,30 @@ def test_each_document_by_itself(causal: bool, window: tuple[int, int]) -> None:
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("width", [1, 12, 59, 255])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_a_head_dimension_that_is_no_multiple_of_8_is_not_refused(width: int, scale: float | None) -> None:
+    generator = torch.Generator().manual_seed(4)
+    query, key, value = (
+        torch.randn(shape, generator=generator).requires_grad_()
+        for shape in [(7, 4, width), (9, 2, width), (9, 2, width)]
+    )
+    one = torch.tensor([0, 7]), torch.tensor([0, 9])
+    out = flash_attn_varlen_func(query, key, value, *one, causal=True, softmax_scale=scale)
+    seen = torch.arange(9) <= torch.arange(7)[:, None] + 2
+    expected = dense_attention(
+        query[None], key[None], value[None], seen[None], width**-0.5 if scale is None else scale
+    )[0][0]  # fmt: skip
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    grad = torch.randn(out.shape, generator=generator)
+    for got, want in zip(
+        torch.autograd.grad(out, (query, key, value), grad),
+        torch.autograd.grad(expected, (query, key, value), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_draws_from_the_generator_unless_given_a_seed() -> None:
     query, key, value = draw()
 
