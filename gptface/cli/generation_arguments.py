@@ -202,6 +202,9 @@ def check_outputs(*paths: Path | None) -> None:
             raise InputError(f"{path}: pictures are written as {', '.join(PICTURE_SUFFIXES)}, by the file's suffix")
         if path.is_dir():
             raise InputError(f"{path}: is a folder, not a file to write")
+    given = [path.absolute() for path in paths if path is not None]
+    if len(set(given)) < len(given):
+        raise InputError(f"{given[0]}: is given for two pictures, and one would overwrite the other; give two names")
 
 
 def write_edit(arguments: argparse.Namespace, result: EditResult) -> int:

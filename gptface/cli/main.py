@@ -22,6 +22,9 @@ class CommandParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         parsed, unknown = super().parse_known_args(args, namespace)
+        if hasattr(parsed, "overrides") and not any(word.startswith("-") for word in unknown):
+            # argparse fills a list from the first place where it stands; options may lie between its items.
+            parsed.overrides, unknown = [*parsed.overrides, *unknown], []
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, unknown

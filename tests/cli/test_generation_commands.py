@@ -259,3 +259,27 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     assert call(folder, "inpaint", "--mask", folder / "mask.png", "--output", output) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--temperature", "inf"), "temperature must be finite and not negative, got inf"),
+        (("--guidance-scale", "inf"), "guidance scale must be finite and not negative, got inf"),
+        (("--dilation", "-1"), "dilation must not be negative, got -1"),
+    ],
+)
+def test_an_option_without_bounds_is_refused_in_a_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, str], sentence: str
+) -> None:
+    command = ["inpaint", str(folder / "photo.png"), "--mask", str(folder / "mask.png")]
+    where = ["--system", str(folder / "system"), "--output", str(tmp_path / "out.png")]
+    assert main([*command, *where, *options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_strip_does_not_overwrite_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = str(tmp_path / "out.png")
+    command = ["inpaint", "photo.png", "--mask", "mask.png", "--system", "system"]
+    assert main([*command, "--output", picture, "--strip", picture]) == 2
+    assert "out.png: is given for two pictures" in capsys.readouterr().err

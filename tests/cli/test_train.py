@@ -80,3 +80,13 @@ def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(
     for word in words:
         assert real(word) in error
     assert not list((tmp_path / "OUT").rglob("*.pt"))
+
+
+def test_settings_may_stand_before_and_behind_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    between = ["pretrain.steps=7", "--output", str(tmp_path), "pretrain.batch_size=3", "--print-config"]
+    assert main(["train", "pretrain", "--config", "tiny", *between]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)["pretrain"]
+    assert (printed["steps"], printed["batch_size"]) == (7, 3)
+    with pytest.raises(SystemExit):
+        main(["train", "pretrain", "--config", "tiny", "pretrain.steps=7", "--outptu", "x", "--print-config"])
+    assert "unrecognized arguments: --outptu" in capsys.readouterr().err

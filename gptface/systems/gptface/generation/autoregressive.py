@@ -6,6 +6,7 @@ which needs a tenth of the passes. What a sample becomes depends on its own seed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -43,12 +44,12 @@ class AutoregressiveSettings:
     batch_invariant: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise InputError(f"temperature must not be negative, got {self.temperature}")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature must be finite and not negative, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k must be at least 1, got {self.top_k}")
-        if not self.guidance_scale >= 0:
-            raise InputError(f"guidance scale must not be negative, got {self.guidance_scale}")
+        if not 0 <= self.guidance_scale < math.inf:
+            raise InputError(f"guidance scale must be finite and not negative, got {self.guidance_scale}")
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,8 @@ def token_mask(pixels: Tensor, grid: tuple[int, int], dilation: int = 0) -> Tens
     height, width = grid
     if pixels.ndim != 3 or pixels.shape[1] % height or pixels.shape[2] % width:
         raise InputError(f"pixels (B, H, W) must be a multiple of the token grid {grid}, got {tuple(pixels.shape)}")
+    if dilation < 0:
+        raise InputError(f"dilation must not be negative, got {dilation}")
     kernel = (pixels.shape[1] // height, pixels.shape[2] // width)
     tokens = functional.max_pool2d(pixels.float().unsqueeze(1), kernel)
     if dilation > 0:

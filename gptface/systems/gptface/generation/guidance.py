@@ -59,8 +59,8 @@ class ClassifierFreeGuidance:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.scale >= 0:
-            raise InputError(f"guidance scale must not be negative, got {self.scale}")
+        if not 0 <= self.scale < math.inf:
+            raise InputError(f"guidance scale must be finite and not negative, got {self.scale}")
 
     @property
     def active(self) -> bool:
