@@ -88,21 +88,25 @@ def run_stage(
     run = _identity(name, configuration, section, identities, accelerator.num_processes)
     summary = target / "summary.json"
     if accelerator.is_main_process:
-        _prepare(target, restart)
+        _check_writable(target)
     accelerator.wait_for_everyone()
-    resuming = bool(checkpoint_folders(target / "checkpoints"))
-    if summary.is_file() and not _goes_further(summary, run, section, resuming):
+    resuming = not restart and bool(checkpoint_folders(target / "checkpoints"))
+    if not restart and summary.is_file() and not _goes_further(summary, run, section, resuming):
         former = _read_summary(summary)
         if verbose and accelerator.is_main_process:
             print(f"{name}: {target} is already complete ({former['steps']} steps)", flush=True)
         return target / str(former["result"])
+    set_seed(section.seed)
+    stage = declaration.build(StageContext(configuration, folders, target, accelerator, resuming, verbose))
     accelerator.wait_for_everyone()  # all have seen the summary
     if accelerator.is_main_process:
+        # Only now, when data and inputs have proved usable, is anything of an earlier run given up.
+        if restart:
+            _remove_run(target)
         summary.unlink(missing_ok=True)
         with atomic_write(target / "config.yaml") as temporary:
             temporary.write_text(configuration_to_yaml(configuration), encoding="utf-8")
-    set_seed(section.seed)
-    stage = declaration.build(StageContext(configuration, folders, target, accelerator, resuming, verbose))
+    accelerator.wait_for_everyone()
     # The same weights on every process, but noise of each one's own.
     set_seed(section.seed, device_specific=True)
     outcome = Loop(stage, accelerator, target, run, verbose).run()
@@ -128,16 +132,19 @@ def _identity(
     return dict(json.loads(json.dumps(identity)))
 
 
-def _prepare(output: Path, restart: bool) -> None:
-    """See that ``output`` can be written, before minutes are spent on data; remove an earlier run if asked to."""
+def _check_writable(output: Path) -> None:
+    """See that ``output`` can be written, before minutes are spent on data."""
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output):
         pass
-    if restart:
-        for part in ("checkpoints", "tensorboard"):
-            shutil.rmtree(output / part, ignore_errors=True)
-        for part in ("summary.json", "metrics.jsonl", "validation.jsonl"):
-            (output / part).unlink(missing_ok=True)
+
+
+def _remove_run(output: Path) -> None:
+    """Remove what an earlier run would be continued from; its result stays until the new one takes its place."""
+    for part in ("checkpoints", "tensorboard"):
+        shutil.rmtree(output / part, ignore_errors=True)
+    for part in ("summary.json", "metrics.jsonl", "validation.jsonl"):
+        (output / part).unlink(missing_ok=True)
 
 
 def _goes_further(summary: Path, run: dict[str, Any], section: LoopSection, resuming: bool) -> bool:

@@ -298,6 +298,17 @@ def test_regions_weigh_in_the_tokenizers_loss(face_cache: Path, tmp_path: Path) 
     assert first != second
 
 
+def test_a_restart_whose_data_cannot_be_used_loses_nothing_of_the_earlier_run(face_cache: Path, tmp_path: Path) -> None:
+    configuration = tiny(face_cache, "tokenizer.steps=2", "tokenizer.checkpoint_every=1")
+    run_stage(TOKENIZER, configuration, tmp_path, verbose=False)
+    before = {path.relative_to(tmp_path): path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    mistyped = tiny(face_cache, "tokenizer.steps=2", "data.source=shards", "data.train=[nowhere]")
+    with pytest.raises(InputError, match="nowhere"):
+        run_stage(TOKENIZER, mistyped, tmp_path, restart=True, verbose=False)
+    after = {path.relative_to(tmp_path): path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
 def test_a_tokenizer_of_another_size_is_refused(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     configuration = tiny(face_cache, "data.image_size=64")
     with pytest.raises(InputError, match=r"data\.image_size: 64 pixels, but the tokenizer was trained on 32"):
