@@ -74,7 +74,6 @@ def test_overrides_reach_nested_fields_and_later_ones_win(tmp_path: Path) -> Non
         ("tokenizer.model.image_size=64", ["tokenizer.model.image_size", "data.image_size"]),
         ("data.source=shards", ["data.train"]),
         ("data.train=[faces.tar]", ["data.source"]),
-        ("data.cache=false", ["pretrain.cache_codes", "data.cache"]),
         ("data.captions_per_face=0", ["data.captions_per_face", "got 0"]),
         ("data=3", ["data", "section", "got 3"]),
         ("pretrain.steps.more=3", ["pretrain.steps"]),

@@ -298,6 +298,15 @@ def test_regions_weigh_in_the_tokenizers_loss(face_cache: Path, tmp_path: Path) 
     assert first != second
 
 
+def test_the_tokenizer_does_not_ask_for_a_cache_that_pretraining_needs(
+    face_cache: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    configuration = tiny(face_cache, "data.cache=false", "data.count=32", "tokenizer.steps=1", "pretrain.steps=1")
+    assert (run_stage(TOKENIZER, configuration, tmp_path / "first", verbose=False) / "config.json").is_file()
+    with pytest.raises(InputError, match=r"pretrain\.cache_codes: needs data\.cache"):
+        run_stage(PRETRAIN, configuration, tmp_path / "second", verbose=False, tokenizer=tokenizer_folder)
+
+
 def test_a_restart_whose_data_cannot_be_used_loses_nothing_of_the_earlier_run(face_cache: Path, tmp_path: Path) -> None:
     configuration = tiny(face_cache, "tokenizer.steps=2", "tokenizer.checkpoint_every=1")
     run_stage(TOKENIZER, configuration, tmp_path, verbose=False)

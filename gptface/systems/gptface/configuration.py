@@ -186,10 +186,8 @@ class Configuration(Section):
     pretrain: PretrainSection = PretrainSection()
 
     @model_validator(mode="after")
-    def _stages_fit_the_data(self) -> Self:
+    def _tokenizer_fits_the_images(self) -> Self:
         self.tokenizer_config()
-        if self.pretrain.cache_codes and not self.data.cache:
-            raise InputError("pretrain.cache_codes: needs data.cache, which is off")
         return self
 
     def tokenizer_config(self) -> FaceTokenizerConfig:

@@ -95,6 +95,8 @@ class PretrainingStage(Stage):
     def __init__(self, context: StageContext) -> None:
         configuration: Configuration = context.configuration
         output, accelerator, verbose = context.output, context.accelerator, context.verbose
+        if configuration.pretrain.cache_codes and not configuration.data.cache:
+            raise InputError("pretrain.cache_codes: needs data.cache, which is off")
         tokenizer = FaceTokenizer.from_pretrained(context.inputs["tokenizer"])
         identity = tokenizer_identity(context.inputs["tokenizer"])
         # Loaded now, so that one that cannot be used is known before hours of training.
