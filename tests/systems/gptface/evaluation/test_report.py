@@ -24,7 +24,7 @@ def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_pat
         lines.append,
     )
     text = page.read_text()
-    for word in ("PSNR", "Attribute edits", "Expression changes", "Mask removal", "Inpainting", "Text to face"):
+    for word in ("At a glance", "PSNR", "Attribute edits", "Expression changes", "Mask removal", "Inpainting", "Text to face"):
         assert word in text
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text())
     assert numbers["held_out"]["faces"] == 6
@@ -33,5 +33,6 @@ def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_pat
             assert figures["outside_change"] == 0.0
             assert 0 <= figures["success"] <= 1
     assert numbers["inpainting_outside_change"] == 0.0
-    assert len(list((tmp_path / "report").glob("*.png"))) == 8
-    assert len(lines) == 8
+    assert (tmp_path / "report" / "strip.png").is_file()
+    assert len(list((tmp_path / "report").glob("*.png"))) == 9
+    assert len(lines) == 9
