@@ -24,7 +24,8 @@ def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_pat
         lines.append,
     )
     text = page.read_text()
-    for word in ("At a glance", "PSNR", "Attribute edits", "Expression changes", "Mask removal", "Inpainting", "Text to face"):
+    headings = ("At a glance", "Attribute edits", "Expression changes", "Mask removal", "Inpainting", "Text to face")
+    for word in ("PSNR", *headings):
         assert word in text
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text())
     assert numbers["held_out"]["faces"] == 6
