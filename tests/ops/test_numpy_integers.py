@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from gptface.errors import InputError
 from gptface.ops import (
+    ImageBlocks,
+    ImageRandom,
     TextSpans,
     VectorQuantizer,
     corrupt_tokens,
@@ -43,6 +46,17 @@ def test_numpy_seeds_and_steps_of_span_masks(kind: Any) -> None:
             ]
         )
     assert results[0][0].any() and all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_a_numpy_array_as_grid_is_the_pair_it_holds() -> None:
+    assert ImageRandom(grid=np.array([4, 6]), ratio=0.5) == ImageRandom(grid=(4, 6), ratio=0.5)
+    assert ImageBlocks(grid=np.array([4, 6]), ratio=0.5) == ImageBlocks(grid=(4, 6), ratio=0.5)
+
+
+@pytest.mark.parametrize("grid", [3, None, np.array(3), (4,), np.array([[4, 6]])])
+def test_a_grid_that_is_no_pair_is_named(grid: Any) -> None:
+    with pytest.raises(InputError, match=r"ImageRandom\.grid"):
+        ImageRandom(grid=grid, ratio=0.5)
 
 
 def test_a_numpy_seed_of_a_quantizer() -> None:

@@ -39,7 +39,9 @@ LARGEST_SIZE = 2**24  # positions of one sample; keeps every product of the kern
 
 
 def _plain(value: Any) -> Any:
-    """Lists become tuples and NumPy numbers Python's, so that every specification can be hashed and printed."""
+    """Lists and arrays become tuples and NumPy numbers Python's, so that specifications can be hashed and printed."""
+    if hasattr(value, "tolist"):  # an array or a tensor, or a number of NumPy's
+        value = value.tolist()
     if isinstance(value, (list, tuple)):
         return tuple(_plain(item) for item in value)
     if isinstance(value, Integral) and not isinstance(value, bool):

@@ -129,7 +129,7 @@ class TextSpans(Specification):
 
 
 def _grid(owner: str, grid: tuple[int, int]) -> tuple[int, int]:
-    if len(grid) != 2:
+    if not isinstance(grid, tuple) or len(grid) != 2:
         raise InputError(f"{owner}.grid is {grid!r}; allowed: (height, width) in tokens")
     height = whole(f"{owner}.grid[0]", grid[0], 1, 4096)
     return height, whole(f"{owner}.grid[1]", grid[1], 1, 4096)
