@@ -3,8 +3,9 @@
 What a face looks like in an epoch is a function of (seed, sample, epoch) alone: not of its batch, the loader's workers,
 the number of processes, nor of whether a run was resumed.
 
-Light and blur are kornia's functions with the parameters drawn here. Its gamma (``pow``) and its warp (``affine_grid``)
-take longer than all the rest, so gamma is exp(γ · log x) and the grid is added up here before torch samples it.
+Light and the Gaussian are kornia's, with the parameters drawn here. Its gamma (``pow``) and its warp (``affine_grid``)
+take longer than all the rest, so gamma is exp(γ · log x) and the grid is added up here before torch samples it. Its
+blur is a convolution, whose last bit hangs on the size of the batch, so the Gaussian is summed here too.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class Views:
 
     def _lit(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Pixels in [0, 1] in another light; the argument may be overwritten."""
-        from kornia import enhance, filters
+        from kornia import enhance
 
         section = self.section
         if section.gamma:
@@ -162,8 +163,8 @@ class Views:
         if section.blur:
             # So narrow a Gaussian is one pixel: the views that are not blurred stay as they are, to the bit.
             sigma = torch.where(numbers[BLURRED] < section.blur, _between(numbers[SIGMA], *BLUR_SIGMA), 0.01)
-            images = filters.gaussian_blur2d(images, BLUR_KERNEL, sigma[:, None].expand(-1, 2))
-        return images
+            images = _blurred(_blurred(images, sigma).mT, sigma).mT
+        return images.contiguous()
 
 
 def _numbers(seed: int, sample_ids: Tensor, epochs: Tensor) -> Tensor:
@@ -198,6 +199,19 @@ def _grid(places: Tensor, size: int) -> Tensor:
         rows = places[:, axis, 1, None] * centres
         torch.add(columns[:, None, :], rows[:, :, None], out=grid[..., axis])
     return grid
+
+
+def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) blurred along their rows, by a Gaussian of ``sigma`` (B,) pixels; the edges reflect."""
+    from kornia.filters import get_gaussian_kernel1d
+
+    weights = get_gaussian_kernel1d(BLUR_KERNEL, sigma[:, None]).unbind(1)
+    width = images.shape[-1]
+    padded = functional.pad(images, (BLUR_KERNEL // 2, BLUR_KERNEL // 2, 0, 0), mode="reflect")
+    result = torch.zeros_like(images)
+    for shift, weight in enumerate(weights):
+        result.addcmul_(padded[..., shift : shift + width], weight[:, None, None, None])
+    return result
 
 
 def _planes(images: Tensor, channels: int) -> Tensor:
