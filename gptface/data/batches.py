@@ -45,6 +45,7 @@ __all__ = ["Batches", "FaceBatch", "Faces", "InOrder", "Needs", "held_out_faces"
 Batch = TypeVar("Batch")
 Made = TypeVar("Made", covariant=True)
 
+OTHERWISE = "data.landmarks or data.template give them to shards"  # how to have region maps all the same
 CAPTIONS_READ = 100_000  # as many captions as ``Faces.captions`` reads where they are not cached
 
 
@@ -212,7 +213,7 @@ class _CachedColumns:
         self.token_regions: Tensor | None = None
         self.text_ids: Tensor | None = None
         if needs.regions and cache.region_maps is None:
-            raise InputError(f"{needs.without_regions} for this data, which has no region maps")
+            raise InputError(f"{needs.without_regions} for this data, which has no region maps; {OTHERWISE}")
         if needs.token_regions is not None:
             assert cache.region_maps is not None
             sides = [cache.region_maps, cache.region_maps[:, :, ::-1]][: 2 if flip else 1]
@@ -361,6 +362,6 @@ class _Collator:
 def _delivered(batch: FaceBatch, needs: Needs, device: torch.device) -> FaceBatch:
     """A loader's batch on the device, its bytes as network inputs."""
     if needs.regions and batch.region_maps is None and batch.token_regions is None:
-        raise InputError(f"{needs.without_regions} for this data, which has samples without a region map")
+        raise InputError(f"{needs.without_regions} for this data, which has samples without a region map; {OTHERWISE}")
     batch = batch.to(device)
     return batch if batch.images is None else dataclasses.replace(batch, images=images_to_tensor(batch.images))
