@@ -12,6 +12,7 @@ from torch import nn
 
 from gptface.errors import InputError
 from gptface.evaluation.classifier import PatchClassifier, check_savable, save_classifier
+from gptface.evaluation.device import pick_device
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.fine_tuning import Recipe
 from gptface.evaluation.label_shares import (
@@ -20,14 +21,14 @@ from gptface.evaluation.label_shares import (
     Trained,
     compare_label_shares,
     contenders,
-    reading_size,
     summarise,
 )
 from gptface.evaluation.labelled_faces import read_labelled_faces, refuse_shared_people
 from gptface.evaluation.numbers import write_numbers
+from gptface.evaluation.training_pictures import reading_size
 from gptface.progress import Display
 
-__all__ = ["FineTuning", "measure_fine_tuning", "pick_device"]
+__all__ = ["FineTuning", "measure_fine_tuning"]
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,6 @@ class FineTuning:
         wrong = [share for share in self.shares if not 0 < share <= 1]
         if wrong or not self.shares:
             raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu`` or ``cuda`` as a device.
-
-    Raises:
-        InputError: another name, or a GPU that is not there.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device: got {name}; allowed are auto, cpu and cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: cuda was asked for, and there is no GPU that torch can use")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def measure_fine_tuning(

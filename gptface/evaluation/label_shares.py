@@ -28,7 +28,6 @@ __all__ = [
     "Trained",
     "compare_label_shares",
     "contenders",
-    "reading_size",
     "row_lines",
     "summarise",
 ]
@@ -81,11 +80,6 @@ class Trained:
     labels: int
     fit: Fit
     predictions: np.ndarray
-
-
-def reading_size(size: int) -> int:
-    """Side at which faces are read for networks of ``size``: a third more, so that a crop is seldom an enlargement."""
-    return math.ceil(max(size, NETWORK_SIZE) * 4 / 3)
 
 
 def contenders(
