@@ -13,6 +13,7 @@ from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
+from gptface.evaluation.compact_images import compact_image, stack_images
 from gptface.faces.landmark_schemes import SCHEMES
 from gptface.progress import Display
 
@@ -126,11 +127,11 @@ def read_landmark_faces(
             continue
         if len(own) not in _EYES or (points and len(own) != len(points[0])):
             raise InputError(f"{name} landmarks: {key} has {len(own)} points; allowed: 5, 68 or 468, the same for all")
-        images.append(compact(item.image))
+        images.append(compact_image(item.image))
         points.append(own)
         keys.append(key)
         people.append(str(item.metadata.get(group_field, key)) if group_field is not None else key)
-    found = LandmarkFaces(stack(images), np.stack(points).astype(np.float32), tuple(keys), np.array(people))
+    found = LandmarkFaces(stack_images(images), np.stack(points).astype(np.float32), tuple(keys), np.array(people))
     _refuse_strangers(found, name)
     display = Display(name)
     for line in Reading.of(dataset, len(found), skipped).lines(f"{name} faces", "with landmarks, decoded into memory"):
@@ -152,18 +153,6 @@ def _refuse_strangers(faces: LandmarkFaces, name: str) -> None:
     if together.any():
         first = faces.keys[int(np.argmax(together))]
         raise InputError(f"{name} landmarks: the eyes of {first} are one point; errors are measured by their distance")
-
-
-def compact(image: np.ndarray) -> np.ndarray:
-    """uint8 ``(H, W, 3)`` to ``(1, H, W)`` where all three channels are one, else ``(3, H, W)``."""
-    grey = bool((image == image[..., :1]).all())
-    return np.ascontiguousarray(image[..., :1] if grey else image).transpose(2, 0, 1)
-
-
-def stack(images: Sequence[np.ndarray]) -> np.ndarray:
-    """:func:`compact` images as one array: of one channel if all are grey, else of three."""
-    channels = max(image.shape[0] for image in images)
-    return np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in images])
 
 
 def read_portraits(paths: Sequence[str], landmarks: str, like: np.ndarray, size: int) -> Portraits:

@@ -107,7 +107,7 @@ def measure_landmarks(
         )
     both = set(train.people.tolist()) & set(test.people.tolist()) if wish.group is not None else ()
     if both:
-        raise InputError(f"group: {len(both)} people of the test faces, such as {min(both)}, are among the training faces")
+        raise InputError(f"group: {len(both)} people, such as {min(both)}, are among training and test faces")
     portraits = None
     if wish.portrait_landmarks is not None:
         portraits = read_portraits(wish.portraits, wish.portrait_landmarks, train.points, size)
