@@ -18,7 +18,7 @@ from gptface.evaluation.fine_tuning import Fit, Recipe, fit, planned_steps
 from gptface.evaluation.labelled_faces import LabelledFaces, label_subset, people_apart
 from gptface.evaluation.metrics import balanced_accuracy, wilson_interval
 from gptface.evaluation.residual_network import ResidualNetwork
-from gptface.evaluation.training_pictures import RandomPictures, plain_pictures
+from gptface.evaluation.training_pictures import RandomPictures, over_pictures
 from gptface.progress import Display, format_duration
 
 __all__ = [
@@ -43,7 +43,6 @@ NETWORK_RECIPE = Recipe(
 # the choice is noise and the labels teach more than they choose.
 HELD_OUT_SHARE = 0.15
 LEAST_HELD_OUT = 100
-_TEST_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -213,6 +212,10 @@ def _train(
             targets = targets.lerp(targets.roll(1, 0), 1 - part)
         return functional.cross_entropy(network(pictures), targets, label_smoothing=recipe.label_smoothing)
 
+    if isinstance(network, PatchClassifier):
+        pooled = over_pictures(faces.images[fitting], contender.size, device, network.pooled)
+        network.start_at_probe(pooled, labels[fitting].to(device))
+
     def held_out() -> float:
         scores = _log_probabilities(network, faces.images[choosing], contender.size, device, mirrored=False)
         return float(functional.nll_loss(scores, labels[choosing]))
@@ -231,20 +234,17 @@ def _train(
     )
 
 
-@torch.no_grad()
 def _log_probabilities(
     network: nn.Module, images: np.ndarray, size: int, device: torch.device, *, mirrored: bool
 ) -> Tensor:
     """float ``(N, classes)`` on the CPU; with ``mirrored``, of the mean of a picture's and its mirror image's."""
     network.eval()
-    parts = []
-    for start in range(0, len(images), _TEST_BATCH):
-        pictures = plain_pictures(torch.from_numpy(images[start : start + _TEST_BATCH]).to(device), size)
-        scores = network(pictures).float().softmax(1)
-        if mirrored:
-            scores = (scores + network(pictures.flip(3)).float().softmax(1)) / 2
-        parts.append(scores.log().cpu())
-    return torch.cat(parts)
+
+    def scores(pictures: Tensor) -> Tensor:
+        own = network(pictures).float().softmax(1)
+        return ((own + network(pictures.flip(3)).float().softmax(1)) / 2 if mirrored else own).log()
+
+    return over_pictures(images, size, device, scores).cpu()
 
 
 def _predict(network: nn.Module, images: np.ndarray, size: int, device: torch.device) -> np.ndarray:

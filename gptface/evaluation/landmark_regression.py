@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +13,7 @@ from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.fine_tuning import Fit, Recipe, fit
 from gptface.evaluation.landmark_faces import LandmarkFaces, eye_distance, normalised_errors
 from gptface.evaluation.ridge import fit_ridge
-from gptface.evaluation.training_pictures import RandomLandmarkPictures, plain_pictures
+from gptface.evaluation.training_pictures import RandomLandmarkPictures, over_pictures
 from gptface.progress import Display, format_duration
 
 __all__ = ["LANDMARK_RECIPE", "PatchRegressor", "fine_tune_landmarks", "fit_frozen", "predict_landmarks"]
@@ -27,7 +26,6 @@ LANDMARK_RECIPE = Recipe(
 DESCRIPTOR = 4096
 _SIDE = 12  # patches a side at most; more are averaged
 _SAMPLE = 1000  # pictures whose patches give the components
-_BATCH = 128
 
 
 class PatchRegressor(nn.Module):
@@ -67,16 +65,6 @@ class PatchRegressor(nn.Module):
 
 
 @torch.no_grad()
-def _over(images: np.ndarray, size: int, device: torch.device, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """``compute`` of all pictures, a batch at a time, on the CPU."""
-    parts = []
-    for start in range(0, len(images), _BATCH):
-        pictures = plain_pictures(torch.from_numpy(images[start : start + _BATCH]).to(device), size)
-        parts.append(compute(pictures).cpu())
-    return torch.cat(parts)
-
-
-@torch.no_grad()
 def fit_frozen(regressor: PatchRegressor, faces: LandmarkFaces, apart: np.ndarray) -> dict[str, Any]:
     """Give a regressor, whose encoder stays as it is, the principal components of its patches and the ridge solution.
 
@@ -89,13 +77,14 @@ def fit_frozen(regressor: PatchRegressor, faces: LandmarkFaces, apart: np.ndarra
     regressor.eval()
     device = next(regressor.parameters()).device
     spread = np.random.default_rng(0).permutation(len(faces))[:_SAMPLE]
-    sample = _over(faces.images[spread], regressor.size, device, regressor.cell_features).flatten(0, 1).double()
+    sample = over_pictures(faces.images[spread], regressor.size, device, regressor.cell_features)
+    sample = sample.flatten(0, 1).cpu().double()
     mean = sample.mean(0)
     centred = sample - mean
     directions = torch.linalg.eigh(centred.mT @ centred / len(sample))[1].flip(1)[:, : regressor.project.out_features]
     regressor.project.weight.copy_(directions.mT)
     regressor.project.bias.copy_(-(mean @ directions))
-    descriptors = _over(faces.images, regressor.size, device, regressor.descriptors)
+    descriptors = over_pictures(faces.images, regressor.size, device, regressor.descriptors).cpu()
     solution = fit_ridge(descriptors, torch.from_numpy(faces.points).flatten(1), apart)
     # The same map on descriptors of a like size for every encoder, so that one learning rate suits all.
     scale = descriptors.std(0).mean().clamp_min(1e-6)
@@ -109,7 +98,7 @@ def fit_frozen(regressor: PatchRegressor, faces: LandmarkFaces, apart: np.ndarra
 def predict_landmarks(regressor: PatchRegressor, images: np.ndarray) -> np.ndarray:
     """uint8 ``(N, C, S, S)`` to points float32 ``(N, P, 2)`` in shares of the side."""
     regressor.eval()
-    return _over(images, regressor.size, next(regressor.parameters()).device, regressor).numpy()
+    return over_pictures(images, regressor.size, next(regressor.parameters()).device, regressor).cpu().numpy()
 
 
 def fine_tune_landmarks(

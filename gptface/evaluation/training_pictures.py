@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gptface.faces.landmark_schemes import SCHEMES
 
-__all__ = ["RandomLandmarkPictures", "RandomPictures", "plain_pictures", "reading_size"]
+__all__ = ["RandomLandmarkPictures", "RandomPictures", "over_pictures", "plain_pictures", "reading_size"]
 
 # Faces fill the frame here, so that a crop of half its area still shows one; much less leaves out the mouth.
 CROP_AREA = (0.5, 1.0)
@@ -32,6 +34,15 @@ def plain_pictures(images: Tensor, size: int) -> Tensor:
     if pictures.shape[-1] != size:
         pictures = nn.functional.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
     return pictures.expand(-1, 3, -1, -1)
+
+
+@torch.no_grad()
+def over_pictures(
+    images: np.ndarray, size: int, device: torch.device, compute: Callable[[Tensor], Tensor], *, batch: int = 128
+) -> Tensor:
+    """``compute`` of all pictures, uint8 ``(N, 1 or 3, H, W)``, as :func:`plain_pictures`, a batch at a time."""
+    cuts = (torch.from_numpy(images[start : start + batch]) for start in range(0, len(images), batch))
+    return torch.cat([compute(plain_pictures(cut.to(device), size)) for cut in cuts])
 
 
 class RandomPictures:

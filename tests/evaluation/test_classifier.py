@@ -42,6 +42,16 @@ def test_a_saved_classifier_comes_back_the_same(tmp_path: Path, pooling: str) ->
         load_classifier(tmp_path / "kept", TinyEncoder(width=16))
 
 
+def test_a_head_can_start_where_a_probe_ends() -> None:
+    torch.manual_seed(0)
+    classifier = PatchClassifier(TinyEncoder(), ["dark", "middle", "light"]).eval()
+    labels = torch.arange(60) % 3
+    pictures = (torch.rand(60, 3, 16, 16) - 0.5) + (labels - 1)[:, None, None, None] * 0.4
+    with torch.no_grad():
+        classifier.start_at_probe(classifier.pooled(pictures), labels)
+        assert (classifier(pictures).argmax(1) == labels).float().mean() > 0.95
+
+
 def test_what_is_no_classifier_or_cannot_be_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pooling: got max; allowed are attentive and mean"):
         PatchClassifier(TinyEncoder(), ["a", "b"], pooling="max")
