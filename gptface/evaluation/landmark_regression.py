@@ -61,7 +61,10 @@ class PatchRegressor(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to points ``(B, P, 2)`` in shares of the picture's side."""
-        return self.output(self.descriptors(pictures)).unflatten(1, (-1, 2))
+        # Thousands of numbers are summed: without the factor, a learning rate that moves the encoder a little would
+        # move the points by whole faces.
+        descriptors = self.descriptors(pictures) * self.output.in_features**-0.5
+        return self.output(descriptors).unflatten(1, (-1, 2))
 
 
 @torch.no_grad()
@@ -90,7 +93,7 @@ def fit_frozen(regressor: PatchRegressor, faces: LandmarkFaces, apart: np.ndarra
     scale = descriptors.std(0).mean().clamp_min(1e-6)
     regressor.project.weight.div_(scale)
     regressor.project.bias.div_(scale)
-    regressor.output.weight.copy_(solution.weight.mT * scale)
+    regressor.output.weight.copy_(solution.weight.mT * scale * regressor.output.in_features**0.5)
     regressor.output.bias.copy_(solution.bias)
     return {"penalty": solution.penalty, "dimensions": descriptors.shape[1]}
 
