@@ -102,6 +102,12 @@ class Faces:
             for line in Reading.of(self._samples).lines(f"faces ({split})", "read as they are needed"):
                 self._report(line)
 
+    def __len__(self) -> int:
+        """Number of faces; where they are not cached, of samples, some of which may turn out unusable."""
+        faces = self._samples if self.cache is None else self.cache
+        assert faces is not None
+        return len(faces)
+
     def captions(self) -> Iterator[str]:
         """All captions, or those of the first hundred thousand samples where they are not cached."""
         if self.cache is not None:

@@ -81,12 +81,12 @@ def saved_model_kind(model_class: type[StrictPreTrainedModel], summary: str) -> 
         configuration = model_class.config_class.from_pretrained(folder, local_files_only=True)  # type: ignore[union-attr]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return model_class(configuration).eval()  # type: ignore[return-value]
+            return model_class(configuration).eval()
 
     return EncoderKind(
         summary,
         lambda folder: _model_type(folder) == kind,
-        lambda folder: model_class.from_pretrained(folder).eval(),  # type: ignore[return-value]
+        lambda folder: model_class.from_pretrained(folder).eval(),
         initialise,
     )
 
