@@ -7,21 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gptface.systems
 from gptface.cli.main import main
+from gptface.systems.pacofr.configuration_model import PaCoFRConfig
+from gptface.systems.pacofr.encoder import PaCoFREncoder
 from tests.helpers.dotted_faces import write_dotted_faces
-from tests.helpers.tiny_encoder import TinyEncoder
-
-
-@pytest.fixture(autouse=True)
-def encoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gptface.systems, "open_encoder", lambda folder: TinyEncoder())
-    monkeypatch.setattr(gptface.systems, "random_encoder", lambda folder, seed: TinyEncoder(seed=seed + 1))
 
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("dotted")
+    PaCoFREncoder(PaCoFRConfig.tiny().encoder()).save_pretrained(made / "encoder")
     write_dotted_faces(made / "train", 60)
     write_dotted_faces(made / "test", 12, first=1000)
     write_dotted_faces(made / "mixed", 12, first=55)
@@ -32,7 +27,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(faces: Path, *more: str, test: str = "test") -> list[str]:
-    return ["evaluate", "landmarks", "--encoder", "somewhere", "--train", str(faces / "train"),
+    return ["evaluate", "landmarks", "--encoder", str(faces / "encoder"), "--train", str(faces / "train"),
             "--train-landmarks", str(faces / "train" / "points.npz"), "--test", str(faces / test),
             "--test-landmarks", str(faces / test / "points.npz"), "--group", "person", *more]  # fmt: skip
 
