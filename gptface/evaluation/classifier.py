@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gptface.errors import InputError
-from gptface.evaluation.encoders import FaceEncoder
+from gptface.evaluation.encoders import FaceEncoder, VisibleFeatures
 from gptface.files import atomic_directory
 
 __all__ = ["POOLINGS", "AttentivePool", "PatchClassifier", "check_savable", "load_classifier", "save_classifier"]
@@ -59,10 +59,22 @@ class PatchClassifier(nn.Module):
         encoder: a module that satisfies :class:`~gptface.evaluation.encoders.FaceEncoder`.
         classes: their names.
         pooling: one of ``POOLINGS``.
+        keep: share of a picture's patches, drawn anew each time, that training sees: half of them cost half as much.
+
+    Raises:
+        InputError: another pooling, a share that is none, or one of an encoder that takes whole pictures only.
     """
 
-    def __init__(self, encoder: FaceEncoder, classes: Sequence[str], *, pooling: str = "attentive") -> None:
+    def __init__(
+        self, encoder: FaceEncoder, classes: Sequence[str], *, pooling: str = "attentive", keep: float = 1.0
+    ) -> None:
         super().__init__()
+        if not 0 < keep <= 1:
+            raise InputError(f"keep: got {keep}; it must be more than 0 and at most 1")
+        if keep < 1 and not isinstance(encoder, VisibleFeatures):
+            raise InputError(f"keep: got {keep}, but a {type(encoder).__name__} takes whole pictures only")
+        self.keep = keep
+        self.patches = encoder.grid[0] * encoder.grid[1]
         if pooling not in POOLINGS:
             raise InputError(f"pooling: got {pooling}; allowed are {' and '.join(POOLINGS)}")
         self.classes = tuple(classes)
@@ -77,6 +89,10 @@ class PatchClassifier(nn.Module):
 
     def pooled(self, pictures: Tensor) -> Tensor:
         """``pictures (B, 3, S, S)`` in [−1, 1] to what the last linear map is given, ``(B, C)``."""
+        if self.training and self.keep < 1:
+            order = torch.rand(len(pictures), self.patches, device=pictures.device).argsort(1)
+            visible = order[:, : max(1, round(self.keep * self.patches))]
+            return self.norm(self.pool(cast(VisibleFeatures, self.encoder).forward_visible(pictures, visible)))
         return self.norm(self.pool(cast(FaceEncoder, self.encoder).forward_features(pictures)))
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Recipe:
         warm_up: share of the steps.
         averaging: decay of the moving average of the weights, which is what is measured; 0: none.
         label_smoothing: of the cross-entropy.
-        mixup: parameter of the beta distribution by which pairs of pictures are mixed; 0: none.
+        keep_patches: share of a picture's patches that an encoder is trained on at a time.
     """
 
     epochs: float = 10
@@ -52,7 +52,7 @@ class Recipe:
     warm_up: float = 0.1
     averaging: float = 0.99
     label_smoothing: float = 0.1
-    mixup: float = 0.0
+    keep_patches: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "batch_size", "least_steps"):

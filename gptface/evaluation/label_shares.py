@@ -99,11 +99,14 @@ def contenders(
     """
 
     def classifier(build: Callable[[int], FaceEncoder]) -> Callable[[int], nn.Module]:
-        return lambda seed: PatchClassifier(build(seed), classes, pooling=pooling)
+        return lambda seed: PatchClassifier(build(seed), classes, pooling=pooling, keep=recipe.keep_patches)
 
     chosen = []
     if encoder is not None:
-        chosen.append(Contender(ENCODER, classifier(lambda seed: encoder()), encoder().image_size, recipe))
+        build = classifier(lambda seed: encoder())
+        built = build(0)  # what cannot be built is said before anything is read
+        assert isinstance(built, PatchClassifier)
+        chosen.append(Contender(ENCODER, build, built.size, recipe))
     if random is not None:
         # Nothing is worth keeping in the earlier layers of random weights.
         fresh = replace(recipe, layer_decay=1.0)
@@ -205,14 +208,11 @@ def _train(
     def loss(batch: Tensor) -> Tensor:
         taken = fitting[batch.numpy()]
         pictures = views(torch.from_numpy(faces.images[taken]).to(device))
-        targets = functional.one_hot(labels[taken], len(faces.classes)).float().to(device)
-        if recipe.mixup > 0:
-            part = float(torch.distributions.Beta(recipe.mixup, recipe.mixup).sample())
-            pictures = pictures.lerp(pictures.roll(1, 0), 1 - part)
-            targets = targets.lerp(targets.roll(1, 0), 1 - part)
+        targets = labels[taken].to(device)
         return functional.cross_entropy(network(pictures), targets, label_smoothing=recipe.label_smoothing)
 
     if isinstance(network, PatchClassifier):
+        network.eval()
         pooled = over_pictures(faces.images[fitting], contender.size, device, network.pooled)
         network.start_at_probe(pooled, labels[fitting].to(device))
 
