@@ -116,7 +116,8 @@ def fine_tune_landmarks(
 ) -> Fit:
     """Train a regressor from where it is, encoder and all, on turned, shifted, mirrored and lit pictures.
 
-    The loss is the normalised error itself; weights are chosen by it on the faces that are ``apart``.
+    The loss is the normalised error itself; weights are chosen by it on the faces that are ``apart``, the weights that
+    it starts with among them.
     """
     device = next(regressor.parameters()).device
     fitting, choosing = np.flatnonzero(~apart), np.flatnonzero(apart)
@@ -144,6 +145,7 @@ def fine_tune_landmarks(
         held_out,
         encoder=regressor.encoder,
         seed=seed,
+        look_first=True,
         display=display,
         title=title,
         rest=lambda own: f"remaining {format_duration(own)}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from gptface.progress import Display
 __all__ = ["LandmarkTest", "landmark_lines", "measure_landmarks"]
 
 HELD_OUT_SHARE = 0.1
+MEAN, RANDOM = "mean shape", "random encoder, frozen"
+FROZEN, FINE_TUNED = "encoder, frozen", "encoder, fine-tuned"
 SHOWN = 8  # faces of the sheet
 _CELL = 256
 
@@ -91,7 +93,8 @@ def measure_landmarks(
         random: its architecture with fresh weights of a seed; ``None``: without.
 
     Returns:
-        ``rows`` (name, ``nme`` and its 95 % interval over the faces, ``n``, ``set``), with what was asked for.
+        ``rows`` (name, ``nme`` and its 95 % interval over the faces, ``n``, ``set``) and ``gains`` (how far the
+        encoder's errors are below those of random weights, face by face), with what was asked for.
 
     Raises:
         InputError: whatever of the wish cannot be had, before anything is fitted.
@@ -126,31 +129,31 @@ def measure_landmarks(
             display.line(f"{name}: error {normalised_errors(found[name][0], test.points).mean():.4f}")
 
         mean = train.points.mean(0, keepdims=True)
-        found["mean shape"] = (
+        found[MEAN] = (
             np.repeat(mean, len(test), 0),
             None if portraits is None else np.repeat(mean, len(portraits.images), 0),
         )
         count = train.points.shape[1]
         if random is not None:
-            display.line(f"random encoder, frozen: features of {len(train)} faces")
+            display.line(f"{RANDOM}: features of {len(train)} faces")
             regressor = PatchRegressor(random(wish.seed), count).to(device)
-            facts["random encoder, frozen"] = fit_frozen(regressor, train, apart)
-            measure("random encoder, frozen", regressor)
-        display.line(f"encoder, frozen: features of {len(train)} faces")
+            facts[RANDOM] = fit_frozen(regressor, train, apart)
+            measure(RANDOM, regressor)
+        display.line(f"{FROZEN}: features of {len(train)} faces")
         regressor = PatchRegressor(encoder(), count).to(device)
-        facts["encoder, frozen"] = fit_frozen(regressor, train, apart)
-        measure("encoder, frozen", regressor)
+        facts[FROZEN] = fit_frozen(regressor, train, apart)
+        measure(FROZEN, regressor)
         if wish.recipe is not None:
             record = fine_tune_landmarks(regressor, train, apart, wish.recipe, seed=wish.seed, display=display)
-            facts["encoder, fine-tuned"] = {"recipe": asdict(wish.recipe), **asdict(record)}
-            measure("encoder, fine-tuned", regressor)
+            facts[FINE_TUNED] = {"recipe": asdict(wish.recipe), **asdict(record)}
+            measure(FINE_TUNED, regressor)
     summary = {
         **dict(wish.facts),
         "train_faces": len(train),
         "points": count,
         "fits": facts,
         "portrait_window": None if portraits is None else list(portraits.window),
-        "rows": _rows(found, test, portraits),
+        **_summarise(found, test, portraits),
     }
     if wish.sheet is not None:
         _draw(wish.sheet, test, {name: points for name, (points, _) in found.items()})
@@ -159,17 +162,24 @@ def measure_landmarks(
     return summary
 
 
-def _rows(
+def _summarise(
     found: dict[str, tuple[np.ndarray, np.ndarray | None]], test: LandmarkFaces, portraits: Portraits | None
-) -> list[dict[str, Any]]:
-    rows = [_row(name, "test faces", normalised_errors(points, test.points)) for name, (points, _) in found.items()]
+) -> dict[str, Any]:
+    errors = {"test faces": {name: normalised_errors(points, test.points) for name, (points, _) in found.items()}}
     if portraits is not None:
         distance = np.linalg.norm(portraits.pupils[:, 0] - portraits.pupils[:, 1], axis=-1)
-        for name, (_, points) in found.items():
-            assert points is not None
-            errors = np.linalg.norm(eye_centres(points) - portraits.pupils, axis=-1).mean(1) / distance
-            rows.append(_row(name, "pupils of portraits", errors))
-    return rows
+        errors["pupils of portraits"] = {
+            name: np.linalg.norm(eye_centres(points) - portraits.pupils, axis=-1).mean(1) / distance
+            for name, (_, points) in found.items()
+            if points is not None
+        }
+    rows = [_row(name, which, own) for which, by_name in errors.items() for name, own in by_name.items()]
+    gains = []
+    for which, by_name in errors.items():
+        for name in by_name.keys() & {FROZEN, FINE_TUNED} if RANDOM in by_name else ():
+            row = _row(name, which, by_name[RANDOM] - by_name[name])
+            gains.append({key: row[key] for key in ("name", "set", "interval", "n")} | {"below_random": row["nme"]})
+    return {"rows": rows, "gains": sorted(gains, key=lambda gain: (gain["set"], gain["name"]))}
 
 
 def _row(name: str, which: str, errors: np.ndarray) -> dict[str, Any]:
@@ -186,14 +196,22 @@ def _row(name: str, which: str, errors: np.ndarray) -> dict[str, Any]:
     }
 
 
-def landmark_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """``NAME NME 0.0312 [0.0301, 0.0324] median 0.0295 n 740``, a line a row; shares of the eyes' distance."""
+def landmark_lines(summary: Mapping[str, Any]) -> list[str]:
+    """``NAME NME 0.0312 [0.0301, 0.0324] median 0.0295 n 740``, a line a row, in shares of the eyes' distance; then a
+    line a gain."""
     lines = []
-    for row in rows:
+    for row in summary["rows"]:
         low, high = row["interval"]
-        name = row["name"] if row["set"] == "test faces" else f"{row['name']}, {row['set']}"
-        lines.append(f"{name} NME {row['nme']:.4f} [{low:.4f}, {high:.4f}] median {row['median']:.4f} n {row['n']}")
+        middle = f"median {row['median']:.4f} n {row['n']}"
+        lines.append(f"{_named(row)} NME {row['nme']:.4f} [{low:.4f}, {high:.4f}] {middle}")
+    for gain in summary["gains"]:
+        low, high = gain["interval"]
+        lines.append(f"{_named(gain)}, below random weights: {gain['below_random']:+.4f} [{low:+.4f}, {high:+.4f}]")
     return lines
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return row["name"] if row["set"] == "test faces" else f"{row['name']}, {row['set']}"
 
 
 def _draw(path: Path, test: LandmarkFaces, found: dict[str, np.ndarray]) -> None:

@@ -20,7 +20,7 @@ CROP_RATIO = (0.85, 1.18)
 LIGHT = (0.7, 1.3)
 COVERED_AREA = (0.02, 0.2)
 # Of faces whose landmarks are learned: the crop must keep nearly all of them.
-TURN, SHIFT, SCALE = 15.0, (0.08, 0.08), (0.85, 1.2)
+TURN, SHIFT, SCALE = 10.0, (0.05, 0.05), (0.9, 1.1)
 
 
 def reading_size(size: int) -> int:

@@ -99,8 +99,10 @@ def test_rows_sheet_and_file(folder: Path, tmp_path: Path) -> None:
     assert names == ["mean shape", "random encoder, frozen", "encoder, frozen"] * 2
     assert [row["n"] for row in summary["rows"]] == [40] * 6
     assert summary["rows"][2]["nme"] < 0.5 * summary["rows"][0]["nme"]
-    lines = landmark_lines(summary["rows"])
+    lines = landmark_lines(summary)
     assert lines[0].startswith("mean shape NME 0.") and lines[0].endswith(" n 40")
+    assert lines[6].startswith("encoder, frozen, pupils of portraits, below random weights: ")
+    assert lines[7].startswith("encoder, frozen, below random weights: ") and len(lines) == 8
     assert lines[3].startswith("mean shape, pupils of portraits NME 0.")
     assert (tmp_path / "out.json").exists()
     with Image.open(tmp_path / "sheet.png") as sheet:

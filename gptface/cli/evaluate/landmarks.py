@@ -75,5 +75,5 @@ def run(arguments: argparse.Namespace) -> int:
         encoder=lambda: open_encoder(folder),
         random=None if arguments.no_random else lambda seed: random_encoder(folder, seed),
     )
-    print("\n".join(landmark_lines(summary["rows"])))
+    print("\n".join(landmark_lines(summary)))
     return 0
