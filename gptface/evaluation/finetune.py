@@ -25,7 +25,7 @@ from gptface.evaluation.label_shares import (
 )
 from gptface.evaluation.labelled_faces import read_labelled_faces, refuse_shared_people
 from gptface.evaluation.numbers import write_numbers
-from gptface.evaluation.training_pictures import reading_size
+from gptface.evaluation.training_pictures import training_size
 from gptface.progress import Display
 
 __all__ = ["FineTuning", "measure_fine_tuning"]
@@ -98,7 +98,7 @@ def measure_fine_tuning(
         if encoder is None:
             raise InputError("save: there is no encoder to fine-tune; give --encoder")
         check_savable(encoder())
-    size = max(reading_size(contender.size) for contender in chosen)
+    size = max(training_size(contender.size) for contender in chosen)
     train, test = (
         read_labelled_faces(paths, size, wish.label, wish.classes, wish.group, name=name)
         for paths, name in ((wish.train, "training"), (wish.test, "test"))
@@ -127,7 +127,7 @@ def measure_fine_tuning(
         "recipes": {contender.name: asdict(contender.recipe) for contender in chosen},
         "device": device.type,
         "threads": torch.get_num_threads(),
-        **summarise(results, test.labels),
+        **summarise(results, test.labels, None if wish.group is None else test.groups),
     }
     if wish.output is not None:
         write_numbers(wish.output, summary)

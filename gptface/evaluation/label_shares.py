@@ -16,7 +16,7 @@ from gptface.evaluation.classifier import PatchClassifier
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.fine_tuning import Fit, Recipe, fit, planned_steps
 from gptface.evaluation.labelled_faces import LabelledFaces, label_subset, people_apart
-from gptface.evaluation.metrics import balanced_accuracy, wilson_interval
+from gptface.evaluation.metrics import accuracy_interval, balanced_accuracy, cluster_bootstrap_interval
 from gptface.evaluation.residual_network import ResidualNetwork
 from gptface.evaluation.training_pictures import RandomPictures, over_pictures
 from gptface.progress import Display, format_duration
@@ -251,12 +251,17 @@ def _predict(network: nn.Module, images: np.ndarray, size: int, device: torch.de
     return _log_probabilities(network, images, size, device, mirrored=True).argmax(1).numpy()
 
 
-def summarise(results: Sequence[Trained], truth: np.ndarray) -> dict[str, Any]:
+def summarise(results: Sequence[Trained], truth: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
     """Rows of the result, one a contender and share, and what the encoder gains on each of the others.
 
-    A row's accuracy is the mean over seeds; its interval is Wilson's for that share of the test faces, which says how
-    far another draw of faces might lie, while ``seeds`` show how far another draw of labels and weights does. A gain is
-    paired: the mean over the faces of the difference between two contenders, with its normal 95 % interval.
+    A row's accuracy is the mean over seeds. Its 95 % interval says how far another draw of test people might lie, and
+    ``deviation`` how far another draw of labels and weights does. A gain is paired: the mean over the faces of the
+    difference between two contenders.
+
+    Args:
+        truth: int64 ``(N_test,)``.
+        groups: ``(N_test,)`` names of the test people, whose photos are right or wrong together; ``None``: each face on
+            its own.
     """
     rows, gains = [], []
     for share in sorted({result.share for result in results}):
@@ -264,26 +269,26 @@ def summarise(results: Sequence[Trained], truth: np.ndarray) -> dict[str, Any]:
         for name in dict.fromkeys(result.name for result in results if result.share == share):
             own = [result for result in results if result.name == name and result.share == share]
             right[name] = hits = np.array([result.predictions == truth for result in own])
-            accuracy = float(hits.mean())
+            accuracies = hits.mean(1)
+            balanced = [balanced_accuracy(result.predictions, truth) for result in own]
             rows.append(
                 {
                     "name": name,
                     "label_share": share,
                     "labels": own[0].labels,
-                    "accuracy": accuracy,
-                    "interval": list(wilson_interval(round(accuracy * len(truth)), len(truth))),
+                    "accuracy": float(accuracies.mean()),
+                    "interval": list(accuracy_interval(hits.mean(0), groups)),
+                    "deviation": float(accuracies.std(ddof=1)) if len(own) > 1 else None,
                     "n": len(truth),
-                    "balanced": float(np.mean([balanced_accuracy(result.predictions, truth) for result in own])),
+                    "balanced_accuracy": float(np.mean(balanced)),
                     "seeds": [_seed_row(result, hit) for result, hit in zip(own, hits, strict=True)],
                 }
             )
         for name in right.keys() - {ENCODER} if ENCODER in right else ():
             difference = right[ENCODER].mean(0) - right[name].mean(0)
-            spread = 1.96 * float(difference.std()) / math.sqrt(len(truth))
+            interval = cluster_bootstrap_interval(difference, np.arange(len(truth)) if groups is None else groups)
             mean = float(difference.mean())
-            gains.append(
-                {"over": name, "label_share": share, "difference": mean, "interval": [mean - spread, mean + spread]}
-            )
+            gains.append({"over": name, "label_share": share, "difference": mean, "interval": list(interval)})
     return {"rows": rows, "gains": sorted(gains, key=lambda gain: (gain["label_share"], gain["over"]))}
 
 
@@ -299,13 +304,14 @@ def _seed_row(result: Trained, hits: np.ndarray) -> dict[str, Any]:
 
 
 def row_lines(summary: Mapping[str, Any]) -> list[str]:
-    """``NAME accuracy 0.931 [0.909, 0.949] n 677``, a line a row; then a line a gain."""
+    """``NAME accuracy 0.931 [0.909, 0.949] n 677``, a line a row, with the deviation behind the mean of several
+    seeds; then a line a gain."""
     lines = []
     for row in summary["rows"]:
         low, high = row["interval"]
-        seeds = "" if len(row["seeds"]) == 1 else f" seeds {len(row['seeds'])}"
+        deviation = "" if row["deviation"] is None else f" ± {row['deviation']:.3f}"
         name = row["name"] + _share_words(row["label_share"])
-        lines.append(f"{name} accuracy {row['accuracy']:.3f} [{low:.3f}, {high:.3f}] n {row['n']}{seeds}")
+        lines.append(f"{name} accuracy {row['accuracy']:.3f}{deviation} [{low:.3f}, {high:.3f}] n {row['n']}")
     for gain in summary["gains"]:
         low, high = gain["interval"]
         name = gain["over"] + _share_words(gain["label_share"])

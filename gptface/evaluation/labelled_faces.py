@@ -55,7 +55,8 @@ def read_labelled_faces(
         name: which faces these are, for messages.
 
     Raises:
-        InputError: fewer than two classes, a class without a face, or a face of a class without a person.
+        InputError: fewer than two classes, a class without a face, faces without the label, or a face of a class
+            without a person.
     """
     wanted = {label: index for index, label in enumerate(classes)}
     if len(wanted) < 2 or len(wanted) != len(classes):
@@ -65,6 +66,7 @@ def read_labelled_faces(
     skipped: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     found: Counter[str] = Counter()
+    without: list[str] = []
     for item in dataset:
         if not isinstance(item, Sample):
             skipped[item.reason] += 1
@@ -72,6 +74,7 @@ def read_labelled_faces(
         notes.update(item.metadata.get("reading_notes", ()))
         value = item.metadata.get(field)
         if value is None:
+            without.append(str(item.metadata["key"]))
             continue
         found[str(value)] += 1
         if str(value) not in wanted:
@@ -82,6 +85,11 @@ def read_labelled_faces(
         labels.append(wanted[str(value)])
         keys.append(str(item.metadata["key"]))
         groups.append(keys[-1] if group_field is None else str(item.metadata[group_field]))
+    if without and found:
+        raise InputError(
+            f"label: {len(without)} of {len(without) + found.total()} {name} faces have no metadata field {field!r}, "
+            f"such as {without[0]}; every face must have one"
+        )
     absent = [label for label in classes if not found[label]]
     if absent:
         has = ", ".join(f"{label} ({count})" for label, count in found.most_common(8)) or "no such field"

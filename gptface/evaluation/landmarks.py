@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,9 +30,10 @@ from gptface.evaluation.landmark_regression import (
     fit_frozen,
     predict_landmarks,
 )
+from gptface.evaluation.metrics import cluster_bootstrap_interval
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.pictures import SheetRow, draw_sheet
-from gptface.evaluation.training_pictures import reading_size
+from gptface.evaluation.training_pictures import training_size
 from gptface.progress import Display
 
 __all__ = ["LandmarkTest", "landmark_lines", "measure_landmarks"]
@@ -93,14 +93,14 @@ def measure_landmarks(
         random: its architecture with fresh weights of a seed; ``None``: without.
 
     Returns:
-        ``rows`` (name, ``nme`` and its 95 % interval over the faces, ``n``, ``set``) and ``gains`` (how far the
+        ``rows`` (name, ``nme`` and its 95 % interval over the people, ``n``, ``set``) and ``gains`` (how far the
         encoder's errors are below those of random weights, face by face), with what was asked for.
 
     Raises:
         InputError: whatever of the wish cannot be had, before anything is fitted.
     """
     device = pick_device(wish.device)
-    size = reading_size(encoder().image_size)
+    size = training_size(encoder().image_size)
     train = read_landmark_faces(wish.train, wish.train_landmarks, size, group_field=wish.group, name="training")
     test = read_landmark_faces(wish.test, wish.test_landmarks, size, group_field=wish.group, name="test")
     if train.points.shape[1] != test.points.shape[1]:
@@ -165,31 +165,31 @@ def measure_landmarks(
 def _summarise(
     found: dict[str, tuple[np.ndarray, np.ndarray | None]], test: LandmarkFaces, portraits: Portraits | None
 ) -> dict[str, Any]:
+    people = {"test faces": test.people}
     errors = {"test faces": {name: normalised_errors(points, test.points) for name, (points, _) in found.items()}}
     if portraits is not None:
         distance = np.linalg.norm(portraits.pupils[:, 0] - portraits.pupils[:, 1], axis=-1)
+        people["pupils of portraits"] = np.arange(len(distance))
         errors["pupils of portraits"] = {
             name: np.linalg.norm(eye_centres(points) - portraits.pupils, axis=-1).mean(1) / distance
             for name, (_, points) in found.items()
             if points is not None
         }
-    rows = [_row(name, which, own) for which, by_name in errors.items() for name, own in by_name.items()]
+    rows = [_row(name, which, own, people[which]) for which, by_name in errors.items() for name, own in by_name.items()]
     gains = []
     for which, by_name in errors.items():
         for name in by_name.keys() & {FROZEN, FINE_TUNED} if RANDOM in by_name else ():
-            row = _row(name, which, by_name[RANDOM] - by_name[name])
+            row = _row(name, which, by_name[RANDOM] - by_name[name], people[which])
             gains.append({key: row[key] for key in ("name", "set", "interval", "n")} | {"below_random": row["nme"]})
     return {"rows": rows, "gains": sorted(gains, key=lambda gain: (gain["set"], gain["name"]))}
 
 
-def _row(name: str, which: str, errors: np.ndarray) -> dict[str, Any]:
-    mean = float(errors.mean())
-    spread = 1.96 * float(errors.std()) / math.sqrt(len(errors))
+def _row(name: str, which: str, errors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
     return {
         "name": name,
         "set": which,
-        "nme": mean,
-        "interval": [mean - spread, mean + spread],
+        "nme": float(errors.mean()),
+        "interval": list(cluster_bootstrap_interval(errors, people)),
         "median": float(np.median(errors)),
         "worst_tenth": float(np.quantile(errors, 0.9)),
         "n": len(errors),

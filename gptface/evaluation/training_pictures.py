@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gptface.faces.landmark_schemes import SCHEMES
 
-__all__ = ["RandomLandmarkPictures", "RandomPictures", "over_pictures", "plain_pictures", "reading_size"]
+__all__ = ["RandomLandmarkPictures", "RandomPictures", "over_pictures", "plain_pictures", "training_size"]
 
 # Faces fill the frame here, so that a crop of half its area still shows one; much less leaves out the mouth.
 CROP_AREA = (0.5, 1.0)
@@ -23,7 +23,7 @@ COVERED_AREA = (0.02, 0.2)
 TURN, SHIFT, SCALE = 10.0, (0.05, 0.05), (0.9, 1.1)
 
 
-def reading_size(size: int) -> int:
+def training_size(size: int) -> int:
     """Side at which faces are read for networks of ``size``: a third more, so that a crop is seldom an enlargement."""
     return math.ceil(size * 4 / 3)
 
