@@ -103,6 +103,12 @@ class PaCoFREncoder(StrictPreTrainedModel):
         """``images`` float (B, 3, S, S) in [−1, 1] to features (B, N, C), row by row."""
         return self.contextualise(self.embed(self.cut(images)) + self.positions())
 
+    def forward_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Features (B, n, C) of the patches ``visible`` int64 (B, n) of ``images``, which see each other alone."""
+        patches = self.cut(images)
+        patches = patches.gather(1, visible.unsqueeze(2).expand(-1, -1, patches.shape[2]))
+        return self.contextualise(self.embed(patches) + self.positions()[visible])
+
     def forward_named_features(self, images: Tensor) -> dict[str, Tensor]:
         """Features (B, N, C) of the ``"last layer"``, and of the ``"penultimate layer"`` and the ``"middle layer"``."""
         states = self.embed(self.cut(images)) + self.positions()
