@@ -81,6 +81,6 @@ def directional_light(direction: Tensor, intensity: Tensor) -> Tensor:
 
 def studio_light(batch: int = 1) -> Tensor:
     """The light of the pictures that gptface draws: a warm lamp above at the viewer's left, soft light around."""
-    key = directional_light(torch.tensor([[-0.55, 0.6, 0.75]]), torch.tensor([[0.78, 0.75, 0.70]]))
+    key = directional_light(torch.tensor([[-0.6, 0.75, 0.7]]), torch.tensor([[0.92, 0.88, 0.83]]))
     rim = directional_light(torch.tensor([[0.9, 0.1, 0.1]]), torch.tensor([[0.12, 0.14, 0.18]]))
-    return (ambient_light(0.42) + key + rim).expand(batch, -1, -1)
+    return (ambient_light(0.32) + key + rim).expand(batch, -1, -1)

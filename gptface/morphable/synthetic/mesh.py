@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gptface.morphable.synthetic.skull import CORNER, EYE, EYE_RADII, MOUTH_LINE, Loft
+from gptface.morphable.synthetic.skull import CORNER, EYE, EYE_RADII, MOUTH_LINE, Loft, smoothstep
 
 __all__ = ["HeadMesh", "build_mesh", "lid_line", "lid_surface", "lip_border"]
 
@@ -54,7 +54,7 @@ def lid_line(angle: np.ndarray) -> np.ndarray:
     """The edge of the left eye's lids ``(N, 2)``, relative to the eyeball's middle: an almond, its outer corner higher."""
     across = np.cos(angle)
     rise = np.clip(1 - across**2, 0.0, 1.0)
-    upper = 0.60 * rise**0.80 * (1 - 0.10 * across)
+    upper = 0.52 * rise**0.80 * (1 - 0.10 * across)
     lower = -0.44 * rise**0.9 * (1 + 0.12 * across)
     return np.stack((1.50 * across, np.where(np.sin(angle) >= 0, upper, lower) + 0.08 * across), -1)
 
@@ -173,8 +173,8 @@ def _add_eye(build: _Builder, loft: Loft, outer: np.ndarray, side: int) -> None:
         flat = mirrored + (edge - mirrored) * (1 - (1 - share) ** 1.5)
         flat = flat if ring < LID_RINGS else edge
         ground = loft.find(flat[:, 0], flat[:, 1])
-        near = max(0.0, (share - 0.42) / 0.58)
-        near = near * near * (3 - 2 * near)
+        away = np.hypot((flat[:, 0] - EYE[0]) / 2.5, (flat[:, 1] - EYE[1]) / 1.75)
+        near = 1 - smoothstep(away, 0.62, 1.3)
         lift = 0.20 * np.sin(np.pi * np.clip((share - 0.55) / 0.45, 0, 1)) * (np.sin(angle) > 0)
         dome = lid_surface(flat - EYE[:2], lift)
         points = np.column_stack((flat, (1 - near) * ground[:, 2] + near * dome))
@@ -201,12 +201,11 @@ def _ring(build: _Builder, previous: np.ndarray, points: np.ndarray, side: int, 
 def _add_mouth(build: _Builder, loft: Loft, outer: np.ndarray) -> None:
     """Rings from the opening of the grid over the lips to the line between them, and the cavity behind."""
     outline = np.concatenate(build.points)[outer][:, :2]
-    angle = _angles(len(outer), outline)
+    angle = 2 * np.pi * np.arange(len(outer)) / len(outer)  # even, so that both lips have the same points on their line
     border = lip_border(angle)
     upper = np.sin(angle) >= 0
     across = np.cos(angle)
     inner = np.column_stack((CORNER * 0.985 * across, np.full(len(angle), MOUTH_LINE) + 0.05 * (np.abs(across) ** 2 - 0.6)))
-    inner[:, 1] += np.where(upper, 0.012, -0.012) * (1 - across**2)
     # Near the corners both lips share what moves either.
     lip_side = np.where(upper, 1.0, -1.0) * (1 - np.abs(across) ** 8)
     previous = outer
@@ -269,9 +268,9 @@ def _add_eyeball(build: _Builder, side: int) -> None:
 def _add_teeth(build: _Builder, upper: bool) -> None:
     """One row of teeth: a band along the dental arch, with a tooth every few columns."""
     angles = np.linspace(-1.15, 1.15, 57)
-    arch_x, arch_z = 2.25 * np.sin(angles), 6.15 + 2.75 * np.cos(angles)
+    arch_x, arch_z = 2.30 * np.sin(angles), 6.15 + 2.30 * np.cos(angles)
     gap = np.abs(np.sin(angles / 2.3 * 11 * np.pi * 0.5 + np.pi * 0.5 * 0))
-    edge = MOUTH_LINE + (-0.02 if upper else -0.12)
+    edge = MOUTH_LINE + (-0.14 if upper else -0.22)
     height = 0.95 if upper else -0.8
     rows = []
     for share, out in ((0.0, -0.25), (0.0, 0.0), (0.3, 0.05), (0.7, 0.03), (1.0, -0.02), (1.35, 0.05)):
@@ -304,7 +303,7 @@ def _add_tongue(build: _Builder) -> None:
 
 def _add_ear(build: _Builder, side: int) -> None:
     """An ear: a disc of the ear's outline, rolled over at its rim and hollow in the middle."""
-    around = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    around = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     up, back = np.sin(around), -np.cos(around)
     outline = np.column_stack((np.where(up > 0, 2.9, 3.1) * up, 1.65 * back * (1 + 0.28 * up) + 0.25 * up))
     tip = build.add(np.array([[side * 7.15, 0.55, -1.15]]), ear=1.0)

@@ -1,0 +1,86 @@
+"""The differentiable renderer: a head, its colours, a light and a camera become a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gptface.errors import InputError
+from gptface.morphable.camera import Camera
+from gptface.morphable.geometry import vertex_normals
+from gptface.morphable.light import irradiance
+from gptface.ops import Raster, interpolate, rasterize
+
+__all__ = ["Rendering", "linear_to_srgb", "render", "srgb_to_linear"]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What :func:`render` gives.
+
+    Attributes:
+        image: ``(B, H, W, 3)`` as screens show it (sRGB), 0 to 1; the background where there is no head.
+        mask: ``(B, H, W)``: how much of a pixel the head covers.
+        normals: ``(B, H, W, 3)`` unit vectors in the camera's frame, 0 where there is no head.
+        raster: which triangle each pixel shows.
+    """
+
+    image: Tensor
+    mask: Tensor
+    normals: Tensor
+    raster: Raster
+
+
+def linear_to_srgb(colour: Tensor) -> Tensor:
+    """Values for a screen from linear light, 0 to 1 (IEC 61966-2-1); clamped."""
+    colour = colour.clamp(0, 1)
+    curve = 1.055 * colour.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(colour <= 0.0031308, 12.92 * colour, curve)
+
+
+def srgb_to_linear(colour: Tensor) -> Tensor:
+    """Linear light from values for a screen, 0 to 1: the inverse of :func:`linear_to_srgb`."""
+    return torch.where(colour <= 0.04045, colour / 12.92, ((colour.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def render(
+    vertices: Tensor,
+    triangles: Tensor,
+    albedo: Tensor,
+    light: Tensor,
+    camera: Camera,
+    height: int,
+    width: int,
+    *,
+    background: Tensor | None = None,
+) -> Rendering:
+    """Draw heads, lit a pixel, with gradients to everything that is a tensor of floats.
+
+    Args:
+        vertices: ``(B, V, 3)`` in the camera's frame (see :func:`gptface.morphable.place`).
+        triangles: ``(T, 3)``.
+        albedo: ``(B, V, 3)`` or ``(1, V, 3)``, linear light.
+        light: ``(B, 9, 3)`` or ``(1, 9, 3)``, in the camera's frame (see :mod:`gptface.morphable.light`).
+        camera: perspective or weak perspective.
+        height, width: of the picture in pixels.
+        background: ``(H, W, 3)`` or ``(B, H, W, 3)``, sRGB; black where absent.
+
+    Raises:
+        InputError: vertices, albedo or light that are not finite, or do not fit together.
+    """
+    batch = vertices.shape[0]
+    if albedo.shape[1:] != vertices.shape[1:] or albedo.shape[0] not in (1, batch):
+        raise InputError(f"albedo has the shape {tuple(albedo.shape)}; it must be ({batch}, {vertices.shape[1]}, 3)")
+    clip = camera.clip(vertices, width / height)
+    raster = rasterize(clip, triangles, height, width)
+    normals = vertex_normals(vertices, triangles)
+    attributes = torch.cat((albedo.expand(batch, -1, -1), normals), -1)
+    pixels = interpolate(attributes, raster, triangles)
+    directions = torch.nn.functional.normalize(pixels[..., 3:], dim=-1, eps=1e-8)
+    lit = pixels[..., :3] * irradiance(directions, light.expand(batch, -1, -1))
+    covered = (raster.triangle >= 0).to(vertices.dtype)
+    behind = torch.zeros_like(lit) if background is None else background.to(lit).expand_as(lit)
+    image = torch.where(covered[..., None] > 0, linear_to_srgb(lit), behind)
+    return Rendering(image, covered, directions * covered[..., None], raster)
