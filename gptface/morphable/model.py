@@ -111,20 +111,13 @@ class MorphableModel(nn.Module):
         for kind, basis, names in (
             ("identity", identity_basis, identity_names),
             ("expression", expression_basis, expression_names),
-            ("albedo", albedo_basis, albedo_names),
         ):
             checked = _basis(f"{name}: the {kind} basis", basis, count)
             self.register_buffer(f"{kind}_basis", checked)
             setattr(self, f"{kind}_names", _names(kind, names, checked.shape[0]))
         self.identity_names: tuple[str, ...]
         self.expression_names: tuple[str, ...]
-        self.albedo_names: tuple[str, ...]
-        colours = torch.full((count, 3), 0.5) if albedo_mean is None else albedo_mean
-        if colours.shape != (count, 3):
-            raise InputError(
-                f"{name}: the mean albedo has the shape {tuple(colours.shape)}; it must be ({count}, 3), as the mean"
-            )
-        self.register_buffer("albedo_mean", _finite(f"{name}: the mean albedo", colours))
+        self.set_albedo(torch.full((count, 3), 0.5) if albedo_mean is None else albedo_mean, albedo_basis, albedo_names)
         self._set_landmarks(landmarks, landmark_weights, count)
         self.points = dict(points or {})
         self._indices("points", torch.tensor(list(self.points.values()), dtype=torch.long), count)
@@ -140,6 +133,18 @@ class MorphableModel(nn.Module):
         else:
             middle = 0.5 * (self.mean.amax(0) + self.mean.amin(0))
         self.register_buffer("centre", middle)
+
+    def set_albedo(self, mean: Tensor, basis: Tensor | None, names: Sequence[str] | None = None) -> None:
+        """Replace the mean colour ``(V, 3)`` and the albedo basis ``(modes, V, 3)``, checked as on construction."""
+        count = self.vertex_count
+        if mean.shape != (count, 3):
+            raise InputError(
+                f"{self.name}: the mean albedo has the shape {tuple(mean.shape)}; it must be ({count}, 3), as the mean"
+            )
+        checked = _basis(f"{self.name}: the albedo basis", basis, count)
+        self.register_buffer("albedo_mean", _finite(f"{self.name}: the mean albedo", mean))
+        self.register_buffer("albedo_basis", checked)
+        self.albedo_names = _names("albedo", names, checked.shape[0])
 
     def _indices(self, what: str, value: Tensor, count: int) -> Tensor:
         if value.is_floating_point() or value.dtype == torch.bool:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
+from gptface.morphable.paint import (
+    CAVITY,
+    CHEEK,
+    GUM,
+    HAIR,
+    IRIS,
+    PUPIL,
+    RED,
+    SKIN,
+    TONGUE,
+    TOOTH,
+    WHITE,
+    blend,
+    smoothstep,
+)
 from gptface.morphable.synthetic.features import brow_strength, hair_strength
 from gptface.morphable.synthetic.mesh import HeadMesh
-from gptface.morphable.synthetic.skull import bump, smoothstep
+from gptface.morphable.synthetic.skull import bump
 
 __all__ = ["mean_albedo"]
-
-SKIN = np.array([0.56, 0.33, 0.235])
-RED = np.array([0.42, 0.135, 0.115])
-HAIR = np.array([0.050, 0.030, 0.020])
-WHITE = np.array([0.80, 0.77, 0.74])
-IRIS = np.array([0.10, 0.075, 0.045])
-PUPIL = np.array([0.008, 0.008, 0.008])
-TOOTH = np.array([0.80, 0.74, 0.64])
-GUM = np.array([0.42, 0.13, 0.12])
-CAVITY = np.array([0.10, 0.018, 0.016])
-
-
-def _mix(colours: np.ndarray, colour: np.ndarray, share: np.ndarray) -> np.ndarray:
-    return colours + share[:, None] * (colour - colours)
-
 
 def mean_albedo(mesh: HeadMesh) -> np.ndarray:
     """Colours ``(V, 3)``."""
@@ -32,14 +32,14 @@ def mean_albedo(mesh: HeadMesh) -> np.ndarray:
     front = smoothstep(z, 3.0, 6.5)
     colours = np.tile(SKIN, (len(x), 1))
     blush = 0.5 * bump(side, y, (3.6, -0.6), 1.3, 1.0) + 0.5 * bump(x, y, (0, -1.0), 0.9, 0.6)
-    colours = _mix(colours, np.array([0.58, 0.26, 0.20]), np.clip(blush * front, 0, 1))
-    colours = _mix(colours, 0.70 * SKIN, 0.6 * bump(side, y, (2.3, 1.75), 1.0, 0.35) * front)
-    colours = _mix(colours, 0.15 * SKIN, 0.8 * bump(side, y, (0.60, -2.12), 0.24, 0.14) * front)
-    colours = _mix(colours, HAIR, 0.95 * hair_strength(mesh))
-    colours = _mix(colours, HAIR, 0.85 * brow_strength(mesh))
-    colours = _mix(colours, RED, mesh.red * np.clip(mesh.lip * 1.6 - 0.1, 0, 1))
+    colours = blend(colours, CHEEK, np.clip(blush * front, 0, 1))
+    colours = blend(colours, 0.70 * SKIN, 0.6 * bump(side, y, (2.3, 1.75), 1.0, 0.35) * front)
+    colours = blend(colours, 0.15 * SKIN, 0.8 * bump(side, y, (0.60, -2.12), 0.24, 0.14) * front)
+    colours = blend(colours, HAIR, 0.95 * hair_strength(mesh))
+    colours = blend(colours, HAIR, 0.85 * brow_strength(mesh))
+    colours = blend(colours, RED, mesh.red * np.clip(mesh.lip * 1.6 - 0.1, 0, 1))
     lash = smoothstep(mesh.lid, 0.80, 0.98) * np.where(np.sin(mesh.lid_angle) > -1e-6, 0.85, 0.35)
-    colours = _mix(colours, 1.2 * HAIR, lash * (mesh.eye_side != 0))
+    colours = blend(colours, 1.2 * HAIR, lash * (mesh.eye_side != 0))
     parts = mesh.parts
     lining = parts["eye_lining"]
     colours[lining] = np.array([0.45, 0.17, 0.15])
@@ -50,10 +50,10 @@ def mean_albedo(mesh: HeadMesh) -> np.ndarray:
         pupil = 1 - smoothstep(polar, 13.0, 15.5)
         ring = np.exp(-0.5 * ((polar - 25.0) / 2.2) ** 2)
         tone = WHITE * (1 - 0.25 * smoothstep(polar, 40, 75))[:, None]
-        tone = _mix(tone, IRIS, iris)
-        colours[ball] = _mix(_mix(tone, 0.4 * IRIS, 0.7 * ring * iris), PUPIL, pupil)
+        tone = blend(tone, IRIS, iris)
+        colours[ball] = blend(blend(tone, 0.4 * IRIS, 0.7 * ring * iris), PUPIL, pupil)
     colours[parts["teeth"]] = TOOTH
     colours[parts["gums"]] = GUM
-    colours[parts["tongue"]] = np.array([0.40, 0.12, 0.11])
+    colours[parts["tongue"]] = TONGUE
     colours[parts["mouth_socket"]] = CAVITY
     return colours

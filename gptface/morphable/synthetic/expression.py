@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gptface.morphable.paint import smoothstep
 from gptface.morphable.synthetic.mesh import HeadMesh, lid_line, lid_surface
-from gptface.morphable.synthetic.skull import CORNER, EYE, EYE_RADII, MOUTH_LINE, bump, smoothstep
+from gptface.morphable.synthetic.skull import CORNER, EYE, EYE_RADII, MOUTH_LINE, bump
 
 __all__ = ["expression_shapes", "jaw_share"]
 

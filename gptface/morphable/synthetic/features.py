@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gptface.morphable.paint import hair_share, smoothstep
 from gptface.morphable.synthetic.mesh import HeadMesh
-from gptface.morphable.synthetic.skull import MOUTH_LINE, bump, smoothstep
+from gptface.morphable.synthetic.skull import MOUTH_LINE, bump
 
 __all__ = ["brow_strength", "hair_strength", "sculpt"]
 
@@ -86,10 +87,7 @@ def brow_strength(mesh: HeadMesh) -> np.ndarray:
 
 def hair_strength(mesh: HeadMesh) -> np.ndarray:
     """How much a vertex belongs to the hair, 0 to 1: above a line from the forehead past the temple behind the ear."""
-    x, y, z = mesh.vertices.T
-    angle = np.degrees(np.arctan2(np.abs(x), z + 1.0))
-    line = np.interp(angle, [0, 18, 34, 46, 60, 76, 84, 96, 112, 130, 180], [8.6, 8.5, 8.1, 6.4, 5.0, 2.2, 1.4, 3.6, 0.4, -3.6, -5.0])
-    strength = smoothstep(y - line, -0.45, 0.85)
-    skin = np.isin(np.arange(len(x)), np.setdiff1d(mesh.parts["skin"], mesh.parts["ears"]))
+    strength = hair_share(mesh.vertices)
+    skin = np.isin(np.arange(len(strength)), np.setdiff1d(mesh.parts["skin"], mesh.parts["ears"]))
     return strength * skin
 

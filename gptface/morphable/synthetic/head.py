@@ -89,7 +89,7 @@ def _arrays() -> tuple[HeadMesh, np.ndarray, dict[str, np.ndarray], dict[str, np
 
 
 def synthetic_head() -> MorphableModel:
-    """The built-in head: about nine thousand vertices, 33 identity and 53 expression shapes, all of them named.
+    """The built-in head: about nine thousand vertices, 32 identity and 53 expression shapes, all of them named.
 
     Identity shapes are one standard deviation each; expression shapes are named like ARKit's, weights 0 to 1. It is no
     statistical model of people: its shapes and their spread are made up.

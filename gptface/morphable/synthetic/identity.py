@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from gptface.morphable.paint import smoothstep
 from gptface.morphable.synthetic.features import hair_strength
 from gptface.morphable.synthetic.mesh import HeadMesh
-from gptface.morphable.synthetic.skull import CORNER, EYE, MOUTH_LINE, bump, smoothstep
+from gptface.morphable.synthetic.skull import CORNER, EYE, MOUTH_LINE, bump
 
 __all__ = ["identity_shapes"]
 
@@ -29,7 +30,6 @@ def _fields(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray
     mouth = bump(x, y, (0.0, MOUTH_LINE), 2.2, 1.2) * front
     brow = at((3.0, 4.7), 2.4, 0.8)
     chin = bump(x, y, (0.0, -7.8), 2.4, 1.3) * front
-    below = smoothstep(-y, -2.4, 9.0)
     return {
         "browHeight": out(dy=0.28 * brow),
         "browRidge": out(dz=0.20 * at((2.5, 4.3), 2.0, 0.6)),
@@ -37,7 +37,7 @@ def _fields(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray
         "cheekbones": out(0.22 * sign * at((4.9, 0.3), 1.6, 1.1), 0.0, 0.25 * at((4.6, 0.3), 1.6, 1.1)),
         "chinLength": out(dy=-0.42 * smoothstep(-y, 5.2, 8.4) * (1 - smoothstep(-y, 9.6, 12.0)) * front),
         "chinProtrusion": out(dz=0.42 * chin),
-        "chinWidth": out(0.30 * sign * at((2.0, -7.7), 1.3, 1.2)),
+        "chinWidth": out(0.30 * np.tanh(x) * at((2.0, -7.7), 1.3, 1.2)),
         "eyeDepth": out(dz=-0.22 * eye),
         "eyeDistance": out(0.17 * sign * at((EYE[0], EYE[1] + 0.6), 1.7, 1.6)),
         "eyeSize": out(0.09 * sign * (side - EYE[0]) * eye, 0.09 * (y - EYE[1]) * eye, 0.09 * (z - EYE[2]) * eye),
@@ -56,11 +56,10 @@ def _fields(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray
         "neckWidth": out(0.06 * x * smoothstep(-y, 7.0, 10.5), 0.0, 0.05 * (z + 2.2) * smoothstep(-y, 9.0, 11.5)),
         "noseBridge": out(dz=0.24 * bump(x, y, (0.0, 1.5), 0.9, 1.2) * front),
         "noseLength": out(0.0, -0.30 * smoothstep(-y, -2.6, 1.2) * bump(x, np.minimum(y, -1.2), (0.0, -1.2), 1.5, 0.5) * front),
-        "noseTip": out(dz=0.32 * tip),
+        "noseTip": out(dz=0.25 * tip),
         "noseTipUp": out(dy=0.24 * tip),
         "noseWidth": out(0.17 * x * nose * np.exp(-((side / 2.4) ** 4))),
         "nostrilWidth": out(0.19 * sign * smoothstep(side, 0.2, 1.0) * at((1.2, -1.4), 0.6, 0.6)),
-        "underFace": out(dz=0.030 * below * np.clip(z, 0, None)),
     }  # fmt: skip
 
 

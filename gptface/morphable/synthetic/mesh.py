@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gptface.morphable.synthetic.skull import CORNER, EYE, EYE_RADII, MOUTH_LINE, Loft, smoothstep
+from gptface.morphable.paint import smoothstep
+from gptface.morphable.synthetic.skull import CORNER, EYE, EYE_RADII, MOUTH_LINE, Loft
 
 __all__ = ["HeadMesh", "build_mesh", "lid_line", "lid_surface", "lip_border"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["CORNER", "EYE", "EYE_RADII", "MOUTH_LINE", "Loft", "bump", "smoothstep"]
+__all__ = ["CORNER", "EYE", "EYE_RADII", "MOUTH_LINE", "Loft", "bump"]
 
 EYE = np.array([3.15, 2.45, 6.75])
 """Middle of the person's left eyeball, centimetres; the right one is its mirror image."""
@@ -45,12 +45,6 @@ _LEVELS = np.array(
         (-15.00, 2.6, -15.00, -7.7, 5.50, -15.0, -2.3, 2.0),
     ]
 )
-
-
-def smoothstep(value: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """0 up to ``low``, 1 from ``high``, and a smooth S between."""
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3 - 2 * t)
 
 
 def bump(x: np.ndarray, y: np.ndarray, at: tuple[float, float], width: float, height: float | None = None) -> np.ndarray:
