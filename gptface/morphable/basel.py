@@ -91,8 +91,7 @@ def read_basel_h5(path: Path) -> MorphableModel:
     except OSError as error:
         raise InputError(f"{path} is no HDF5 file ({error})") from None
     with file:
-        _, mean = _statismo(file, path, "shape")
-        identity, _ = _statismo(file, path, "shape", len(mean))
+        identity, mean = _statismo(file, path, "shape")
         expression, expression_mean = (
             _statismo(file, path, "expression", len(mean)) if "expression/model" in file else (None, 0.0)
         )
