@@ -9,6 +9,7 @@
 #else
 #include "operators/attention.h"
 #include "operators/instruction_set.h"
+#include "operators/raster.h"
 #include "operators/vq.h"
 #endif
 
@@ -25,6 +26,10 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
 #else
   library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
   library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));
+  library.impl("rasterize_kernel", TORCH_BOX(&gptface::operators::rasterize_kernel));
+  library.impl("rasterize_backward_kernel", TORCH_BOX(&gptface::operators::rasterize_backward_kernel));
+  library.impl("interpolate_kernel", TORCH_BOX(&gptface::operators::interpolate_kernel));
+  library.impl("interpolate_backward_kernel", TORCH_BOX(&gptface::operators::interpolate_backward_kernel));
   library.impl("vq_lookup_kernel", TORCH_BOX(&gptface::operators::vq_lookup_kernel));
   library.impl("vq_lookup_packed_kernel", TORCH_BOX(&gptface::operators::vq_lookup_packed_kernel));
   library.impl("vq_pack_kernel", TORCH_BOX(&gptface::operators::vq_pack_kernel));

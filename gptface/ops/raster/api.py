@@ -77,7 +77,7 @@ def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, 
     for name, size in (("height", height), ("width", width)):
         if not 1 <= size <= _LARGEST_SIDE:
             raise InputError(f"rasterize: {name}={size}; allowed: 1 to {_LARGEST_SIDE} pixels")
-    impl = choose("rasterize", impl, positions)
+    impl = choose("rasterize", impl, "positions", positions)
     refuse_other_derivatives("rasterize", positions)
     return Raster(*torch.ops.gptface.rasterize(positions, triangles, height, width, impl))
 
@@ -116,7 +116,7 @@ def interpolate(attributes: Tensor, raster: Raster, triangles: Tensor, *, impl: 
             f"{barycentric.dtype} on {barycentric.device}; allowed: the same"
         )
     _check_triangles("interpolate", triangles, attributes)
-    impl = choose("interpolate", impl, attributes)
+    impl = choose("interpolate", impl, "attributes", attributes)
     refuse_other_derivatives("interpolate", attributes, barycentric)
     return torch.ops.gptface.interpolate(attributes, raster.triangle, barycentric, triangles, impl)
 

@@ -36,6 +36,7 @@ _library.define(
 # impl= -> the module that has a function `<operator>_<impl>`; it is imported when the implementation first runs.
 _MODULES = {
     "reference": "gptface.ops.raster.reference",
+    "cpu": "gptface.ops.raster.cpu",
 }
 
 

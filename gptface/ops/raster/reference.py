@@ -106,7 +106,7 @@ def _nearest(corners: Corners, triangles: Tensor, drawn: Tensor, height: int, wi
         inside = ((edge > 0) | ((edge == 0) & upper_or_left[t])).all(1)
         t, edge, pixel = t[inside], edge[inside].double(), (row * width + column)[inside]
         product = edge * z[t]
-        depth = (product[:, 0] + product[:, 1] + product[:, 2]) / area[t].abs().double()
+        depth = (product[:, 0] + product[:, 1] + product[:, 2]) * (1.0 / area[t].abs().double())
         # The nearest of this chunk, then the lowest triangle of those; against what is there it must be nearer.
         best = nearest_depth.scatter_reduce(0, pixel, depth, "amin")
         wins = (depth == best[pixel]) & (depth < nearest_depth[pixel])

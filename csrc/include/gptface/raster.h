@@ -1,0 +1,245 @@
+// Rasterisation of triangles: what is decided for a vertex, a triangle and a pixel, on host and device alike.
+//
+// The definition is gptface/ops/raster/reference.py. Which pixels a triangle covers is exact (corners are snapped to
+// 1/4096 of a pixel, the rest is int64), and which is nearest is decided in float64 with every operation rounded by
+// itself, so all implementations show the same triangles. For that, host code must be compiled without contraction of
+// floating-point operations (-ffp-contract=off).
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define GPTFACE_RASTER_INLINE __host__ __device__ inline __attribute__((always_inline))
+#else
+#define GPTFACE_RASTER_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace gptface {
+
+inline constexpr int kSubpixelBits = 12;
+inline constexpr int32_t kSubpixels = 1 << kSubpixelBits;
+// Sub-pixels from the upper left corner within which edge functions fit int64.
+inline constexpr int32_t kGuardBand = 1 << 29;
+inline constexpr int32_t kUnusableVertex = INT32_MIN;  // as ScreenVertex::x
+inline constexpr int32_t kNoTriangle = -1;
+
+// Pictures of `batch` meshes that share their triangles. Arrays are contiguous.
+struct RasterProblem {
+  const float* positions;    // (batch, vertices, 4), clip space
+  const int32_t* triangles;  // (count, 3)
+  int64_t batch, vertices, count;
+  int32_t height, width;
+
+  int32_t* triangle;   // (batch, height, width)
+  float* barycentric;  // (batch, height, width, 2)
+  float* depth;        // (batch, height, width)
+  int32_t* dropped;    // (batch)
+};
+
+// The gradient of positions for what a rasterisation showed. A null gradient is zero.
+struct RasterGradientProblem {
+  const float* positions;
+  const int32_t* triangles;
+  int64_t batch, vertices, count;
+  int32_t height, width;
+  const int32_t* triangle;
+  const float* grad_barycentric;
+  const float* grad_depth;
+
+  float* grad_positions;  // (batch, vertices, 4)
+};
+
+// Attributes mixed at every pixel, and the gradients of that.
+struct InterpolationProblem {
+  const float* attributes;  // (batch, vertices, channels), or (1, vertices, channels) where `shared`
+  const int32_t* triangles;
+  const int32_t* triangle;   // (batch, height, width)
+  const float* barycentric;  // (batch, height, width, 2)
+  int64_t batch, vertices, count, channels;
+  int32_t height, width;
+  bool shared;
+
+  float* out;             // (batch, height, width, channels); of the forward pass
+  const float* gradient;  // the same, of the backward pass
+  float* grad_attributes;
+  float* grad_barycentric;
+};
+
+// Rounded by itself, never as part of a fused multiply-add.
+GPTFACE_RASTER_INLINE double rounded_product(double a, double b) {
+#if defined(__CUDA_ARCH__)
+  return __dmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
+GPTFACE_RASTER_INLINE double rounded_sum(double a, double b) {
+#if defined(__CUDA_ARCH__)
+  return __dadd_rn(a, b);
+#else
+  return a + b;
+#endif
+}
+
+// A vertex on the screen: sub-pixels from the left and (downwards) from the upper border; z/w.
+struct ScreenVertex {
+  int32_t x, y;
+  double z;
+};
+
+// To the nearest integer, halves to even, for |value| < 2⁵¹; farther values stay far away.
+GPTFACE_RASTER_INLINE double nearest_integer(double value) {
+  constexpr double shift = 6755399441055744.0;  // 1.5 · 2⁵²: the sum has no bits for fractions
+  return rounded_sum(rounded_sum(value, shift), -shift);
+}
+
+GPTFACE_RASTER_INLINE ScreenVertex screen_vertex(const float* position, int32_t height, int32_t width) {
+  const double x = position[0], y = position[1], z = position[2], w = position[3];
+  const float finite = (position[0] - position[0]) + (position[1] - position[1]) + (position[2] - position[2]) +
+      (position[3] - position[3]);  // 0, or NaN
+  ScreenVertex vertex{kUnusableVertex, 0, 0.0};
+  if (!(finite == 0.0f && w > 0.0 && z >= -w)) return vertex;
+  const double column = nearest_integer(rounded_product(rounded_sum(x / w, 1.0), width * (kSubpixels / 2.0)));
+  const double row = nearest_integer(rounded_product(rounded_sum(1.0, -(y / w)), height * (kSubpixels / 2.0)));
+  if (!(column >= -kGuardBand && column <= kGuardBand && row >= -kGuardBand && row <= kGuardBand)) return vertex;
+  vertex.x = static_cast<int32_t>(column);
+  vertex.y = static_cast<int32_t>(row);
+  vertex.z = z / w;
+  return vertex;
+}
+
+// Pixels from `first` to `last`, none where first > last.
+struct PixelRange {
+  int32_t first, last;
+};
+
+// Those of `size` whose centre lies in [low, high] sub-pixels.
+GPTFACE_RASTER_INLINE PixelRange pixels_between(int32_t low, int32_t high, int32_t size) {
+  const int32_t first = (low - kSubpixels / 2 + kSubpixels - 1) >> kSubpixelBits;
+  const int32_t last = (high - kSubpixels / 2) >> kSubpixelBits;
+  return {first > 0 ? first : 0, last < size - 1 ? last : size - 1};
+}
+
+GPTFACE_RASTER_INLINE int32_t least(int32_t a, int32_t b, int32_t c) {
+  const int32_t ab = a < b ? a : b;
+  return ab < c ? ab : c;
+}
+
+GPTFACE_RASTER_INLINE int32_t greatest(int32_t a, int32_t b, int32_t c) {
+  const int32_t ab = a > b ? a : b;
+  return ab > c ? ab : c;
+}
+
+// A triangle on the screen, its corners in ascending order of their vertices (so that triangles of the same vertices
+// have the same depth to the last bit), and the side opposite each corner turned so that the inside is positive.
+struct ScreenTriangle {
+  int32_t x[3], y[3];    // where the side opposite a corner begins
+  int64_t dx[3], dy[3];  // where it leads
+  double z[3];           // of the corner
+  double inverse_area;   // 1 / twice the area; 0 for a triangle without one, which covers nothing
+  bool upper_or_left[3];
+};
+
+GPTFACE_RASTER_INLINE ScreenTriangle screen_triangle(const ScreenVertex* vertices, const int32_t* triangle) {
+  int32_t a = triangle[0], b = triangle[1], c = triangle[2];
+  const int32_t low = least(a, b, c), high = greatest(a, b, c);
+  b = static_cast<int32_t>(static_cast<int64_t>(a) + b + c - low - high);
+  a = low, c = high;
+  const ScreenVertex corner[3] = {vertices[a], vertices[b], vertices[c]};
+  ScreenTriangle made;
+  const int64_t area =
+      static_cast<int64_t>(corner[1].x - corner[0].x) * (corner[2].y - corner[0].y) -
+      static_cast<int64_t>(corner[1].y - corner[0].y) * (corner[2].x - corner[0].x);
+  const int64_t turn = area < 0 ? -1 : 1;
+  made.inverse_area = area == 0 ? 0.0 : 1.0 / static_cast<double>(area * turn);
+  for (int i = 0; i < 3; ++i) {
+    const ScreenVertex &begin = corner[(i + 1) % 3], &end = corner[(i + 2) % 3];
+    made.x[i] = begin.x, made.y[i] = begin.y;
+    made.dx[i] = (end.x - begin.x) * turn, made.dy[i] = (end.y - begin.y) * turn;
+    made.z[i] = corner[i].z;
+    made.upper_or_left[i] = made.dy[i] < 0 || (made.dy[i] == 0 && made.dx[i] > 0);
+  }
+  return made;
+}
+
+// Twice the area that a pixel's centre spans with the side opposite a corner; negative outside.
+GPTFACE_RASTER_INLINE int64_t edge_function(const ScreenTriangle& triangle, int side, int32_t row, int32_t column) {
+  const int64_t y = row * int64_t{kSubpixels} + kSubpixels / 2, x = column * int64_t{kSubpixels} + kSubpixels / 2;
+  return triangle.dx[side] * (y - triangle.y[side]) - triangle.dy[side] * (x - triangle.x[side]);
+}
+
+GPTFACE_RASTER_INLINE double depth_at(const ScreenTriangle& triangle, int64_t edge0, int64_t edge1, int64_t edge2) {
+  const double product0 = rounded_product(static_cast<double>(edge0), triangle.z[0]);
+  const double product1 = rounded_product(static_cast<double>(edge1), triangle.z[1]);
+  const double product2 = rounded_product(static_cast<double>(edge2), triangle.z[2]);
+  return rounded_product(rounded_sum(rounded_sum(product0, product1), product2), triangle.inverse_area);
+}
+
+// Where pixel centres are in units of clip space.
+GPTFACE_RASTER_INLINE double centre_x(int32_t column, int32_t width) { return (2.0 * column + 1.0) / width - 1.0; }
+GPTFACE_RASTER_INLINE double centre_y(int32_t row, int32_t height) { return 1.0 - (2.0 * row + 1.0) / height; }
+
+// The triangle behind a pixel in homogeneous coordinates; one entry a corner.
+struct PixelTriangle {
+  double z[3], w[3];
+  double from_x[3], from_y[3];  // from the pixel's centre to the corner, times w
+  double raw[3];                // perspective-correct weights as they come
+  double weight[3];             // none below 0
+  double inverse_total;
+  bool sound;  // false where the triangle is thinner than a sub-pixel: the raw weights mean nothing
+};
+
+GPTFACE_RASTER_INLINE PixelTriangle
+pixel_triangle(const float* corner0, const float* corner1, const float* corner2, double x, double y) {
+  PixelTriangle made;
+  const float* corners[3] = {corner0, corner1, corner2};
+  for (int i = 0; i < 3; ++i) {
+    made.z[i] = corners[i][2], made.w[i] = corners[i][3];
+    made.from_x[i] = corners[i][0] - x * made.w[i];
+    made.from_y[i] = corners[i][1] - y * made.w[i];
+  }
+  double area[3];
+  for (int i = 0; i < 3; ++i) {
+    const int next = (i + 1) % 3, last = (i + 2) % 3;
+    area[i] = made.from_x[next] * made.from_y[last] - made.from_y[next] * made.from_x[last];
+  }
+  made.inverse_total = 1.0 / (area[0] + area[1] + area[2]);
+  for (int i = 0; i < 3; ++i) made.raw[i] = area[i] * made.inverse_total;
+  made.sound = made.raw[0] > -1.0 && made.raw[1] > -1.0 && made.raw[2] > -1.0;  // false for NaN
+  double sum = 0.0;
+  for (int i = 0; i < 3; ++i) {
+    made.weight[i] = !made.sound ? 1.0 : made.raw[i] > 0.0 ? made.raw[i] : 0.0;
+    sum += made.weight[i];
+  }
+  const double scale = 1.0 / sum;
+  for (int i = 0; i < 3; ++i) made.weight[i] *= scale;
+  return made;
+}
+
+// Gradients of a pixel's first two weights and of its depth become those of the corners' x, y, z and w.
+GPTFACE_RASTER_INLINE void pixel_gradient(
+    const PixelTriangle& pixel, double x, double y, double grad_weight0, double grad_weight1, double grad_depth,
+    double (&gradient)[3][4]) {
+  double grad_weight[3] = {grad_weight0, grad_weight1, 0.0};
+  double mean_z = 0.0, mean_w = 0.0;
+  for (int i = 0; i < 3; ++i) mean_z += pixel.weight[i] * pixel.z[i], mean_w += pixel.weight[i] * pixel.w[i];
+  const double inverse_w = 1.0 / mean_w, depth = mean_z * inverse_w, scaled = grad_depth * inverse_w;
+  double common = 0.0;
+  for (int i = 0; i < 3; ++i) {
+    gradient[i][2] = scaled * pixel.weight[i];
+    gradient[i][3] = -gradient[i][2] * depth;
+    grad_weight[i] += scaled * (pixel.z[i] - depth * pixel.w[i]);
+    common += grad_weight[i] * pixel.raw[i];
+  }
+  double grad_area[3];
+  for (int i = 0; i < 3; ++i) grad_area[i] = pixel.sound ? (grad_weight[i] - common) * pixel.inverse_total : 0.0;
+  for (int i = 0; i < 3; ++i) {
+    const int next = (i + 1) % 3, last = (i + 2) % 3;
+    gradient[i][0] = grad_area[last] * pixel.from_y[next] - grad_area[next] * pixel.from_y[last];
+    gradient[i][1] = grad_area[next] * pixel.from_x[last] - grad_area[last] * pixel.from_x[next];
+    gradient[i][3] -= x * gradient[i][0] + y * gradient[i][1];
+  }
+}
+
+}  // namespace gptface
