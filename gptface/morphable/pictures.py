@@ -18,7 +18,7 @@ from gptface.morphable.rotation import angles_to_matrix, matrix_to_rotation_6d, 
 __all__ = ["check_picture_path", "contact_sheet", "portrait", "turntable", "write_picture"]
 
 BACKGROUND = 0.90
-CLOSER = 1.25
+CLOSER = 1.6
 """How much closer a contact sheet's camera stands than a portrait's: shapes are seen in the face."""
 
 
