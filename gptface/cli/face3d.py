@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         if path is not None:
             check_picture_path(path)
     weights = {
-        name: named_weights(f"--{name}", getattr(arguments, name)) for name in ("identity", "expression", "albedo", "pose")
+        name: named_weights(f"--{name}", getattr(arguments, name))
+        for name in ("identity", "expression", "albedo", "pose")
     }
     model = load_morphable_model(arguments.model)
     parameters = named_parameters(model, **weights)

@@ -41,7 +41,7 @@ def laplacian_modes(vertices: np.ndarray, triangles: np.ndarray, count: int) -> 
         raise InputError('eigenvectors of a mesh need scipy: pip install "gptface[morphable]"') from None
     used, local = np.unique(triangles, return_inverse=True)
     if len(used) < count + 2:
-        raise InputError(f"{count} smooth modes need a mesh of at least {count + 2} vertices, and this one has {len(used)}")
+        raise InputError(f"{count} smooth modes need a mesh of at least {count + 2} vertices; this one has {len(used)}")
     local = local.reshape(-1, 3)
     corners = vertices[used].astype(np.float64)[local]
     size = len(used)

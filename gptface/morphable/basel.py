@@ -67,9 +67,9 @@ def read_basel_2009(path: Path) -> MorphableModel:
     return MorphableModel(
         torch.from_numpy(mean),
         facing_outward(torch.from_numpy(mean), torch.from_numpy(triangles)),
-        identity_basis=torch.from_numpy((_modes(components, deviation) * MICROMETRES).astype(np.float32)),
-        albedo_mean=torch.from_numpy(albedo.astype(np.float32)),
-        albedo_basis=torch.from_numpy(albedo_basis.astype(np.float32)),
+        identity_basis=_tensor(_modes(components, deviation) * MICROMETRES),
+        albedo_mean=_tensor(albedo),
+        albedo_basis=_tensor(albedo_basis),
         regions=regions,
         expression_kind="gaussian",
         name=f"Basel Face Model 2009 ({path})",
@@ -103,18 +103,22 @@ def read_basel_h5(path: Path) -> MorphableModel:
                          "shape/representer/cells", (3, None), "iu").T.astype(np.int64)  # fmt: skip
         points = _named_points(file, path, mean)
     mean = (mean + expression_mean) * MILLIMETRES
-    vertices = torch.from_numpy(mean.astype(np.float32))
+    vertices = _tensor(mean)
     return MorphableModel(
         vertices,
         facing_outward(vertices, torch.from_numpy(cells)),
-        identity_basis=torch.from_numpy((identity * MILLIMETRES).astype(np.float32)),
-        expression_basis=None if expression is None else torch.from_numpy((expression * MILLIMETRES).astype(np.float32)),
-        albedo_mean=None if albedo is None else torch.from_numpy(albedo.astype(np.float32)),
-        albedo_basis=None if albedo_basis is None else torch.from_numpy(albedo_basis.astype(np.float32)),
+        identity_basis=_tensor(identity * MILLIMETRES),
+        expression_basis=None if expression is None else _tensor(expression * MILLIMETRES),
+        albedo_mean=None if albedo is None else _tensor(albedo),
+        albedo_basis=None if albedo_basis is None else _tensor(albedo_basis),
         points=points,
         expression_kind="gaussian",
         name=f"Basel Face Model ({path})",
     )
+
+
+def _tensor(value: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(value.astype(np.float32))
 
 
 def _dataset(file: Any, path: Path, name: str) -> np.ndarray:
@@ -128,7 +132,7 @@ def _statismo(file: Any, path: Path, kind: str, vertices: int | None = None) -> 
     parts = {name: _dataset(file, path, f"{kind}/model/{name}") for name in ("mean", "pcaBasis", "pcaVariance")}
     mean = array_of(parts, path, "mean", (None,), "f").astype(np.float64)
     if len(mean) % 3 or (vertices is not None and len(mean) != 3 * vertices):
-        raise InputError(f"{path}: {kind}/model/mean has {len(mean)} numbers; it must be three for every vertex of the shape")
+        raise InputError(f"{path}: {kind}/model/mean has {len(mean)} numbers; three are needed for every vertex")
     variance = array_of(parts, path, "pcaVariance", (None,), "f").astype(np.float64)
     basis = array_of(parts, path, "pcaBasis", (len(mean), len(variance)), "f")
     return _modes(basis, np.sqrt(np.maximum(variance, 0.0))), mean.reshape(-1, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def _to_segment(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.nd
 
 def _to_line(points: np.ndarray, line: np.ndarray) -> np.ndarray:
     """Distance of points to a line of several segments."""
-    return np.min([_to_segment(points, a, b) for a, b in zip(line[:-1], line[1:], strict=True)], axis=0)
+    return np.min([_to_segment(points, a, b) for a, b in pairwise(line)], axis=0)
 
 
 def _iris(vertices: np.ndarray, ball: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +131,7 @@ def _by_landmarks(found: Complexion, vertices: np.ndarray, marks: np.ndarray, ou
     """Lips, brows, hair, cheeks and beard from the 68 landmarks, for whatever size the head has."""
     eyes = 0.5 * (marks[36:42].mean(0) + marks[42:48].mean(0))
     mouth = marks[48:60].mean(0)
-    scale = np.linalg.norm(marks[42:48].mean(0) - marks[36:42].mean(0)) / 6.3
+    scale = float(np.linalg.norm(marks[42:48].mean(0) - marks[36:42].mean(0))) / 6.3
     front = outer * (vertices[:, 2] > min(marks[36, 2], marks[45, 2]) - 1.0 * scale)
     lips = _inside(vertices[:, :2], marks[48:60, :2], 0.22 * scale)
     found.lips = lips * front * (np.abs(vertices[:, 2] - mouth[2]) < 2.5 * scale)

@@ -35,7 +35,7 @@ def read_flame_pickle(path: Path) -> MorphableModel:
         InputError: the pickle holds code, is broken, or is no FLAME.
     """
     loaded = load_pickled_arrays(path)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         name: as_array(loaded[name], path, name)
         for name in ("v_template", "shapedirs", "f", "posedirs", "J_regressor", "weights")
         if name in loaded
@@ -44,8 +44,8 @@ def read_flame_pickle(path: Path) -> MorphableModel:
 
 
 def read_flame_npz(path: Path) -> MorphableModel:
-    """FLAME from an ``.npz`` with ``v_template``, ``shapedirs``, ``f`` and, for the jaw, ``weights``, ``J_regressor`` and
-    ``posedirs``: the same arrays as in its pickle."""
+    """FLAME from an ``.npz`` of the arrays in its pickle: ``v_template``, ``shapedirs``, ``f`` and, for the jaw,
+    ``weights``, ``J_regressor`` and ``posedirs``."""
     return _build(open_npz(path), path)
 
 
@@ -80,7 +80,7 @@ def _build(arrays: Mapping[str, np.ndarray], path: Path) -> MorphableModel:
 
 
 def _jaw_shapes(arrays: Mapping[str, np.ndarray], path: Path, mean: np.ndarray) -> dict[str, np.ndarray]:
-    """Name → offsets ``(V, 3)``: FLAME turns the jaw by skinning, so its linear model gets one small turn as a shape."""
+    """Name → offsets ``(V, 3)``: FLAME turns the jaw by skinning; the linear model gets one small turn as a shape."""
     if not {"weights", "J_regressor", "posedirs"} <= set(arrays):
         return {}
     joints = array_of(arrays, path, "J_regressor", (None, len(mean)), "f") @ mean

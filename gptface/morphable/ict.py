@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,8 @@ def _triangles(path: Path, count: int) -> np.ndarray:
             except ValueError:
                 raise InputError(f"{path}: line {number} is no face of vertex numbers: {line.strip()!r}") from None
             if len(corners) < 3 or not all(1 <= corner <= count for corner in corners):
-                raise InputError(f"{path}: line {number} names vertices that are not there (1 to {count}): {line.strip()}")
-            triangles += [[corners[0] - 1, b - 1, c - 1] for b, c in zip(corners[1:-1], corners[2:], strict=True)]
+                raise InputError(f"{path}: line {number} names vertices that do not exist (1 to {count})")
+            triangles += [[corners[0] - 1, b - 1, c - 1] for b, c in pairwise(corners[1:])]
     if not triangles:
         raise InputError(f"{path} has no faces; a morphable model's neutral mesh lists them on lines that begin with f")
     return np.asarray(triangles, dtype=np.int64)
@@ -122,7 +123,7 @@ def read_ict_folder(folder: Path) -> MorphableModel:
         else:
             expression[path.stem] = vertices - mean
     if not identity and not expression:
-        raise InputError(f"{folder} holds {NEUTRAL} alone; a morphable model needs identity*.obj or expression meshes too")
+        raise InputError(f"{folder} holds {NEUTRAL} alone; a model needs identity*.obj or expression meshes too")
     parts = PARTS if len(mean) > max(last for _, last in PARTS.values()) else {}
     landmarks = _landmarks(folder)
     return MorphableModel(

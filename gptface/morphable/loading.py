@@ -21,7 +21,9 @@ _ALLOWED = (
 )
 
 
-def load_morphable_model(path_or_name: str | os.PathLike[str], *, smooth_modes: int = LAPLACIAN_MODES) -> MorphableModel:
+def load_morphable_model(
+    path_or_name: str | os.PathLike[str], *, smooth_modes: int = LAPLACIAN_MODES
+) -> MorphableModel:
     """Read a morphable model; nothing in its file is executed.
 
     A model without colours of its own (all but Basel) gets painted ones (:func:`add_analytic_albedo`).
@@ -72,7 +74,10 @@ def _read(path: Path) -> MorphableModel:
         return basel.read_basel_h5(path)
     if suffix in (".pkl", ".pickle"):
         return flame.read_flame_pickle(path)
-    kind = "a single mesh" if suffix in (".obj", ".ply", ".stl", ".glb", ".gltf", ".off") else f"a {suffix or 'nameless'} file"
+    meshes = (".obj", ".ply", ".stl", ".glb", ".gltf", ".off")
+    kind = (
+        "a single mesh" if suffix in meshes else f"a file {f'of the kind {suffix}' if suffix else 'without a suffix'}"
+    )
     raise InputError(f"{path} is {kind}, not a morphable model; allowed: {_ALLOWED}")
 
 

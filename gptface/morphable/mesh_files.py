@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,6 @@ def write_mesh(path: Path, vertices: Tensor, triangles: Tensor, albedo: Tensor |
         colours = (shown.cpu().numpy() * 255).round().astype(np.uint8)
         mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
     mesh.remove_unreferenced_vertices()
-    data = mesh.export(file_type=suffix[1:])
+    data: Any = mesh.export(file_type=suffix[1:])
     with atomic_write(path) as temporary:
         temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)

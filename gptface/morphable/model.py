@@ -49,8 +49,7 @@ class MorphableModel(nn.Module):
     All models are held in one unit and frame, whatever their file uses: **centimetres**, x to the viewer's right (the
     person's left), y up, z towards the viewer. Standard deviations are folded into the bases, so that identity and
     albedo weights are N(0, 1). Expression weights are N(0, 1) too where ``expression_kind`` is ``"gaussian"``
-    (Basel, FLAME) and 0 to 1 where it is ``"blendshape"`` (ICT, Anny, synthetic). Holds buffers, no parameters: ``.to(device)``
-    moves it.
+    (Basel, FLAME) and 0 to 1 where it is ``"blendshape"`` (ICT, Anny, synthetic). It holds buffers and no parameters.
 
     Args:
         mean: ``(V, 3)``, centimetres.
@@ -126,12 +125,13 @@ class MorphableModel(nn.Module):
             raise InputError(f"expression_kind {expression_kind!r} is unknown; it must be blendshape or gaussian")
         self.expression_kind: ExpressionKind = expression_kind
         # Heads turn about this point, and cameras look at it: the middle of the landmarks, pulled back into the head.
+        drawn = self.drawn_vertices()
         if self.landmark_vertices.shape[0]:
             middle = self.landmarks(self.mean[None])[0].mean(0)
-            half_depth = 0.5 * (self.mean[:, 2].max() - self.mean[:, 2].min())
+            half_depth = 0.5 * (drawn[:, 2].max() - drawn[:, 2].min())
             middle = middle - torch.tensor([0.0, 0.0, 1.0]) * torch.clamp(half_depth, max=8.0)
         else:
-            middle = 0.5 * (self.mean.amax(0) + self.mean.amin(0))
+            middle = 0.5 * (drawn.amax(0) + drawn.amin(0))
         self.register_buffer("centre", middle)
 
     def set_albedo(self, mean: Tensor, basis: Tensor | None, names: Sequence[str] | None = None) -> None:
@@ -150,7 +150,7 @@ class MorphableModel(nn.Module):
         if value.is_floating_point() or value.dtype == torch.bool:
             raise InputError(f"{self.name}: {what} must be whole vertex indices, not {value.dtype}")
         value = value.detach().to(torch.long)
-        if value.numel() and not (0 <= int(value.min()) and int(value.max()) < count):
+        if value.numel() and (int(value.min()) < 0 or int(value.max()) >= count):
             wrong = value[(value < 0) | (value >= count)][0]
             raise InputError(f"{self.name}: {what} name vertex {int(wrong)}; allowed: 0 to {count - 1}")
         return value.contiguous()
@@ -171,6 +171,10 @@ class MorphableModel(nn.Module):
         """Number of vertices."""
         return self.mean.shape[0]
 
+    def drawn_vertices(self) -> Tensor:
+        """The mean's vertices that some triangle uses, ``(N, 3)``; all of them where there is no triangle."""
+        return self.mean[self.triangles.unique().long()] if self.triangles.numel() else self.mean
+
     def extra_repr(self) -> str:
         return (
             f"{self.name}: {self.vertex_count} vertices, {self.triangles.shape[0]} triangles, "
@@ -181,7 +185,7 @@ class MorphableModel(nn.Module):
     def _weighted(self, what: str, weights: Tensor, basis: Tensor) -> Tensor:
         if weights.ndim != 2 or weights.shape[1] > basis.shape[0]:
             raise InputError(
-                f"{what} has the shape {tuple(weights.shape)}; it must be (batch, up to {basis.shape[0]}) for {self.name}"
+                f"{what} has the shape {tuple(weights.shape)}; it must be (batch, up to {basis.shape[0]}) here"
             )
         used = basis[: weights.shape[1]]
         return (weights.to(basis.dtype) @ used.flatten(1)).view(-1, self.vertex_count, 3)
@@ -214,7 +218,7 @@ class MorphableModel(nn.Module):
         """One row ``(1, modes)`` of weights, zero but for those named.
 
         Raises:
-            InputError: a name that the model does not have (the nearest are told), or a weight that is no finite number.
+            InputError: a name that the model does not have (the nearest are told), a weight that is no finite number.
         """
         names: tuple[str, ...] = getattr(self, f"{kind}_names")
         if not names and named:

@@ -26,7 +26,7 @@ _ANGLE = [0, 18, 34, 46, 60, 76, 84, 96, 112, 130, 180]
 _LINE = [8.6, 8.5, 8.1, 6.4, 5.0, 2.2, 1.4, 3.6, 0.4, -3.6, -5.0]
 
 
-def smoothstep(value: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+def smoothstep(value: np.ndarray, low: float | np.ndarray = 0.0, high: float | np.ndarray = 1.0) -> np.ndarray:
     """0 up to ``low``, 1 from ``high``, and a smooth S between."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3 - 2 * t)

@@ -87,7 +87,8 @@ def portrait_distance(model: MorphableModel) -> float:
         marks = model.landmarks(model.mean[None])[0]
         half = 1.42 * float(marks[27, 1] - marks[8, 1])
     else:
-        half = 0.56 * float((model.mean.amax(0) - model.mean.amin(0)).max())
+        drawn = model.drawn_vertices()
+        half = 0.56 * float((drawn.amax(0) - drawn.amin(0)).max())
     return FOCAL * max(half, 1e-3)
 
 
@@ -138,9 +139,13 @@ def named_parameters(
             raise InputError(f"pose {name!r} is unknown; allowed: yaw, pitch, roll")
         angles[name] = float(value)
     turned = angles_to_matrix(*(torch.tensor([angle]) for angle in angles.values()))
-    return FaceParameters.neutral(model).replace(
-        identity=model.weights("identity", identity or {}),
-        expression=model.weights("expression", expression or {}),
-        albedo=model.weights("albedo", albedo or {}),
-        rotation=matrix_to_rotation_6d(turned).to(model.mean.device),
-    ).check()
+    return (
+        FaceParameters.neutral(model)
+        .replace(
+            identity=model.weights("identity", identity or {}),
+            expression=model.weights("expression", expression or {}),
+            albedo=model.weights("albedo", albedo or {}),
+            rotation=matrix_to_rotation_6d(turned).to(model.mean.device),
+        )
+        .check()
+    )

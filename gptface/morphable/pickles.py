@@ -100,8 +100,8 @@ class _ArrayUnpickler(pickle.Unpickler):
         if module.split(".")[0] == "chumpy" and name.isidentifier():
             return _ChumpyRecord
         raise InputError(
-            f"{self.path} asks to run {module}.{name}, and a pickle's code is never run; only arrays are read: where the "
-            "file is trusted, load it there and save its arrays with numpy.savez as an .npz"
+            f"{self.path} asks to run {module}.{name}, and a pickle's code is never run; where the "
+            "file is trusted, load it and save its arrays with numpy.savez as an .npz"
         )
 
     def persistent_load(self, pid: Any) -> Any:

@@ -23,7 +23,9 @@ CLOSER = 1.6
 
 
 @torch.no_grad()
-def portrait(model: MorphableModel, parameters: FaceParameters, size: int = 512, *, supersampling: int = 2) -> np.ndarray:
+def portrait(
+    model: MorphableModel, parameters: FaceParameters, size: int = 512, *, supersampling: int = 2
+) -> np.ndarray:
     """A square picture, uint8 ``(size, size, 3)``, of the first head, its edges smoothed.
 
     Args:

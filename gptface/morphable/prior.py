@@ -29,7 +29,7 @@ def expression_energy(weights: Tensor, kind: str) -> Tensor:
 
 
 def light_energy(light: Tensor) -> Tensor:
-    """Energy ``(B,)`` of light ``(B, 9, 3)``: its departure from white, so that skin is not explained by colour of light."""
+    """Energy ``(B,)`` of light ``(B, 9, 3)``: its distance from white, so that no light explains skin."""
     white = light.mean(-1, keepdim=True)
     return 0.5 * (light - white).square().sum((-1, -2))
 

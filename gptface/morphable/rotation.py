@@ -51,7 +51,7 @@ def angles_to_matrix(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def matrix_to_angles(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Yaw, pitch and roll in degrees of rotation matrices: the inverse of :func:`angles_to_matrix` for |pitch| < 90°."""
+    """Yaw, pitch and roll in degrees of matrices: the inverse of :func:`angles_to_matrix` for |pitch| < 90°."""
     degrees = 180 / math.pi
     yaw = torch.atan2(matrix[..., 0, 2], matrix[..., 2, 2])
     pitch = torch.asin(matrix[..., 1, 2].clamp(-1, 1))

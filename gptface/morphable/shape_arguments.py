@@ -28,7 +28,7 @@ def named_weights(what: str, words: Sequence[str]) -> dict[str, float]:
         except ValueError:
             number = math.nan
         if not sign or not name or not math.isfinite(number):
-            raise InputError(f"{what} {word!r} is no NAME=WEIGHT with a finite number as its weight, such as {what} jawOpen=0.5")
+            raise InputError(f"{what} {word!r} is no NAME=WEIGHT with a finite number, such as jawOpen=0.5")
         if name in weights:
             raise InputError(f"{what} gives {name} twice; once is allowed")
         weights[name] = number

@@ -11,7 +11,7 @@ from gptface.errors import InputError
 from gptface.morphable import ambient_light, directional_light, irradiance, spherical_harmonics
 
 
-def sphere(count: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+def sphere() -> tuple[torch.Tensor, torch.Tensor]:
     """Directions over the sphere with weights that integrate exactly what is a polynomial: Gauss–Legendre by steps."""
     import numpy as np
 
@@ -38,7 +38,6 @@ def test_ambient_light_shows_the_albedo() -> None:
 
 def test_irradiance_is_the_integral_over_the_lit_hemisphere() -> None:
     # Radiance of degree two at most is described exactly by nine coefficients, so the definition can be integrated.
-    directions, weight = sphere()
     generator = torch.Generator().manual_seed(1)
     light = torch.randn(1, 9, 3, generator=generator, dtype=torch.float64)
     normal = torch.nn.functional.normalize(torch.randn(1, 4, 3, generator=generator, dtype=torch.float64), dim=-1)
@@ -47,7 +46,6 @@ def test_irradiance_is_the_integral_over_the_lit_hemisphere() -> None:
     cosine = (fine @ normal[0].T).clamp_min(0)
     integral = cosine.T @ radiance * (4 * math.pi / len(fine)) / math.pi
     torch.testing.assert_close(irradiance(normal, light)[0], integral, atol=0.02, rtol=0.02)
-    assert weight.sum().item() == pytest.approx(4 * math.pi)
 
 
 def test_lamp_lights_what_faces_it_and_hardly_what_turns_away() -> None:

@@ -104,9 +104,7 @@ def test_too_many_weights_are_refused() -> None:
 def test_prior_is_the_normal_distribution_and_keeps_blendshapes_in_range() -> None:
     model = small()
     assert prior_energy(model, identity=torch.tensor([[1.0, 2.0, 0.0]])).item() == pytest.approx(2.5)
-    inside, outside = (
-        prior_energy(model, expression=torch.tensor([[value, 0.0]])).item() for value in (0.9, 1.1)
-    )
+    inside, outside = (prior_energy(model, expression=torch.tensor([[value, 0.0]])).item() for value in (0.9, 1.1))
     below = prior_energy(model, expression=torch.tensor([[-0.1, 0.0]])).item()
     assert outside > inside + 1 and below > 1
     gaussian = small(expression_kind="gaussian")

@@ -141,7 +141,7 @@ def test_basel_2009(tmp_path: Path) -> None:
     np.testing.assert_allclose(model(weights)[0].numpy(), shape.reshape(-1, 3) * 1e-4, rtol=1e-4, atol=1e-4)
     assert outward(model.mean, model.triangles) > 0
     assert sum(len(index) for index in model.regions.values()) == model.vertex_count
-    assert 0 < model.albedo_mean.min() and model.albedo_mean.max() < 1 and model.albedo_basis.shape[0] == 4
+    assert model.albedo_mean.min() > 0 and model.albedo_mean.max() < 1 and model.albedo_basis.shape[0] == 4
 
 
 def test_basel_2017(tmp_path: Path) -> None:
@@ -199,7 +199,9 @@ def test_flame_pickle_and_npz_are_the_same_model(tmp_path: Path, protocol: int) 
     assert len(pickled.identity_names) == 300
     assert pickled.expression_names == ("expression000", "expression001", "expression002", "jawOpen", "jawLeft")
     np.testing.assert_allclose(pickled.mean.numpy(), arrays["v_template"] * 100, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(pickled.identity_basis[7].numpy(), arrays["shapedirs"][:, :, 7] * 100, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        pickled.identity_basis[7].numpy(), arrays["shapedirs"][:, :, 7] * 100, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_flame_jaw_shape_is_skinning_with_the_pose_correction(tmp_path: Path) -> None:
@@ -244,8 +246,8 @@ def test_real_ict_sample_and_condensed_file_agree() -> None:
     assert set(sample.expression_names) == {"eyeBlink_L", "jawOpen", "mouthSmile_L", "mouthSmile_R"}
     torch.testing.assert_close(sample.mean, condensed.mean, atol=1e-4, rtol=0)
     torch.testing.assert_close(sample.landmark_vertices, condensed.landmark_vertices)
-    assert torch.equal(sample.triangles.sort(1).values.unique(dim=0).shape == condensed.triangles.shape and
-                       torch.ones(1), torch.ones(1))  # fmt: skip
+    assert sample.triangles.shape == condensed.triangles.shape
+    assert torch.equal(sample.triangles.unique(), condensed.triangles.unique()), "the same parts are drawn"
     weights = {"jawOpen": 0.7, "mouthSmile_L": 0.4}
     both = [model(model.weights("identity", {"identity001": 1.5}), model.weights("expression", weights))
             for model in (sample, condensed)]  # fmt: skip

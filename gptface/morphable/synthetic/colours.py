@@ -25,6 +25,7 @@ from gptface.morphable.synthetic.skull import bump
 
 __all__ = ["mean_albedo"]
 
+
 def mean_albedo(mesh: HeadMesh) -> np.ndarray:
     """Colours ``(V, 3)``."""
     x, y, z = mesh.vertices.T

@@ -16,7 +16,7 @@ JAW_ANGLE = 16.0
 
 
 class _Face:
-    """What every shape is made of: where each vertex is at rest, and how much each part of the face takes hold of it."""
+    """What every shape is made of: where a vertex is at rest, and how much each part of the face takes hold of it."""
 
     def __init__(self, mesh: HeadMesh, vertices: np.ndarray) -> None:
         self.mesh, self.vertices = mesh, vertices
@@ -124,9 +124,13 @@ def _sided(face: _Face, side: int) -> dict[str, np.ndarray]:
     half = smoothstep(s * face.x, -1.0, 1.4)
     at = face.at
     move = face.move
-    smile = move(at(corner, 1.25, 1.2), (0.75 * s, 0.85, -0.55)) + move(at((s * 3.9, -0.9), 1.3), (0.15 * s, 0.45, 0.30))
+    smile = move(at(corner, 1.25, 1.2), (0.75 * s, 0.85, -0.55)) + move(
+        at((s * 3.9, -0.9), 1.3), (0.15 * s, 0.45, 0.30)
+    )
     smile += move(at((s * 1.3, -3.5), 0.9, 0.8), (0.15 * s, 0.12, -0.15)) + _lids(face, side, 0.05, 0.16)
-    sneer = move(at((s * 1.3, -1.3), 0.7, 0.9), (0.12 * s, 0.50, 0.05)) + move(at((s * 1.2, 1.6), 0.6, 0.8), (0, 0.18, 0.12))
+    sneer = move(at((s * 1.3, -1.3), 0.7, 0.9), (0.12 * s, 0.50, 0.05)) + move(
+        at((s * 1.2, 1.6), 0.6, 0.8), (0, 0.18, 0.12)
+    )
     return {
         "browDown": move(at((s * 1.7, 4.5), 1.1, 0.8), (-0.30 * s, -0.75, 0.12))
         + move(at((s * 3.6, 4.7), 1.3, 0.7), (-0.10 * s, -0.45, 0.05)) + _lids(face, side, 0.10, 0.0),
@@ -142,13 +146,17 @@ def _sided(face: _Face, side: int) -> dict[str, np.ndarray]:
         "eyeSquint": _lids(face, side, 0.26, 0.30) + move(at((s * 3.4, 0.8), 1.3, 0.7), (0, 0.30, 0.15)),
         "eyeWide": _lids(face, side, -0.34, -0.10) + move(at((s * 3.1, 4.4), 1.5, 0.6), (0, 0.15, 0)),
         "mouthDimple": move(at(corner, 0.9), (0.50 * s, 0.10, -0.60)),
-        "mouthFrown": move(at(corner, 1.15, 1.3), (0.10 * s, -0.85, -0.20)) + move(at((s * 1.4, -5.2), 1.0), (0, 0.15, 0.1)),
+        "mouthFrown": move(at(corner, 1.15, 1.3), (0.10 * s, -0.85, -0.20))
+        + move(at((s * 1.4, -5.2), 1.0), (0, 0.15, 0.1)),
         "mouthLowerDown": move(lower_lip * half, (0.10 * s, -0.75, -0.05)),
         "mouthPress": move(upper_lip * half, (0, -0.16, -0.22)) + move(lower_lip * half, (0, 0.20, -0.22)),
         "mouthSmile": smile,
-        "mouthStretch": move(at(corner, 1.3, 1.5), (0.95 * s, -0.40, -0.60)) + move(at((s * 3.4, -7.0), 1.3), (0.3 * s, -0.2, 0)),
-        "mouthUpperUp": move(upper_lip * half, (0.08 * s, 0.62, 0.0)) + move(at((s * 1.6, -2.2), 0.9), (0.1 * s, 0.20, 0.05)),
-        "noseSneer": sneer + move(upper_lip * half, (0.05 * s, 0.22, 0.0)) + move(at((s * 1.5, 4.1), 0.9, 0.6), (0, -0.25, 0)),
+        "mouthStretch": move(at(corner, 1.3, 1.5), (0.95 * s, -0.40, -0.60))
+        + move(at((s * 3.4, -7.0), 1.3), (0.3 * s, -0.2, 0)),
+        "mouthUpperUp": move(upper_lip * half, (0.08 * s, 0.62, 0.0))
+        + move(at((s * 1.6, -2.2), 0.9), (0.1 * s, 0.20, 0.05)),
+        "noseSneer": sneer + move(upper_lip * half, (0.05 * s, 0.22, 0.0))
+        + move(at((s * 1.5, 4.1), 0.9, 0.6), (0, -0.25, 0)),
     }  # fmt: skip
 
 
@@ -190,5 +198,3 @@ def expression_shapes(mesh: HeadMesh, vertices: np.ndarray) -> dict[str, np.ndar
     for side, suffix in ((1, "_L"), (-1, "_R")):
         shapes.update({name + suffix: offset for name, offset in _sided(face, side).items()})
     return {name: shapes[name] for name in sorted(shapes)}
-
-

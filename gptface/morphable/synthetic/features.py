@@ -64,7 +64,9 @@ def _nose(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     width = np.interp(y, _RIDGE_Y, _RIDGE_WIDTH)
     out = ridge * np.exp(-((side / width) ** 2.3))
     wing = np.exp(-((np.hypot((side - 1.22) / 0.55, (y + 1.45) / 0.55)) ** 2.6))
-    return out + 1.10 * wing - 0.32 * bump(side, y, (2.0, -1.45), 0.26, 0.55) - 0.22 * bump(side, y, (1.05, 0.1), 0.3, 0.7)
+    return (
+        out + 1.10 * wing - 0.32 * bump(side, y, (2.0, -1.45), 0.26, 0.55) - 0.22 * bump(side, y, (1.05, 0.1), 0.3, 0.7)
+    )
 
 
 def _fold(side: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -90,4 +92,3 @@ def hair_strength(mesh: HeadMesh) -> np.ndarray:
     strength = hair_share(mesh.vertices)
     skin = np.isin(np.arange(len(strength)), np.setdiff1d(mesh.parts["skin"], mesh.parts["ears"]))
     return strength * skin
-

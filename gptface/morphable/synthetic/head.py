@@ -19,7 +19,7 @@ __all__ = ["synthetic_head"]
 
 
 def _landmark_places() -> np.ndarray:
-    """Where the 68 landmarks of iBUG 300-W lie on the plane of the face, ``(68, 2)``; jaw points are dealt with apart."""
+    """Where the 68 landmarks of iBUG 300-W lie on the plane of the face, ``(68, 2)``; all but the jaw's."""
     places = np.full((68, 2), np.nan)
     brow_x = np.array([5.0, 4.1, 3.1, 2.1, 1.1])
     brow_y = np.array([4.4, 4.9, 5.0, 4.8, 4.4])

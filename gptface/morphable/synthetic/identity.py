@@ -30,6 +30,8 @@ def _fields(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray
     mouth = bump(x, y, (0.0, MOUTH_LINE), 2.2, 1.2) * front
     brow = at((3.0, 4.7), 2.4, 0.8)
     chin = bump(x, y, (0.0, -7.8), 2.4, 1.3) * front
+    jaw = bump(none, y, (0.0, -5.2), 1.0, 2.0) * smoothstep(z, -3.0, 1.0)
+    lower_nose = bump(x, np.minimum(y, -1.2), (0.0, -1.2), 1.5, 0.5) * front
     return {
         "browHeight": out(dy=0.28 * brow),
         "browRidge": out(dz=0.20 * at((2.5, 4.3), 2.0, 0.6)),
@@ -47,15 +49,15 @@ def _fields(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray
         "foreheadHeight": out(dy=0.50 * smoothstep(y, 5.0, 11.0)),
         "foreheadSlope": out(dz=-0.50 * bump(x, y, (0.0, 8.2), 5.0, 2.2) * smoothstep(z, 2.0, 7.0)),
         "headDepth": out(dz=0.040 * z * smoothstep(y, -11.0, -6.0)),
-        "jawWidth": out(0.42 * sign * smoothstep(side, 1.0, 5.0) * bump(none, y, (0.0, -5.2), 1.0, 2.0) * smoothstep(z, -3, 1)),
-        "lipFullnessLower": out(0.0, 0.26 * (y - MOUTH_LINE) * mouth * (y < MOUTH_LINE), 0.14 * at((0.0, -4.7), 1.4, 0.4)),
-        "lipFullnessUpper": out(0.0, 0.28 * (y - MOUTH_LINE) * mouth * (y >= MOUTH_LINE), 0.12 * at((0.0, -3.8), 1.4, 0.4)),
+        "jawWidth": out(0.42 * sign * smoothstep(side, 1.0, 5.0) * jaw),
+        "lipFullnessLower": out(0.0, 0.26 * mouth * np.minimum(y - MOUTH_LINE, 0), 0.14 * at((0.0, -4.7), 1.4, 0.4)),
+        "lipFullnessUpper": out(0.0, 0.28 * mouth * np.maximum(y - MOUTH_LINE, 0), 0.12 * at((0.0, -3.8), 1.4, 0.4)),
         "mouthHeight": out(dy=0.22 * mouth),
         "mouthProtrusion": out(dz=0.22 * mouth),
         "mouthWidth": out(0.26 * x / CORNER * mouth * 1.3),
         "neckWidth": out(0.06 * x * smoothstep(-y, 7.0, 10.5), 0.0, 0.05 * (z + 2.2) * smoothstep(-y, 9.0, 11.5)),
         "noseBridge": out(dz=0.24 * bump(x, y, (0.0, 1.5), 0.9, 1.2) * front),
-        "noseLength": out(0.0, -0.30 * smoothstep(-y, -2.6, 1.2) * bump(x, np.minimum(y, -1.2), (0.0, -1.2), 1.5, 0.5) * front),
+        "noseLength": out(dy=-0.30 * smoothstep(-y, -2.6, 1.2) * lower_nose),
         "noseTip": out(dz=0.25 * tip),
         "noseTipUp": out(dy=0.24 * tip),
         "noseWidth": out(0.17 * x * nose * np.exp(-((side / 2.4) ** 4))),

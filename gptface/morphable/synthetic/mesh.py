@@ -4,6 +4,7 @@ and eyeballs, teeth, tongue and ears as parts of their own."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class HeadMesh:
 
 
 def lid_line(angle: np.ndarray) -> np.ndarray:
-    """The edge of the left eye's lids ``(N, 2)``, relative to the eyeball's middle: an almond, its outer corner higher."""
+    """The edge of the left eye's lids ``(N, 2)``, relative to the eyeball's middle: an almond."""
     across = np.cos(angle)
     rise = np.clip(1 - across**2, 0.0, 1.0)
     upper = 0.52 * rise**0.80 * (1 - 0.10 * across)
@@ -94,7 +95,7 @@ class _Builder:
         return indices
 
     def band(self, outer: np.ndarray, inner: np.ndarray) -> None:
-        """Join two loops of as many vertices by triangles: counter-clockwise loops give triangles that face the viewer."""
+        """Join two loops of as many vertices; counter-clockwise loops give triangles that face the viewer."""
         next_outer, next_inner = np.roll(outer, -1), np.roll(inner, -1)
         self.triangles.append(np.stack((outer, next_outer, inner), 1))
         self.triangles.append(np.stack((next_outer, next_inner, inner), 1))
@@ -118,7 +119,7 @@ def _columns() -> np.ndarray:
 
 
 def _loop(rows: tuple[int, int], columns: tuple[int, int], width: int) -> np.ndarray:
-    """Grid indices round a block, counter-clockwise for the viewer, from the middle of its left-most (viewer's right) side.
+    """Grid indices round a block, counter-clockwise for the viewer, from the middle of its side at the viewer's right.
 
     Rows count downwards, columns to the viewer's right.
     """
@@ -189,7 +190,9 @@ def _add_eye(build: _Builder, loft: Loft, outer: np.ndarray, side: int) -> None:
     build.fan(previous if side > 0 else previous[::-1], int(tip[0]))
 
 
-def _ring(build: _Builder, previous: np.ndarray, points: np.ndarray, side: int, **values: np.ndarray | float) -> np.ndarray:
+def _ring(
+    build: _Builder, previous: np.ndarray, points: np.ndarray, side: int, **values: np.ndarray | float
+) -> np.ndarray:
     """Add a loop given for the left side to the given side, and join it to the loop before."""
     loop = build.add(points * [side, 1.0, 1.0], **values)
     if side > 0:
@@ -205,8 +208,10 @@ def _add_mouth(build: _Builder, loft: Loft, outer: np.ndarray) -> None:
     angle = 2 * np.pi * np.arange(len(outer)) / len(outer)  # even, so that both lips have the same points on their line
     border = lip_border(angle)
     upper = np.sin(angle) >= 0
-    across = np.cos(angle)
-    inner = np.column_stack((CORNER * 0.985 * across, np.full(len(angle), MOUTH_LINE) + 0.05 * (np.abs(across) ** 2 - 0.6)))
+    across = np.cos(angle).round(12)  # the same above and below, to the last bit
+    inner = np.column_stack(
+        (CORNER * 0.985 * across, np.full(len(angle), MOUTH_LINE) + 0.05 * (np.abs(across) ** 2 - 0.6))
+    )
     # Near the corners both lips share what moves either.
     lip_side = np.where(upper, 1.0, -1.0) * (1 - np.abs(across) ** 8)
     previous = outer
@@ -224,7 +229,8 @@ def _add_mouth(build: _Builder, loft: Loft, outer: np.ndarray) -> None:
         points = loft.find(flat[:, 0], flat[:, 1])
         points[:, :2] = flat
         fullness = (1 - across**2) ** 0.6
-        points[:, 2] += (out * np.where(upper, 0.85, 1.05) + 0.05) * fullness - 0.12 * (1 - fullness)
+        pout = np.where(upper, 0.85, 1.05) if share < 1.0 else 1.0  # on their line both lips are at the same place
+        points[:, 2] += (out * pout + 0.05) * fullness - 0.12 * (1 - fullness)
         loop = build.add(points, lip=0.5 + 0.5 * share, lip_side=lip_side, red=1.0)
         build.band(previous, loop)
         previous = loop
@@ -280,7 +286,7 @@ def _add_teeth(build: _Builder, upper: bool) -> None:
         points = np.column_stack((arch_x, np.full_like(arch_x, edge + height * share) + shorter, depth))
         rows.append(build.add(points, tooth=1.0 if share < 1.0 else 0.0, gum=0.0 if share < 1.0 else 1.0,
                               jaw_part=0.0 if upper else 1.0))  # fmt: skip
-    for first, second in zip(rows, rows[1:], strict=False):
+    for first, second in pairwise(rows):
         quads = (first[:-1], first[1:], second[1:], second[:-1])
         a, b, c, d = quads if upper else (quads[3], quads[2], quads[1], quads[0])
         build.triangles += [np.stack((a, b, c), 1), np.stack((a, c, d), 1)]

@@ -1,4 +1,4 @@
-"""The synthetic head's ground form: a surface lofted through the outlines of a head from the side and from the front."""
+"""The synthetic head's ground form: a surface through the outlines of a head from side and front."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ _LEVELS = np.array(
 )
 
 
-def bump(x: np.ndarray, y: np.ndarray, at: tuple[float, float], width: float, height: float | None = None) -> np.ndarray:
+def bump(
+    x: np.ndarray, y: np.ndarray, at: tuple[float, float], width: float, height: float | None = None
+) -> np.ndarray:
     """A Gaussian of height 1 over the plane of the face; ``width`` and ``height`` are its two standard deviations."""
     return np.exp(-0.5 * (((x - at[0]) / width) ** 2 + ((y - at[1]) / (height or width)) ** 2))
 
