@@ -131,26 +131,33 @@ GPTFACE_RASTER_INLINE int32_t greatest(int32_t a, int32_t b, int32_t c) {
   return ab > c ? ab : c;
 }
 
-// A triangle on the screen, its corners in ascending order of their vertices (so that triangles of the same vertices
-// have the same depth to the last bit), and the side opposite each corner turned so that the inside is positive.
+// The corners of a triangle in ascending order, so that triangles of the same vertices have the same depth to the last
+// bit, in whatever order they name them.
+struct SortedCorners {
+  int32_t low, middle, high;
+
+  GPTFACE_RASTER_INLINE explicit SortedCorners(const int32_t* triangle)
+      : low(least(triangle[0], triangle[1], triangle[2])), high(greatest(triangle[0], triangle[1], triangle[2])) {
+    middle = static_cast<int32_t>(int64_t{triangle[0]} + triangle[1] + triangle[2] - low - high);
+  }
+};
+
+// A triangle on the screen: the side opposite each corner, turned so that the inside is positive.
 struct ScreenTriangle {
-  int32_t x[3], y[3];    // where the side opposite a corner begins
+  int32_t x[3], y[3];    // where the side begins
   int64_t dx[3], dy[3];  // where it leads
   double z[3];           // of the corner
   double inverse_area;   // 1 / twice the area; 0 for a triangle without one, which covers nothing
   bool upper_or_left[3];
 };
 
-GPTFACE_RASTER_INLINE ScreenTriangle screen_triangle(const ScreenVertex* vertices, const int32_t* triangle) {
-  int32_t a = triangle[0], b = triangle[1], c = triangle[2];
-  const int32_t low = least(a, b, c), high = greatest(a, b, c);
-  b = static_cast<int32_t>(static_cast<int64_t>(a) + b + c - low - high);
-  a = low, c = high;
-  const ScreenVertex corner[3] = {vertices[a], vertices[b], vertices[c]};
+// The three corners in ascending order of their vertices.
+GPTFACE_RASTER_INLINE ScreenTriangle
+screen_triangle(const ScreenVertex& a, const ScreenVertex& b, const ScreenVertex& c) {
+  const ScreenVertex corner[3] = {a, b, c};
   ScreenTriangle made;
   const int64_t area =
-      static_cast<int64_t>(corner[1].x - corner[0].x) * (corner[2].y - corner[0].y) -
-      static_cast<int64_t>(corner[1].y - corner[0].y) * (corner[2].x - corner[0].x);
+      static_cast<int64_t>(b.x - a.x) * (c.y - a.y) - static_cast<int64_t>(b.y - a.y) * (c.x - a.x);
   const int64_t turn = area < 0 ? -1 : 1;
   made.inverse_area = area == 0 ? 0.0 : 1.0 / static_cast<double>(area * turn);
   for (int i = 0; i < 3; ++i) {

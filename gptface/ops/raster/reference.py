@@ -1,7 +1,9 @@
 """Rasterisation and interpolation written like their definition, in plain PyTorch; the oracle of every test.
 
 Which pixels a triangle covers is decided in integers, in units of 1/4096 of a pixel, and which triangle is nearest in
-float64 with every operation rounded by itself, so other implementations can agree on both bit for bit.
+float64 with every operation rounded by itself, so other implementations can agree on both bit for bit. Weights and
+depth, and their gradients for each pixel, are float64 before they are rounded to the dtype of positions: float32 would
+lose half its digits in the small triangles of a fine mesh.
 """
 
 from __future__ import annotations
@@ -177,8 +179,8 @@ def _corner_rows(triangle: Tensor, triangles: Tensor, vertices: int) -> tuple[Te
 def _look_up(positions: Tensor, triangles: Tensor, triangle: Tensor) -> _Hit:
     _, height, width = triangle.shape
     hit, vertex = _corner_rows(triangle, triangles, positions.shape[1])
-    x, y, z, w = positions.flatten(0, 1)[vertex].unbind(-1)
-    options = {"dtype": positions.dtype, "device": positions.device}
+    x, y, z, w = positions.flatten(0, 1)[vertex].double().unbind(-1)
+    options = {"dtype": torch.float64, "device": positions.device}
     pixel_x = ((2 * torch.arange(width, **options) + 1) / width - 1).view(1, 1, width, 1)
     pixel_y = (1 - (2 * torch.arange(height, **options) + 1) / height).view(1, height, 1, 1)
     from_x, from_y = x - pixel_x * w, y - pixel_y * w
@@ -204,7 +206,8 @@ def _weights(positions: Tensor, triangles: Tensor, triangle: Tensor) -> tuple[Te
     found = _look_up(positions, triangles, triangle)
     weights, _ = _clamped(found.areas / found.total)
     depth = (weights * found.z).sum(-1) / (weights * found.w).sum(-1)
-    return torch.where(found.hit[..., None], weights[..., :2], 0.0), torch.where(found.hit, depth, 0.0)
+    weights, depth = weights[..., :2].to(positions.dtype), depth.to(positions.dtype)
+    return torch.where(found.hit[..., None], weights, 0.0), torch.where(found.hit, depth, 0.0)
 
 
 def rasterize_backward_reference(
@@ -235,7 +238,7 @@ def rasterize_backward_reference(
     grad_from_y = after * _last(found.from_x) - before * _following(found.from_x)
     grad_w = grad_w - found.pixel_x * grad_from_x - found.pixel_y * grad_from_y
     gradient = torch.stack((grad_from_x, grad_from_y, grad_z, grad_w), -1)
-    gradient = torch.where(found.hit[..., None, None], gradient, 0.0)
+    gradient = torch.where(found.hit[..., None, None], gradient, 0.0).to(positions.dtype)
     rows = positions.shape[0] * positions.shape[1]
     return _sum_rows(gradient.flatten(0, 3), found.vertex.flatten(), rows).view(positions.shape)
 
