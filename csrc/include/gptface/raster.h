@@ -249,4 +249,12 @@ GPTFACE_RASTER_INLINE void pixel_gradient(
   }
 }
 
+// Scratch of the kernels on a GPU (gptface/raster_device.cuh).
+struct RasterScratch {
+  ScreenVertex* vertices;       // (batch, vertices)
+  unsigned long long* nearest;  // (batch, height, width): depth, in an order of unsigned integers
+  int64_t* large;               // (batch · count): sample · count + triangle, of those drawn by whole blocks
+  unsigned long long* number_large;
+};
+
 }  // namespace gptface

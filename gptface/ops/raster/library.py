@@ -37,6 +37,7 @@ _library.define(
 _MODULES = {
     "reference": "gptface.ops.raster.reference",
     "cpu": "gptface.ops.raster.cpu",
+    "cuda": "gptface.ops.raster.cuda",
 }
 
 

@@ -17,11 +17,13 @@ from torch import Tensor
 __all__ = [
     "SUBPIXELS",
     "Corners",
+    "corner_rows",
     "interpolate_backward_reference",
     "interpolate_reference",
     "rasterize_backward_reference",
     "rasterize_reference",
     "screen_corners",
+    "sum_rows",
 ]
 
 SUBPIXELS = 4096  # steps of the grid that corners are snapped to, in a pixel
@@ -168,7 +170,7 @@ def _last(value: Tensor) -> Tensor:
     return value[..., [2, 0, 1]]
 
 
-def _corner_rows(triangle: Tensor, triangles: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
+def corner_rows(triangle: Tensor, triangles: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
     """``(hit, vertex)``: where there is a triangle, and its corners as rows of ``(B · V, …)``; row 0 elsewhere."""
     batch = torch.arange(triangle.shape[0], device=triangle.device).view(-1, 1, 1, 1)
     hit = triangle >= 0
@@ -178,7 +180,7 @@ def _corner_rows(triangle: Tensor, triangles: Tensor, vertices: int) -> tuple[Te
 
 def _look_up(positions: Tensor, triangles: Tensor, triangle: Tensor) -> _Hit:
     _, height, width = triangle.shape
-    hit, vertex = _corner_rows(triangle, triangles, positions.shape[1])
+    hit, vertex = corner_rows(triangle, triangles, positions.shape[1])
     x, y, z, w = positions.flatten(0, 1)[vertex].double().unbind(-1)
     options = {"dtype": torch.float64, "device": positions.device}
     pixel_x = ((2 * torch.arange(width, **options) + 1) / width - 1).view(1, 1, width, 1)
@@ -240,7 +242,7 @@ def rasterize_backward_reference(
     gradient = torch.stack((grad_from_x, grad_from_y, grad_z, grad_w), -1)
     gradient = torch.where(found.hit[..., None, None], gradient, 0.0).to(positions.dtype)
     rows = positions.shape[0] * positions.shape[1]
-    return _sum_rows(gradient.flatten(0, 3), found.vertex.flatten(), rows).view(positions.shape)
+    return sum_rows(gradient.flatten(0, 3), found.vertex.flatten(), rows).view(positions.shape)
 
 
 def interpolate_reference(attributes: Tensor, triangle: Tensor, barycentric: Tensor, triangles: Tensor) -> Tensor:
@@ -248,7 +250,7 @@ def interpolate_reference(attributes: Tensor, triangle: Tensor, barycentric: Ten
     if triangles.shape[0] == 0 or attributes.shape[1] == 0:
         return attributes.new_zeros((*triangle.shape, attributes.shape[2]))
     every = attributes.expand(triangle.shape[0], -1, -1)
-    hit, vertex = _corner_rows(triangle, triangles, every.shape[1])
+    hit, vertex = corner_rows(triangle, triangles, every.shape[1])
     weights = torch.cat((barycentric, 1 - barycentric.sum(-1, keepdim=True)), -1)
     mixed = (weights[..., None] * every.flatten(0, 1)[vertex]).sum(-2)
     return torch.where(hit[..., None], mixed, 0.0)
@@ -261,18 +263,18 @@ def interpolate_backward_reference(
     if triangles.shape[0] == 0 or attributes.shape[1] == 0:
         return torch.zeros_like(attributes), torch.zeros_like(barycentric)
     batch, (shared, vertices, channels) = triangle.shape[0], attributes.shape
-    hit, vertex = _corner_rows(triangle, triangles, vertices)
+    hit, vertex = corner_rows(triangle, triangles, vertices)
     weights = torch.cat((barycentric, 1 - barycentric.sum(-1, keepdim=True)), -1)
     weights, gradient = torch.where(hit[..., None], weights, 0.0), torch.where(hit[..., None], gradient, 0.0)
     corners = attributes.expand(batch, -1, -1).flatten(0, 1)[vertex]
     grad_barycentric = (gradient[..., None, :] * (corners[..., :2, :] - corners[..., 2:, :])).sum(-1)
     grad_corners = weights[..., None] * gradient[..., None, :]
-    summed = _sum_rows(grad_corners.view(-1, channels), vertex.flatten(), batch * vertices)
+    summed = sum_rows(grad_corners.view(-1, channels), vertex.flatten(), batch * vertices)
     summed = summed.view(batch, vertices, channels)
     return summed.sum(0, keepdim=True) if shared == 1 else summed, grad_barycentric
 
 
-def _sum_rows(values: Tensor, rows: Tensor, size: int) -> Tensor:
+def sum_rows(values: Tensor, rows: Tensor, size: int) -> Tensor:
     """``out[r]`` = sum of the ``values (N, C)`` whose row is r, in ascending order of N."""
     result = values.new_zeros((size, values.shape[1]))
     if values.device.type == "cpu":
