@@ -77,7 +77,7 @@ __device__ inline void draw(
   const SortedCorners corners(problem.triangles + 3 * static_cast<int64_t>(t));
   const ScreenTriangle triangle =
       screen_triangle(vertices[corners.low], vertices[corners.middle], vertices[corners.high]);
-  if (triangle.inverse_area == 0.0) return;
+  if (!triangle.depth.covers) return;
   const int32_t wide = box.columns.last - box.columns.first + 1;
   for (int64_t i = first; i < pixels; i += step) {
     const int32_t row = box.rows.first + static_cast<int32_t>(i / wide);
@@ -86,7 +86,7 @@ __device__ inline void draw(
     const int64_t edge2 = edge_function(triangle, 2, row, column);
     if (edge0 < !triangle.upper_or_left[0] || edge1 < !triangle.upper_or_left[1] || edge2 < !triangle.upper_or_left[2])
       continue;
-    const unsigned long long depth = ordered_bits(depth_at(triangle, edge0, edge1, edge2));
+    const unsigned long long depth = ordered_bits(depth_at(triangle.depth, edge1, edge2));
     const int64_t pixel = (sample * problem.height + row) * problem.width + column;
     if constexpr (Choose) {
       if (depth == scratch.nearest[pixel]) atomicMin(problem.triangle + pixel, t);

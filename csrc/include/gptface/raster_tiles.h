@@ -60,8 +60,7 @@ struct SmallTriangle {
   int32_t right[3];  // what a column adds
   int32_t down[3];   // what a row adds
   int32_t bound[3];  // inside is what lies above: 0, or −1 where the edge is upper or left
-  double z[3];
-  double inverse_area;  // 0: covers nothing
+  DepthPlane depth;
 };
 
 // The three corners in ascending order of their vertices.
@@ -81,8 +80,7 @@ small_triangle(const ScreenVertex& a, const ScreenVertex& b, const ScreenVertex&
   side(0, b, c);
   side(1, c, a);
   side(2, a, b);
-  made.z[0] = a.z, made.z[1] = b.z, made.z[2] = c.z;
-  made.inverse_area = area == 0 ? 0.0 : 1.0 / ((area ^ turn) - turn);
+  made.depth = depth_plane(a.z, b.z, c.z, (area ^ turn) - turn);
   return made;
 }
 
@@ -98,8 +96,7 @@ GPTFACE_INLINE void cover_small(
         const int32_t here0 = edge0 + column * triangle.right[0], here1 = edge1 + column * triangle.right[1];
         const int32_t here2 = edge2 + column * triangle.right[2];
         if (here0 > triangle.bound[0] && here1 > triangle.bound[1] && here2 > triangle.bound[2]) {
-          const double depth =
-              (here0 * triangle.z[0] + here1 * triangle.z[1] + here2 * triangle.z[2]) * triangle.inverse_area;
+          const double depth = depth_at(triangle.depth, here1, here2);
           if (depth < depths[column]) depths[column] = depth, numbers[column] = number;
         }
       }
@@ -120,10 +117,9 @@ GPTFACE_INLINE void cover_small(
       int32_t* shown = numbers + column;
       for (int32_t row = 0; row < rows; ++row, kept += kTileStride, shown += kTileStride) {
         const Int32s inside = (here0 > triangle.bound[0]) & (here1 > triangle.bound[1]) & (here2 > triangle.bound[2]);
-        const Doubles depth = (__builtin_convertvector(here0, Doubles) * triangle.z[0] +
-                               __builtin_convertvector(here1, Doubles) * triangle.z[1] +
-                               __builtin_convertvector(here2, Doubles) * triangle.z[2]) *
-            triangle.inverse_area;
+        const Doubles depth = triangle.depth.first +
+            (__builtin_convertvector(here1, Doubles) * triangle.depth.slope1 +
+             __builtin_convertvector(here2, Doubles) * triangle.depth.slope2);
         auto* old_depth = reinterpret_cast<typename Vectors::StoredDoubles*>(kept);
         auto* old_number = reinterpret_cast<typename Vectors::StoredInt32s*>(shown);
         const Int64s nearer = (depth < *old_depth) & __builtin_convertvector(inside, Int64s);
@@ -151,7 +147,7 @@ GPTFACE_INLINE void cover_large(
     int64_t edge0 = first[0], edge1 = first[1], edge2 = first[2];
     for (int32_t column = columns.first; column <= columns.last; ++column) {
       if (((edge0 - bound[0]) | (edge1 - bound[1]) | (edge2 - bound[2])) >= 0) {
-        const double depth = depth_at(triangle, edge0, edge1, edge2);
+        const double depth = depth_at(triangle.depth, edge1, edge2);
         if (depth < depths[column]) depths[column] = depth, numbers[column] = number;
       }
       edge0 += right[0], edge1 += right[1], edge2 += right[2];
@@ -178,12 +174,12 @@ void cover_tile(
       const int32_t column = (left + kSubpixels / 2 - 1) >> kSubpixelBits;
       const int32_t columns = ((right - kSubpixels / 2) >> kSubpixelBits) - column + 1;
       const SmallTriangle triangle = small_triangle(a, b, c, rows.first, column);
-      if (triangle.inverse_area == 0.0) continue;
+      if (!triangle.depth.covers) continue;
       cover_small<Isa>(
           triangle, t, rows.last - rows.first + 1, columns, tile.depth + place + column, tile.triangle + place + column);
     } else {
       const ScreenTriangle triangle = screen_triangle(a, b, c);
-      if (triangle.inverse_area == 0.0) continue;
+      if (!triangle.depth.covers) continue;
       PixelRange columns = pixels_between(left, right, tile.first_column + tile.columns);
       columns.first = columns.first > tile.first_column ? columns.first : tile.first_column;
       cover_large(triangle, t, rows, columns, tile.depth + place, tile.triangle + place);

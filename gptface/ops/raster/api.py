@@ -37,20 +37,21 @@ class Raster(NamedTuple):
 def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, impl: str = "auto") -> Raster:
     """Find the triangle that every pixel of ``height`` × ``width`` shows.
 
-    **Coordinates** are OpenGL's clip space: a vertex ``(x, y, z, w)`` is seen at ``(x/w, y/w)``, where −1 to 1 spans the
-    picture, x to the right and **y upwards**; row 0 of the result is the top of the picture (y/w near 1), as image files
-    have it. Depth z/w grows away from the eye, and −1 is the near plane.
+    **Coordinates** are OpenGL's clip space: a vertex ``(x, y, z, w)`` is seen at ``(x/w, y/w)``, where −1 to 1 spans
+    the picture, x to the right and **y upwards**; row 0 of the result is the top of the picture (y/w near 1), as in
+    image files. Depth z/w grows away from the eye, and −1 is the near plane.
 
     **Coverage.** Corners are snapped to 1/4096 of a pixel (halves to even), and the rest is exact: a pixel belongs to
     the triangles that hold its centre; a centre on an edge, to the triangle of which it is an upper or left edge. So
     triangles that share an edge neither overlap nor leave a gap. Both orientations are drawn. The nearest wins: the
     least z/w of the snapped triangle, in float64; of equal ones the lowest triangle. Triangles with the same three
-    vertices are equal in whatever order they name them. A triangle whose snapped area is 0 covers nothing.
+    vertices are equal in whatever order they name them, and so are triangles of the same constant z/w. A triangle whose
+    snapped area is 0 covers nothing.
 
     **Dropped** and counted in ``dropped`` is a triangle with a corner that is not finite, is not in front of the eye
-    (``w <= 0``), lies before the near plane (``z < −w``) or farther than 131072 pixels from the upper left corner: it is
-    left out as a whole, not clipped. There is no far plane. On a CUDA device a triangle that names a vertex which does
-    not exist is dropped, too.
+    (``w <= 0``), lies before the near plane (``z < −w``) or farther than 131072 pixels from the upper left corner: it
+    is left out as a whole, not clipped. There is no far plane. On a CUDA device a triangle that names a vertex which
+    does not exist is dropped, too.
 
     **Gradients** flow from barycentric and depth to positions, for the triangle that each pixel shows; that another
     would show has none (see ``antialias``). Where the snapping lets a triangle show at a centre beyond its edge, the
@@ -85,8 +86,8 @@ def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, 
 def interpolate(attributes: Tensor, raster: Raster, triangles: Tensor, *, impl: str = "auto") -> Tensor:
     """Mix attributes of vertices (colours, normals, texture coordinates …) at every pixel.
 
-    ``out[b, h, w]`` is the mean of the attributes of the triangle's corners with the weights ``raster.barycentric``, and
-    0 where no triangle is. Gradients flow to ``attributes`` and, through the weights, to the positions that were
+    ``out[b, h, w]`` is the mean of the attributes of the triangle's corners with the weights ``raster.barycentric``,
+    and 0 where no triangle is. Gradients flow to ``attributes`` and, through the weights, to the positions that were
     rasterised; same call, same bits. First derivatives in reverse mode only.
 
     Args:
@@ -99,8 +100,8 @@ def interpolate(attributes: Tensor, raster: Raster, triangles: Tensor, *, impl: 
         ``(B, H, W, C)``.
 
     Raises:
-        InputError: an argument has the wrong rank, dtype or device; on the CPU also for a vertex or a triangle that does
-            not exist.
+        InputError: an argument has the wrong rank, dtype or device; on the CPU also for a vertex or a triangle that
+            does not exist.
         ValueError, RuntimeError: an ``impl`` that is unknown, or that cannot run here; a derivative that there is not.
     """
     barycentric = _check_raster("interpolate", raster)
@@ -144,7 +145,9 @@ def _check_triangles(operator: str, triangles: Tensor, beside: Tensor) -> None:
     ):
         raise InputError(f"{operator}: triangles is {_described(triangles)}; allowed: int32 or int64 (T, 3)")
     if triangles.device != beside.device:
-        raise InputError(f"{operator}: triangles is on {triangles.device}, the vertices on {beside.device}; allowed: one")
+        raise InputError(
+            f"{operator}: triangles is on {triangles.device}, the vertices on {beside.device}; allowed: one device"
+        )
 
 
 def _check_raster(operator: str, raster: Raster) -> Tensor:
@@ -160,7 +163,7 @@ def _check_raster(operator: str, raster: Raster) -> Tensor:
         or triangle.device != barycentric.device
     ):
         raise InputError(
-            f"{operator}: raster has triangle {_described(triangle)} and barycentric {_described(barycentric)}; allowed: "
-            "int32 (B, H, W) and float32 or float64 (B, H, W, 2) on one device"
+            f"{operator}: raster has triangle {_described(triangle)} and barycentric {_described(barycentric)}; "
+            "allowed: int32 (B, H, W) and float32 or float64 (B, H, W, 2) on one device"
         )
     return barycentric

@@ -55,8 +55,8 @@ def rasterize_cuda(
 def rasterize_backward_cuda(
     grad_barycentric: Tensor | None, grad_depth: Tensor | None, positions: Tensor, triangles: Tensor, triangle: Tensor
 ) -> Tensor:
-    """As :func:`gptface.ops.raster.reference.rasterize_backward_reference`: the kernel says what every pixel gives to the
-    corners of its triangle, and torch sums it in a fixed order."""
+    """As :func:`gptface.ops.raster.reference.rasterize_backward_reference`: the kernel says what every pixel gives to
+    the corners of its triangle, and torch sums it in a fixed order."""
     if triangles.shape[0] == 0 or positions.shape[1] == 0:
         return torch.zeros_like(positions)
     gradients = torch.ops.gptface.raster_corner_gradients(

@@ -109,8 +109,9 @@ def _nearest(corners: Corners, triangles: Tensor, drawn: Tensor, height: int, wi
         edge = side_x[t] * from_y - side_y[t] * from_x
         inside = ((edge > 0) | ((edge == 0) & upper_or_left[t])).all(1)
         t, edge, pixel = t[inside], edge[inside].double(), (row * width + column)[inside]
-        product = edge * z[t]
-        depth = (product[:, 0] + product[:, 1] + product[:, 2]) * (1.0 / area[t].abs().double())
+        # From the first corner on, so that a triangle of one depth has exactly that everywhere.
+        slope = (z[t][:, 1:] - z[t][:, :1]) * (1.0 / area[t].abs().double())[:, None]
+        depth = z[t][:, 0] + (edge[:, 1] * slope[:, 0] + edge[:, 2] * slope[:, 1])
         # The nearest of this chunk, then the lowest triangle of those; against what is there it must be nearer.
         best = nearest_depth.scatter_reduce(0, pixel, depth, "amin")
         wins = (depth == best[pixel]) & (depth < nearest_depth[pixel])
@@ -182,9 +183,9 @@ def _look_up(positions: Tensor, triangles: Tensor, triangle: Tensor) -> _Hit:
     _, height, width = triangle.shape
     hit, vertex = corner_rows(triangle, triangles, positions.shape[1])
     x, y, z, w = positions.flatten(0, 1)[vertex].double().unbind(-1)
-    options = {"dtype": torch.float64, "device": positions.device}
-    pixel_x = ((2 * torch.arange(width, **options) + 1) / width - 1).view(1, 1, width, 1)
-    pixel_y = (1 - (2 * torch.arange(height, **options) + 1) / height).view(1, height, 1, 1)
+    columns, rows = (torch.arange(size, dtype=torch.float64, device=x.device) for size in (width, height))
+    pixel_x = ((2 * columns + 1) / width - 1).view(1, 1, width, 1)
+    pixel_y = (1 - (2 * rows + 1) / height).view(1, height, 1, 1)
     from_x, from_y = x - pixel_x * w, y - pixel_y * w
     areas = _following(from_x) * _last(from_y) - _following(from_y) * _last(from_x)
     return _Hit(hit, vertex, z, w, pixel_x, pixel_y, from_x, from_y, areas, areas.sum(-1, keepdim=True))
