@@ -80,7 +80,9 @@ def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, 
             raise InputError(f"rasterize: {name}={size}; allowed: 1 to {_LARGEST_SIDE} pixels")
     impl = choose("rasterize", impl, "positions", positions)
     refuse_other_derivatives("rasterize", positions)
-    return Raster(*torch.ops.gptface.rasterize(positions, triangles, height, width, impl))
+    raw = torch.ops.gptface.rasterize(positions, triangles, height, width, impl)
+    barycentric, depth, triangle, dropped = raw
+    return Raster(triangle, barycentric, depth, dropped)
 
 
 def interpolate(attributes: Tensor, raster: Raster, triangles: Tensor, *, impl: str = "auto") -> Tensor:

@@ -19,7 +19,7 @@ __all__: list[str] = []
 _library = torch.library.Library("gptface", "FRAGMENT")
 _library.define(
     "rasterize(Tensor positions, Tensor triangles, SymInt height, SymInt width, str impl)"
-    " -> (Tensor triangle, Tensor barycentric, Tensor depth, Tensor dropped)"
+    " -> (Tensor barycentric, Tensor depth, Tensor triangle, Tensor dropped)"
 )
 _library.define(
     "rasterize_backward(Tensor? grad_barycentric, Tensor? grad_depth, Tensor positions, Tensor triangles,"
@@ -61,7 +61,8 @@ def _rasterize(
     positions: Tensor, triangles: Tensor, height: int, width: int, impl: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _check_range("rasterize", triangles, positions.shape[1])
-    return _kernel("rasterize", impl)(positions, triangles, height, width)
+    triangle, barycentric, depth, dropped = _kernel("rasterize", impl)(positions, triangles, height, width)
+    return barycentric, depth, triangle, dropped
 
 
 def _rasterize_fake(
@@ -69,22 +70,22 @@ def _rasterize_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     batch = positions.shape[0]
     return (
-        positions.new_empty((batch, height, width), dtype=torch.int32),
         positions.new_empty((batch, height, width, 2)),
         positions.new_empty((batch, height, width)),
+        positions.new_empty((batch, height, width), dtype=torch.int32),
         positions.new_empty((batch,), dtype=torch.int32),
     )
 
 
 def _rasterize_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     positions, triangles, _, _, ctx.impl = inputs
-    ctx.mark_non_differentiable(output[0], output[3])
+    ctx.mark_non_differentiable(output[2], output[3])
     ctx.set_materialize_grads(False)  # the depth is seldom differentiated: no zeros to allocate and to read
-    ctx.save_for_backward(positions, triangles, output[0])
+    ctx.save_for_backward(positions, triangles, output[2])
 
 
 def _rasterize_gradient(
-    ctx: Any, _triangle: None, grad_barycentric: Tensor | None, grad_depth: Tensor | None, _dropped: None
+    ctx: Any, grad_barycentric: Tensor | None, grad_depth: Tensor | None, _triangle: None, _dropped: None
 ) -> tuple[Any, ...]:
     if grad_barycentric is None and grad_depth is None:
         return (None,) * 5
