@@ -6,23 +6,30 @@
 #include <tuple>
 #include <vector>
 
+#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
 #include <gptface/raster.h>
 
+#include "span_mask.h"
+
 namespace gptface {
 
+#ifdef GPTFACE_CUDA
+// csrc/cuda/raster.cu
+void rasterize_cuda(const RasterProblem& problem, const RasterScratch& scratch, void* stream);
+void raster_corner_gradients_cuda(const RasterGradientProblem& problem, void* stream);
+void interpolate_cuda(const InterpolationProblem& problem, void* stream);
+#else
 // csrc/cpu/raster.cpp
 void rasterize_cpu(const RasterProblem& problem);
 void rasterize_backward_cpu(const RasterGradientProblem& problem);
 void interpolate_cpu(const InterpolationProblem& problem);
 void interpolate_backward_cpu(const InterpolationProblem& problem);
+#endif
 
 namespace operators {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 inline void check_raster_tensor(const Tensor& tensor, ScalarType type, int64_t dimensions, const char* name) {
   STD_TORCH_CHECK(
@@ -56,6 +63,9 @@ Problem raster_mesh(const Tensor& vertices, const Tensor& triangles, int64_t bat
 
 inline std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_kernel(
     Tensor positions, Tensor triangles, int64_t height, int64_t width) {
+#ifdef GPTFACE_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(positions.get_device_index());
+#endif
   const int64_t batch = positions.size(0);
   auto problem = raster_mesh<RasterProblem>(positions, triangles, batch, height, width);
   STD_TORCH_CHECK(positions.size(2) == 4, "gptface: rasterisation: positions must be (B, V, 4)");
@@ -71,27 +81,62 @@ inline std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize_kernel(
   problem.barycentric = static_cast<float*>(barycentric.mutable_data_ptr());
   problem.depth = static_cast<float*>(depth.mutable_data_ptr());
   problem.dropped = static_cast<int32_t*>(dropped.mutable_data_ptr());
+#ifdef GPTFACE_CUDA
+  Tensor vertices = allocate({batch, problem.vertices, 2}, ScalarType::Long);
+  static_assert(sizeof(ScreenVertex) == 2 * sizeof(int64_t));
+  Tensor nearest = allocate({batch, height, width}, ScalarType::Long);
+  Tensor large = allocate({batch * problem.count + 1}, ScalarType::Long);
+  auto* listed = static_cast<int64_t*>(large.mutable_data_ptr());
+  const RasterScratch scratch{
+      static_cast<ScreenVertex*>(vertices.mutable_data_ptr()),
+      static_cast<unsigned long long*>(nearest.mutable_data_ptr()), listed + 1,
+      reinterpret_cast<unsigned long long*>(listed)};
+  rasterize_cuda(problem, scratch, current_stream(positions));
+#else
   rasterize_cpu(problem);
+#endif
   return {triangle, barycentric, depth, dropped};
 }
 
-inline Tensor rasterize_backward_kernel(
-    std::optional<Tensor> grad_barycentric, std::optional<Tensor> grad_depth, Tensor positions, Tensor triangles,
-    Tensor triangle) {
-  const int64_t batch = positions.size(0);
-  auto problem =
-      raster_mesh<RasterGradientProblem>(positions, triangles, batch, triangle.size(1), triangle.size(2));
+inline RasterGradientProblem raster_gradient_problem(
+    const std::optional<Tensor>& grad_barycentric, const std::optional<Tensor>& grad_depth, const Tensor& positions,
+    const Tensor& triangles, const Tensor& triangle) {
+  auto problem = raster_mesh<RasterGradientProblem>(
+      positions, triangles, positions.size(0), triangle.size(1), triangle.size(2));
   problem.positions = raster_data<float>(positions, ScalarType::Float, 3, "positions");
   problem.triangle = raster_data<int32_t>(triangle, ScalarType::Int, 3, "triangle");
   if (grad_barycentric)
     problem.grad_barycentric = raster_data<float>(*grad_barycentric, ScalarType::Float, 4, "grad_barycentric");
   if (grad_depth) problem.grad_depth = raster_data<float>(*grad_depth, ScalarType::Float, 3, "grad_depth");
-  Tensor gradient =
-      torch::stable::new_empty(positions, std::vector<int64_t>{batch, positions.size(1), 4}, ScalarType::Float);
+  return problem;
+}
+
+#ifdef GPTFACE_CUDA
+// (B, H, W, 3, 4): what every pixel gives to the corners of its triangle, still to be summed.
+inline Tensor raster_corner_gradients(
+    std::optional<Tensor> grad_barycentric, std::optional<Tensor> grad_depth, Tensor positions, Tensor triangles,
+    Tensor triangle) {
+  const torch::stable::accelerator::DeviceGuard guard(positions.get_device_index());
+  RasterGradientProblem problem =
+      raster_gradient_problem(grad_barycentric, grad_depth, positions, triangles, triangle);
+  const std::vector<int64_t> sizes{problem.batch, problem.height, problem.width, 3, 4};
+  Tensor gradients = torch::stable::new_empty(positions, sizes, ScalarType::Float);
+  problem.grad_positions = static_cast<float*>(gradients.mutable_data_ptr());
+  raster_corner_gradients_cuda(problem, current_stream(positions));
+  return gradients;
+}
+#else
+inline Tensor rasterize_backward_kernel(
+    std::optional<Tensor> grad_barycentric, std::optional<Tensor> grad_depth, Tensor positions, Tensor triangles,
+    Tensor triangle) {
+  RasterGradientProblem problem =
+      raster_gradient_problem(grad_barycentric, grad_depth, positions, triangles, triangle);
+  Tensor gradient = torch::stable::new_empty(positions, positions.sizes(), ScalarType::Float);
   problem.grad_positions = static_cast<float*>(gradient.mutable_data_ptr());
   rasterize_backward_cpu(problem);
   return gradient;
 }
+#endif
 
 inline InterpolationProblem interpolation_problem(
     const Tensor& attributes, const Tensor& triangle, const Tensor& barycentric, const Tensor& triangles) {
@@ -109,14 +154,22 @@ inline InterpolationProblem interpolation_problem(
 }
 
 inline Tensor interpolate_kernel(Tensor attributes, Tensor triangle, Tensor barycentric, Tensor triangles) {
+#ifdef GPTFACE_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(attributes.get_device_index());
+#endif
   InterpolationProblem problem = interpolation_problem(attributes, triangle, barycentric, triangles);
   const std::vector<int64_t> sizes{problem.batch, problem.height, problem.width, problem.channels};
   Tensor out = torch::stable::new_empty(attributes, sizes, ScalarType::Float);
   problem.out = static_cast<float*>(out.mutable_data_ptr());
+#ifdef GPTFACE_CUDA
+  interpolate_cuda(problem, current_stream(attributes));
+#else
   interpolate_cpu(problem);
+#endif
   return out;
 }
 
+#ifndef GPTFACE_CUDA
 inline std::tuple<Tensor, Tensor> interpolate_backward_kernel(
     Tensor gradient, Tensor attributes, Tensor triangle, Tensor barycentric, Tensor triangles) {
   InterpolationProblem problem = interpolation_problem(attributes, triangle, barycentric, triangles);
@@ -128,6 +181,7 @@ inline std::tuple<Tensor, Tensor> interpolate_backward_kernel(
   interpolate_backward_cpu(problem);
   return {grad_attributes, grad_barycentric};
 }
+#endif
 
 }  // namespace operators
 }  // namespace gptface

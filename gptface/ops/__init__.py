@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gptface.ops.attention import IntervalMask, masked_attention
 from gptface.ops.gather import gather_rows
-from gptface.ops.raster import Raster, interpolate, rasterize
+from gptface.ops.raster import Raster, antialias, interpolate, rasterize, triangle_neighbours
 from gptface.ops.registry import Implementation, implementations
 from gptface.ops.span_mask import (
     FacialRegions,
@@ -58,6 +58,7 @@ __all__ = [
     "Uniform",
     "VQLookup",
     "VectorQuantizer",
+    "antialias",
     "corrupt_tokens",
     "gather_rows",
     "implementations",
@@ -67,5 +68,6 @@ __all__ = [
     "pack_codebook",
     "rasterize",
     "sample_span_mask",
+    "triangle_neighbours",
     "vq_lookup",
 ]

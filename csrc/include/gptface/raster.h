@@ -131,33 +131,52 @@ GPTFACE_RASTER_INLINE int32_t greatest(int32_t a, int32_t b, int32_t c) {
   return ab > c ? ab : c;
 }
 
-// A triangle on the screen, its corners in ascending order of their vertices (so that triangles of the same vertices
-// have the same depth to the last bit), and the side opposite each corner turned so that the inside is positive.
-struct ScreenTriangle {
-  int32_t x[3], y[3];    // where the side opposite a corner begins
-  int64_t dx[3], dy[3];  // where it leads
-  double z[3];           // of the corner
-  double inverse_area;   // 1 / twice the area; 0 for a triangle without one, which covers nothing
-  bool upper_or_left[3];
+// The corners of a triangle in ascending order, so that triangles of the same vertices have the same depth to the last
+// bit, in whatever order they name them.
+struct SortedCorners {
+  int32_t low, middle, high;
+
+  GPTFACE_RASTER_INLINE explicit SortedCorners(const int32_t* triangle)
+      : low(least(triangle[0], triangle[1], triangle[2])), high(greatest(triangle[0], triangle[1], triangle[2])) {
+    middle = static_cast<int32_t>(int64_t{triangle[0]} + triangle[1] + triangle[2] - low - high);
+  }
 };
 
-GPTFACE_RASTER_INLINE ScreenTriangle screen_triangle(const ScreenVertex* vertices, const int32_t* triangle) {
-  int32_t a = triangle[0], b = triangle[1], c = triangle[2];
-  const int32_t low = least(a, b, c), high = greatest(a, b, c);
-  b = static_cast<int32_t>(static_cast<int64_t>(a) + b + c - low - high);
-  a = low, c = high;
-  const ScreenVertex corner[3] = {vertices[a], vertices[b], vertices[c]};
+// z/w over a triangle: of its first corner, and what the edge functions of the other two add. A triangle of one depth has
+// exactly that everywhere.
+struct DepthPlane {
+  double first, slope1, slope2;
+  bool covers;  // false for a triangle without area, which covers nothing
+};
+
+// `area` is twice the area.
+GPTFACE_RASTER_INLINE DepthPlane depth_plane(double z0, double z1, double z2, double area) {
+  if (area == 0.0) return {0.0, 0.0, 0.0, false};
+  const double scale = 1.0 / area;
+  return {z0, rounded_product(rounded_sum(z1, -z0), scale), rounded_product(rounded_sum(z2, -z0), scale), true};
+}
+
+// A triangle on the screen: the side opposite each corner, turned so that the inside is positive.
+struct ScreenTriangle {
+  int32_t x[3], y[3];    // where the side begins
+  int64_t dx[3], dy[3];  // where it leads
+  bool upper_or_left[3];
+  DepthPlane depth;
+};
+
+// The three corners in ascending order of their vertices.
+GPTFACE_RASTER_INLINE ScreenTriangle
+screen_triangle(const ScreenVertex& a, const ScreenVertex& b, const ScreenVertex& c) {
+  const ScreenVertex corner[3] = {a, b, c};
   ScreenTriangle made;
   const int64_t area =
-      static_cast<int64_t>(corner[1].x - corner[0].x) * (corner[2].y - corner[0].y) -
-      static_cast<int64_t>(corner[1].y - corner[0].y) * (corner[2].x - corner[0].x);
+      static_cast<int64_t>(b.x - a.x) * (c.y - a.y) - static_cast<int64_t>(b.y - a.y) * (c.x - a.x);
   const int64_t turn = area < 0 ? -1 : 1;
-  made.inverse_area = area == 0 ? 0.0 : 1.0 / static_cast<double>(area * turn);
+  made.depth = depth_plane(a.z, b.z, c.z, static_cast<double>(area * turn));
   for (int i = 0; i < 3; ++i) {
     const ScreenVertex &begin = corner[(i + 1) % 3], &end = corner[(i + 2) % 3];
     made.x[i] = begin.x, made.y[i] = begin.y;
     made.dx[i] = (end.x - begin.x) * turn, made.dy[i] = (end.y - begin.y) * turn;
-    made.z[i] = corner[i].z;
     made.upper_or_left[i] = made.dy[i] < 0 || (made.dy[i] == 0 && made.dx[i] > 0);
   }
   return made;
@@ -169,11 +188,11 @@ GPTFACE_RASTER_INLINE int64_t edge_function(const ScreenTriangle& triangle, int 
   return triangle.dx[side] * (y - triangle.y[side]) - triangle.dy[side] * (x - triangle.x[side]);
 }
 
-GPTFACE_RASTER_INLINE double depth_at(const ScreenTriangle& triangle, int64_t edge0, int64_t edge1, int64_t edge2) {
-  const double product0 = rounded_product(static_cast<double>(edge0), triangle.z[0]);
-  const double product1 = rounded_product(static_cast<double>(edge1), triangle.z[1]);
-  const double product2 = rounded_product(static_cast<double>(edge2), triangle.z[2]);
-  return rounded_product(rounded_sum(rounded_sum(product0, product1), product2), triangle.inverse_area);
+// From the edge functions of the sides opposite the second and the third corner.
+GPTFACE_RASTER_INLINE double depth_at(const DepthPlane& plane, int64_t edge1, int64_t edge2) {
+  const double product1 = rounded_product(static_cast<double>(edge1), plane.slope1);
+  const double product2 = rounded_product(static_cast<double>(edge2), plane.slope2);
+  return rounded_sum(plane.first, rounded_sum(product1, product2));
 }
 
 // Where pixel centres are in units of clip space.
@@ -241,5 +260,13 @@ GPTFACE_RASTER_INLINE void pixel_gradient(
     gradient[i][3] -= x * gradient[i][0] + y * gradient[i][1];
   }
 }
+
+// Scratch of the kernels on a GPU (gptface/raster_device.cuh).
+struct RasterScratch {
+  ScreenVertex* vertices;       // (batch, vertices)
+  unsigned long long* nearest;  // (batch, height, width): depth, in an order of unsigned integers
+  int64_t* large;               // (batch · count): sample · count + triangle, of those drawn by whole blocks
+  unsigned long long* number_large;
+};
 
 }  // namespace gptface

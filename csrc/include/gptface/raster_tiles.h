@@ -1,7 +1,7 @@
 // Rasterisation on the CPU: the kernels of one instruction set, for a tile of a picture and for rows of pixels.
 //
-// Small triangles, which is what meshes are made of, go by in int32, eight pixels of a row at a time and without a
-// branch; the compiler makes of the eight lanes what the instruction set has. Large ones take int64, pixel by pixel.
+// Small triangles, which is what meshes are made of, go by in int32, a register of pixels at a time and without a
+// branch. Large ones take int64, pixel by pixel.
 #pragma once
 
 #include <cstdint>
@@ -14,50 +14,128 @@ namespace gptface {
 
 namespace detail {
 
-constexpr int kLanes = 8;
-using Int32Lanes = int32_t __attribute__((vector_size(32)));
-using Int64Lanes = int64_t __attribute__((vector_size(64)));
-using DoubleLanes = double __attribute__((vector_size(64)));
-using UnalignedInt32Lanes = int32_t __attribute__((vector_size(32), aligned(4), may_alias));
-using UnalignedDoubleLanes = double __attribute__((vector_size(64), aligned(8), may_alias));
+// Pixels of a row at a time: as many float64 as a register holds. One means plain scalar code.
+template <class Isa>
+inline constexpr int kLanes = 1;
+#if defined(__AVX512F__)
+template <>
+inline constexpr int kLanes<Avx512> = 8;
+#elif defined(__AVX2__)
+template <>
+inline constexpr int kLanes<Avx2> = 4;
+#endif
 
-// Extent of a triangle up to which the edge functions of eight pixels from its first column fit int32: with 7 pixels,
+template <int Lanes>
+struct PixelVectors;
+
+template <>
+struct PixelVectors<4> {
+  using Int32s = int32_t __attribute__((vector_size(16)));
+  using Int64s = int64_t __attribute__((vector_size(32)));
+  using Doubles = double __attribute__((vector_size(32)));
+  using StoredInt32s = int32_t __attribute__((vector_size(16), aligned(4), may_alias));
+  using StoredDoubles = double __attribute__((vector_size(32), aligned(8), may_alias));
+};
+
+template <>
+struct PixelVectors<8> {
+  using Int32s = int32_t __attribute__((vector_size(32)));
+  using Int64s = int64_t __attribute__((vector_size(64)));
+  using Doubles = double __attribute__((vector_size(64)));
+  using StoredInt32s = int32_t __attribute__((vector_size(32), aligned(4), may_alias));
+  using StoredDoubles = double __attribute__((vector_size(64), aligned(8), may_alias));
+};
+
+// Eight places to the right of its first column are the most that a small triangle writes to, in whole registers.
+constexpr int kReach = 8;
+// Extent of a triangle up to which its edge functions there fit int32: with 7 pixels,
 // |dx · y| + |dy · x| < 7 · 4096 · (7 + 8) · 4096 < 2³¹.
 constexpr int32_t kSmallExtent = 7 * kSubpixels;
-static_assert(int64_t{kSmallExtent} * (kSmallExtent + kLanes * kSubpixels) < INT32_MAX);
+static_assert(int64_t{kSmallExtent} * (kSmallExtent + kReach * kSubpixels) < INT32_MAX);
+static_assert(kReach <= kTileMargin);
 
+// A triangle of small extent: what screen_triangle makes of it, in int32, from its first row and column on.
+struct SmallTriangle {
+  int32_t edge[3];   // at the first pixel
+  int32_t right[3];  // what a column adds
+  int32_t down[3];   // what a row adds
+  int32_t bound[3];  // inside is what lies above: 0, or −1 where the edge is upper or left
+  DepthPlane depth;
+};
+
+// The three corners in ascending order of their vertices.
+GPTFACE_INLINE SmallTriangle
+small_triangle(const ScreenVertex& a, const ScreenVertex& b, const ScreenVertex& c, int32_t row, int32_t column) {
+  SmallTriangle made;
+  const int32_t y = row * kSubpixels + kSubpixels / 2, x = column * kSubpixels + kSubpixels / 2;
+  const int32_t area = (b.x - a.x) * (c.y - a.y) - (b.y - a.y) * (c.x - a.x);
+  const int32_t turn = area >> 31;  // −1 or 0; (v ^ turn) − turn turns v
+  const auto side = [&](int i, const ScreenVertex& begin, const ScreenVertex& end) __attribute__((always_inline)) {
+    const int32_t dx = ((end.x - begin.x) ^ turn) - turn, dy = ((end.y - begin.y) ^ turn) - turn;
+    made.edge[i] = dx * (y - begin.y) - dy * (x - begin.x);
+    made.right[i] = -dy * kSubpixels;
+    made.down[i] = dx * kSubpixels;
+    made.bound[i] = -static_cast<int32_t>((dy < 0) | ((dy == 0) & (dx > 0)));
+  };
+  side(0, b, c);
+  side(1, c, a);
+  side(2, a, b);
+  made.depth = depth_plane(a.z, b.z, c.z, (area ^ turn) - turn);
+  return made;
+}
+
+// `columns` is 1 to 8. Not cut to the tile: what lies beside it goes to its margins.
 template <class Isa>
-GPTFACE_INLINE void cover_small(const ScreenTriangle& triangle, int32_t number, PixelRange rows, int32_t column, RasterTile& tile) {
-  const Int32Lanes lane = {0, 1, 2, 3, 4, 5, 6, 7};
-  Int32Lanes edge[3];
-  int32_t step[3], bound[3];
-  for (int i = 0; i < 3; ++i) {
-    const int32_t dx = static_cast<int32_t>(triangle.dx[i]), dy = static_cast<int32_t>(triangle.dy[i]);
-    const int32_t y = rows.first * kSubpixels + kSubpixels / 2 - triangle.y[i];
-    const int32_t x = column * kSubpixels + kSubpixels / 2 - triangle.x[i];
-    edge[i] = (dx * y - dy * x) - lane * (dy * kSubpixels);
-    step[i] = dx * kSubpixels;
-    bound[i] = triangle.upper_or_left[i] ? -1 : 0;
-  }
-  double* depths = tile.depth + (rows.first - tile.first_row) * kTileStride + (column - tile.first_column);
-  int32_t* numbers = tile.triangle + (rows.first - tile.first_row) * kTileStride + (column - tile.first_column);
-  for (int32_t row = rows.first; row <= rows.last; ++row, depths += kTileStride, numbers += kTileStride) {
-    const Int32Lanes inside = (edge[0] > bound[0]) & (edge[1] > bound[1]) & (edge[2] > bound[2]);
-    const DoubleLanes sum = __builtin_convertvector(edge[0], DoubleLanes) * triangle.z[0] +
-        __builtin_convertvector(edge[1], DoubleLanes) * triangle.z[1] +
-        __builtin_convertvector(edge[2], DoubleLanes) * triangle.z[2];
-    const DoubleLanes depth = sum * triangle.inverse_area;
-    auto* kept = reinterpret_cast<UnalignedDoubleLanes*>(depths);
-    auto* shown = reinterpret_cast<UnalignedInt32Lanes*>(numbers);
-    const Int64Lanes nearer = (depth < *kept) & __builtin_convertvector(inside, Int64Lanes);
-    *kept = nearer ? depth : *kept;
-    *shown = __builtin_convertvector(nearer, Int32Lanes) ? number + Int32Lanes{} : *shown;
-    for (int i = 0; i < 3; ++i) edge[i] += step[i];
+GPTFACE_INLINE void cover_small(
+    const SmallTriangle& triangle, int32_t number, int32_t rows, int32_t columns, double* depths, int32_t* numbers) {
+  constexpr int lanes = kLanes<Isa>;
+  int32_t edge0 = triangle.edge[0], edge1 = triangle.edge[1], edge2 = triangle.edge[2];
+  if constexpr (lanes == 1) {
+    for (int32_t row = 0; row < rows; ++row, depths += kTileStride, numbers += kTileStride) {
+      for (int32_t column = 0; column < columns; ++column) {
+        const int32_t here0 = edge0 + column * triangle.right[0], here1 = edge1 + column * triangle.right[1];
+        const int32_t here2 = edge2 + column * triangle.right[2];
+        if (here0 > triangle.bound[0] && here1 > triangle.bound[1] && here2 > triangle.bound[2]) {
+          const double depth = depth_at(triangle.depth, here1, here2);
+          if (depth < depths[column]) depths[column] = depth, numbers[column] = number;
+        }
+      }
+      edge0 += triangle.down[0], edge1 += triangle.down[1], edge2 += triangle.down[2];
+    }
+  } else {
+    using Vectors = PixelVectors<lanes>;
+    using Int32s = typename Vectors::Int32s;
+    using Int64s = typename Vectors::Int64s;
+    using Doubles = typename Vectors::Doubles;
+    Int32s lane;
+    for (int i = 0; i < lanes; ++i) lane[i] = i;
+    Int32s first0 = edge0 + lane * triangle.right[0], first1 = edge1 + lane * triangle.right[1];
+    Int32s first2 = edge2 + lane * triangle.right[2];
+    for (int32_t column = 0; column < columns; column += lanes) {
+      Int32s here0 = first0, here1 = first1, here2 = first2;
+      double* kept = depths + column;
+      int32_t* shown = numbers + column;
+      for (int32_t row = 0; row < rows; ++row, kept += kTileStride, shown += kTileStride) {
+        const Int32s inside = (here0 > triangle.bound[0]) & (here1 > triangle.bound[1]) & (here2 > triangle.bound[2]);
+        const Doubles depth = triangle.depth.first +
+            (__builtin_convertvector(here1, Doubles) * triangle.depth.slope1 +
+             __builtin_convertvector(here2, Doubles) * triangle.depth.slope2);
+        auto* old_depth = reinterpret_cast<typename Vectors::StoredDoubles*>(kept);
+        auto* old_number = reinterpret_cast<typename Vectors::StoredInt32s*>(shown);
+        const Int64s nearer = (depth < *old_depth) & __builtin_convertvector(inside, Int64s);
+        *old_depth = nearer ? depth : *old_depth;
+        *old_number = __builtin_convertvector(nearer, Int32s) ? number + Int32s{} : *old_number;
+        here0 += triangle.down[0], here1 += triangle.down[1], here2 += triangle.down[2];
+      }
+      first0 += lanes * triangle.right[0], first1 += lanes * triangle.right[1], first2 += lanes * triangle.right[2];
+    }
   }
 }
 
-template <class Isa>
-GPTFACE_INLINE void cover_large(const ScreenTriangle& triangle, int32_t number, PixelRange rows, PixelRange columns, RasterTile& tile) {
+// `depths` and `numbers` are those of the first row, as far as the picture's left border.
+GPTFACE_INLINE void cover_large(
+    const ScreenTriangle& triangle, int32_t number, PixelRange rows, PixelRange columns, double* depths,
+    int32_t* numbers) {
   int64_t first[3], right[3], down[3];
   for (int i = 0; i < 3; ++i) {
     first[i] = edge_function(triangle, i, rows.first, columns.first);
@@ -65,16 +143,12 @@ GPTFACE_INLINE void cover_large(const ScreenTriangle& triangle, int32_t number, 
     down[i] = triangle.dx[i] * kSubpixels;
   }
   const int64_t bound[3] = {!triangle.upper_or_left[0], !triangle.upper_or_left[1], !triangle.upper_or_left[2]};
-  for (int32_t row = rows.first; row <= rows.last; ++row) {
+  for (int32_t row = rows.first; row <= rows.last; ++row, depths += kTileStride, numbers += kTileStride) {
     int64_t edge0 = first[0], edge1 = first[1], edge2 = first[2];
-    const int64_t place = (row - tile.first_row) * int64_t{kTileStride} - tile.first_column;
     for (int32_t column = columns.first; column <= columns.last; ++column) {
       if (((edge0 - bound[0]) | (edge1 - bound[1]) | (edge2 - bound[2])) >= 0) {
-        const double depth = depth_at(triangle, edge0, edge1, edge2);
-        if (depth < tile.depth[place + column]) {
-          tile.depth[place + column] = depth;
-          tile.triangle[place + column] = number;
-        }
+        const double depth = depth_at(triangle.depth, edge1, edge2);
+        if (depth < depths[column]) depths[column] = depth, numbers[column] = number;
       }
       edge0 += right[0], edge1 += right[1], edge2 += right[2];
     }
@@ -84,24 +158,31 @@ GPTFACE_INLINE void cover_large(const ScreenTriangle& triangle, int32_t number, 
 
 // The triangles of a list, which is in ascending order, over what the tile shows already.
 template <class Isa>
-void cover_tile(const RasterProblem& problem, const ScreenVertex* vertices, const int32_t* list, int64_t number, RasterTile& tile) {
+void cover_tile(
+    const RasterProblem& problem, const ScreenVertex* vertices, const int32_t* list, int64_t number, RasterTile& tile) {
   for (int64_t n = 0; n < number; ++n) {
     const int32_t t = list[n];
-    const ScreenTriangle triangle = screen_triangle(vertices, problem.triangles + 3 * int64_t{t});
-    if (triangle.inverse_area == 0.0) continue;
-    const int32_t left = least(triangle.x[0], triangle.x[1], triangle.x[2]);
-    const int32_t right = greatest(triangle.x[0], triangle.x[1], triangle.x[2]);
-    const int32_t top = least(triangle.y[0], triangle.y[1], triangle.y[2]);
-    const int32_t bottom = greatest(triangle.y[0], triangle.y[1], triangle.y[2]);
+    const int32_t* named = problem.triangles + 3 * int64_t{t};
+    const SortedCorners corners(named);
+    const ScreenVertex &a = vertices[corners.low], &b = vertices[corners.middle], &c = vertices[corners.high];
+    const int32_t left = least(a.x, b.x, c.x), right = greatest(a.x, b.x, c.x);
+    const int32_t top = least(a.y, b.y, c.y), bottom = greatest(a.y, b.y, c.y);
     PixelRange rows = pixels_between(top, bottom, tile.first_row + tile.rows);
     rows.first = rows.first > tile.first_row ? rows.first : tile.first_row;
+    const int64_t place = (rows.first - tile.first_row) * int64_t{kTileStride} - tile.first_column;
     if (right - left <= kSmallExtent && bottom - top <= kSmallExtent) {
-      // Not cut to the tile: what lies beside it goes to its margins.
-      cover_small<Isa>(triangle, t, rows, (left + kSubpixels / 2 - 1) >> kSubpixelBits, tile);
+      const int32_t column = (left + kSubpixels / 2 - 1) >> kSubpixelBits;
+      const int32_t columns = ((right - kSubpixels / 2) >> kSubpixelBits) - column + 1;
+      const SmallTriangle triangle = small_triangle(a, b, c, rows.first, column);
+      if (!triangle.depth.covers) continue;
+      cover_small<Isa>(
+          triangle, t, rows.last - rows.first + 1, columns, tile.depth + place + column, tile.triangle + place + column);
     } else {
+      const ScreenTriangle triangle = screen_triangle(a, b, c);
+      if (!triangle.depth.covers) continue;
       PixelRange columns = pixels_between(left, right, tile.first_column + tile.columns);
       columns.first = columns.first > tile.first_column ? columns.first : tile.first_column;
-      cover_large<Isa>(triangle, t, rows, columns, tile);
+      cover_large(triangle, t, rows, columns, tile.depth + place, tile.triangle + place);
     }
   }
 }

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gptface.ops.raster.api import Raster, interpolate, rasterize
+from gptface.ops.raster.api import Raster, antialias, interpolate, rasterize, triangle_neighbours
 
-__all__ = ["Raster", "interpolate", "rasterize"]
+__all__ = ["Raster", "antialias", "interpolate", "rasterize", "triangle_neighbours"]

@@ -1,4 +1,4 @@
-"""``rasterize`` and ``interpolate``: what people call."""
+"""``rasterize``, ``interpolate`` and ``antialias``: what people call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gptface.ops.derivatives import refuse_other_derivatives
 from gptface.ops.raster import library as _registered  # noqa: F401  (defines the operators)
 from gptface.ops.raster.choice import choose
 
-__all__ = ["Raster", "interpolate", "rasterize"]
+__all__ = ["Raster", "antialias", "interpolate", "rasterize", "triangle_neighbours"]
 
 _LARGEST_SIDE = 2**15
 
@@ -37,20 +37,21 @@ class Raster(NamedTuple):
 def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, impl: str = "auto") -> Raster:
     """Find the triangle that every pixel of ``height`` × ``width`` shows.
 
-    **Coordinates** are OpenGL's clip space: a vertex ``(x, y, z, w)`` is seen at ``(x/w, y/w)``, where −1 to 1 spans the
-    picture, x to the right and **y upwards**; row 0 of the result is the top of the picture (y/w near 1), as image files
-    have it. Depth z/w grows away from the eye, and −1 is the near plane.
+    **Coordinates** are OpenGL's clip space: a vertex ``(x, y, z, w)`` is seen at ``(x/w, y/w)``, where −1 to 1 spans
+    the picture, x to the right and **y upwards**; row 0 of the result is the top of the picture (y/w near 1), as in
+    image files. Depth z/w grows away from the eye, and −1 is the near plane.
 
     **Coverage.** Corners are snapped to 1/4096 of a pixel (halves to even), and the rest is exact: a pixel belongs to
     the triangles that hold its centre; a centre on an edge, to the triangle of which it is an upper or left edge. So
     triangles that share an edge neither overlap nor leave a gap. Both orientations are drawn. The nearest wins: the
     least z/w of the snapped triangle, in float64; of equal ones the lowest triangle. Triangles with the same three
-    vertices are equal in whatever order they name them. A triangle whose snapped area is 0 covers nothing.
+    vertices are equal in whatever order they name them, and so are triangles of the same constant z/w. A triangle whose
+    snapped area is 0 covers nothing.
 
     **Dropped** and counted in ``dropped`` is a triangle with a corner that is not finite, is not in front of the eye
-    (``w <= 0``), lies before the near plane (``z < −w``) or farther than 131072 pixels from the upper left corner: it is
-    left out as a whole, not clipped. There is no far plane. On a CUDA device a triangle that names a vertex which does
-    not exist is dropped, too.
+    (``w <= 0``), lies before the near plane (``z < −w``) or farther than 131072 pixels from the upper left corner: it
+    is left out as a whole, not clipped. There is no far plane. On a CUDA device a triangle that names a vertex which
+    does not exist is dropped, too.
 
     **Gradients** flow from barycentric and depth to positions, for the triangle that each pixel shows; that another
     would show has none (see ``antialias``). Where the snapping lets a triangle show at a centre beyond its edge, the
@@ -79,14 +80,16 @@ def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, 
             raise InputError(f"rasterize: {name}={size}; allowed: 1 to {_LARGEST_SIDE} pixels")
     impl = choose("rasterize", impl, "positions", positions)
     refuse_other_derivatives("rasterize", positions)
-    return Raster(*torch.ops.gptface.rasterize(positions, triangles, height, width, impl))
+    raw = torch.ops.gptface.rasterize(positions, triangles, height, width, impl)
+    barycentric, depth, triangle, dropped = raw
+    return Raster(triangle, barycentric, depth, dropped)
 
 
 def interpolate(attributes: Tensor, raster: Raster, triangles: Tensor, *, impl: str = "auto") -> Tensor:
     """Mix attributes of vertices (colours, normals, texture coordinates …) at every pixel.
 
-    ``out[b, h, w]`` is the mean of the attributes of the triangle's corners with the weights ``raster.barycentric``, and
-    0 where no triangle is. Gradients flow to ``attributes`` and, through the weights, to the positions that were
+    ``out[b, h, w]`` is the mean of the attributes of the triangle's corners with the weights ``raster.barycentric``,
+    and 0 where no triangle is. Gradients flow to ``attributes`` and, through the weights, to the positions that were
     rasterised; same call, same bits. First derivatives in reverse mode only.
 
     Args:
@@ -99,8 +102,8 @@ def interpolate(attributes: Tensor, raster: Raster, triangles: Tensor, *, impl: 
         ``(B, H, W, C)``.
 
     Raises:
-        InputError: an argument has the wrong rank, dtype or device; on the CPU also for a vertex or a triangle that does
-            not exist.
+        InputError: an argument has the wrong rank, dtype or device; on the CPU also for a vertex or a triangle that
+            does not exist.
         ValueError, RuntimeError: an ``impl`` that is unknown, or that cannot run here; a derivative that there is not.
     """
     barycentric = _check_raster("interpolate", raster)
@@ -119,6 +122,84 @@ def interpolate(attributes: Tensor, raster: Raster, triangles: Tensor, *, impl: 
     impl = choose("interpolate", impl, "attributes", attributes)
     refuse_other_derivatives("interpolate", attributes, barycentric)
     return torch.ops.gptface.interpolate(attributes, raster.triangle, barycentric, triangles, impl)
+
+
+def triangle_neighbours(triangles: Tensor, vertices: int) -> Tensor:
+    """Which triangle lies beyond each edge: what :func:`antialias` needs of a mesh, once for all its pictures.
+
+    Args:
+        triangles: int32 or int64 ``(T, 3)``.
+        vertices: how many there are.
+
+    Returns:
+        int32 ``(T, 3)``: the triangle beyond the edge opposite each corner, −1 where an edge belongs to one triangle
+        alone, or to more than two.
+
+    Raises:
+        InputError: wrong rank or dtype; on the CPU also for a vertex that does not exist.
+    """
+    _check_triangles("triangle_neighbours", triangles, triangles)
+    return torch.ops.gptface.triangle_neighbours(triangles, vertices, "reference")
+
+
+def antialias(
+    colour: Tensor,
+    raster: Raster,
+    positions: Tensor,
+    triangles: Tensor,
+    *,
+    neighbours: Tensor | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """Blend colours across silhouettes, which gives the outline of a surface a gradient.
+
+    Between two neighbouring pixels that show different triangles, the way from the nearer surface's pixel to the other
+    is followed over shared edges. Where it leaves the surface (at an edge without a neighbour, or one at which the
+    surface turns back behind itself) before the other pixel's centre, the two colours are blended by where that edge
+    passes: nothing at the middle, half of the other's colour at a centre. Everywhere else ``colour`` passes unchanged.
+    A shape that is drawn in one pixel alone, or thinner than a pixel, is blended only where a pixel shows it.
+
+    Gradients flow to ``colour``, and to ``positions`` through where the edges pass; not through the choice of the edges
+    and of what is in front. Same call, same bits. First derivatives in reverse mode only. Method: Laine et al. 2020,
+    section 3.4.
+
+    Args:
+        colour: ``(B, H, W, C)``, dtype as ``positions``: anything that was drawn from ``raster``, a background put in.
+        raster: what :func:`rasterize` gave.
+        positions, triangles: those it was given.
+        neighbours: of :func:`triangle_neighbours`, which is called where this is ``None``.
+        impl: ``"auto"`` or ``"reference"``, which waits for its inputs on a GPU.
+
+    Returns:
+        ``(B, H, W, C)``.
+
+    Raises:
+        InputError: an argument has the wrong rank, dtype or device; on the CPU also for a vertex or a triangle that
+            does not exist.
+        ValueError, RuntimeError: an ``impl`` that is unknown; a derivative that there is not.
+    """
+    shape = _check_raster("antialias", raster).shape[:3]
+    _check_positions("antialias", positions)
+    _check_triangles("antialias", triangles, positions)
+    if not isinstance(colour, Tensor) or colour.dim() != 4 or colour.shape[:3] != shape:
+        raise InputError(f"antialias: colour is {_described(colour)}; allowed: (B, H, W, C) of raster's {tuple(shape)}")
+    if colour.dtype != positions.dtype or colour.device != positions.device or positions.shape[0] != shape[0]:
+        raise InputError(
+            f"antialias: colour is {_described(colour)} on {colour.device}, positions {_described(positions)} on "
+            f"{positions.device}; allowed: one dtype, one device and B alike"
+        )
+    if neighbours is None:
+        neighbours = triangle_neighbours(triangles, positions.shape[1])
+    elif neighbours.shape != triangles.shape or neighbours.dtype != torch.int32 or neighbours.device != colour.device:
+        raise InputError(
+            f"antialias: neighbours is {_described(neighbours)}; allowed: what triangle_neighbours returns for these "
+            f"triangles, int32 {tuple(triangles.shape)}"
+        )
+    impl = choose("antialias", impl, "colour", colour)
+    refuse_other_derivatives("antialias", colour, positions)
+    return torch.ops.gptface.antialias(
+        colour, raster.triangle, raster.depth.detach(), positions, triangles, neighbours, impl
+    )
 
 
 def _described(given: object) -> str:
@@ -144,7 +225,9 @@ def _check_triangles(operator: str, triangles: Tensor, beside: Tensor) -> None:
     ):
         raise InputError(f"{operator}: triangles is {_described(triangles)}; allowed: int32 or int64 (T, 3)")
     if triangles.device != beside.device:
-        raise InputError(f"{operator}: triangles is on {triangles.device}, the vertices on {beside.device}; allowed: one")
+        raise InputError(
+            f"{operator}: triangles is on {triangles.device}, the vertices on {beside.device}; allowed: one device"
+        )
 
 
 def _check_raster(operator: str, raster: Raster) -> Tensor:
@@ -160,7 +243,7 @@ def _check_raster(operator: str, raster: Raster) -> Tensor:
         or triangle.device != barycentric.device
     ):
         raise InputError(
-            f"{operator}: raster has triangle {_described(triangle)} and barycentric {_described(barycentric)}; allowed: "
-            "int32 (B, H, W) and float32 or float64 (B, H, W, 2) on one device"
+            f"{operator}: raster has triangle {_described(triangle)} and barycentric {_described(barycentric)}; "
+            "allowed: int32 (B, H, W) and float32 or float64 (B, H, W, 2) on one device"
         )
     return barycentric

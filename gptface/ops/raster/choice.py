@@ -1,4 +1,4 @@
-"""Which implementation a call of ``rasterize`` or ``interpolate`` runs, and why."""
+"""Which implementation a call of ``rasterize``, ``interpolate`` or ``antialias`` runs, and why."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gptface.ops import registry
 from gptface.ops.native import warn_without_cpu_kernel
-from gptface.ops.raster import cpu
+from gptface.ops.raster import cpu, cuda
 from gptface.ops.registry import Preference, register_implementation
 
 __all__ = ["choose"]
@@ -19,12 +19,20 @@ for _operator, _what in (
         _operator, "reference", lambda: None, "the definition in plain PyTorch; on a GPU it waits for its inputs"
     )
     register_implementation(_operator, "cpu", cpu.cpu_missing, _what)
+    register_implementation(
+        _operator, "cuda", cuda.cuda_missing, "CUDA, from the CPU's header; compiled, never run on a GPU"
+    )
 
-# What impl="auto" takes, best first.
+register_implementation(
+    "antialias", "reference", lambda: None, "the definition in plain PyTorch; on a GPU it waits for its inputs"
+)
+
+# What impl="auto" takes, best first. "cuda" is taken by name only: no record says yet that it has passed on a GPU.
 _PREFERENCES = (
     Preference("cpu", "the fastest on the CPU"),
     Preference("reference", "it takes every device and dtype"),
 )
+_ANTIALIAS_PREFERENCES = (Preference("reference", "the only implementation"),)
 
 
 def choose(operator: str, impl: str, name: str, tensor: Tensor) -> str:
@@ -35,8 +43,12 @@ def choose(operator: str, impl: str, name: str, tensor: Tensor) -> str:
     """
 
     def obstacle(implementation: str) -> str | None:
-        return cpu.unsupported(name, tensor) if implementation == "cpu" else None
+        if implementation == "cpu":
+            return cpu.unsupported(name, tensor)
+        return cuda.unsupported(name, tensor) if implementation == "cuda" else None
 
+    if operator == "antialias":
+        return registry.choose(operator, impl, _ANTIALIAS_PREFERENCES, lambda name: None).implementation
     chosen = registry.choose(operator, impl, _PREFERENCES, obstacle).implementation
     if impl == "auto" and chosen == "reference" and tensor.device.type == "cpu":
         warn_without_cpu_kernel("rasterize_kernel")

@@ -86,5 +86,9 @@ def interpolate_backward_cpu(
 ) -> tuple[Tensor, Tensor]:
     """As :func:`gptface.ops.raster.reference.interpolate_backward_reference`."""
     return torch.ops.gptface.interpolate_backward_kernel(
-        gradient.contiguous(), attributes.contiguous(), triangle.contiguous(), barycentric.contiguous(), _plain(triangles)
+        gradient.contiguous(),
+        attributes.contiguous(),
+        triangle.contiguous(),
+        barycentric.contiguous(),
+        _plain(triangles),
     )

@@ -1,7 +1,9 @@
 """Rasterisation and interpolation written like their definition, in plain PyTorch; the oracle of every test.
 
 Which pixels a triangle covers is decided in integers, in units of 1/4096 of a pixel, and which triangle is nearest in
-float64 with every operation rounded by itself, so other implementations can agree on both bit for bit.
+float64 with every operation rounded by itself, so other implementations can agree on both bit for bit. Weights and
+depth, and their gradients for each pixel, are float64 before they are rounded to the dtype of positions: float32 would
+lose half its digits in the small triangles of a fine mesh.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from torch import Tensor
 __all__ = [
     "SUBPIXELS",
     "Corners",
+    "corner_rows",
     "interpolate_backward_reference",
     "interpolate_reference",
     "rasterize_backward_reference",
     "rasterize_reference",
     "screen_corners",
+    "sum_rows",
 ]
 
 SUBPIXELS = 4096  # steps of the grid that corners are snapped to, in a pixel
@@ -105,8 +109,9 @@ def _nearest(corners: Corners, triangles: Tensor, drawn: Tensor, height: int, wi
         edge = side_x[t] * from_y - side_y[t] * from_x
         inside = ((edge > 0) | ((edge == 0) & upper_or_left[t])).all(1)
         t, edge, pixel = t[inside], edge[inside].double(), (row * width + column)[inside]
-        product = edge * z[t]
-        depth = (product[:, 0] + product[:, 1] + product[:, 2]) * (1.0 / area[t].abs().double())
+        # From the first corner on, so that a triangle of one depth has exactly that everywhere.
+        slope = (z[t][:, 1:] - z[t][:, :1]) * (1.0 / area[t].abs().double())[:, None]
+        depth = z[t][:, 0] + (edge[:, 1] * slope[:, 0] + edge[:, 2] * slope[:, 1])
         # The nearest of this chunk, then the lowest triangle of those; against what is there it must be nearer.
         best = nearest_depth.scatter_reduce(0, pixel, depth, "amin")
         wins = (depth == best[pixel]) & (depth < nearest_depth[pixel])
@@ -166,7 +171,7 @@ def _last(value: Tensor) -> Tensor:
     return value[..., [2, 0, 1]]
 
 
-def _corner_rows(triangle: Tensor, triangles: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
+def corner_rows(triangle: Tensor, triangles: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
     """``(hit, vertex)``: where there is a triangle, and its corners as rows of ``(B · V, …)``; row 0 elsewhere."""
     batch = torch.arange(triangle.shape[0], device=triangle.device).view(-1, 1, 1, 1)
     hit = triangle >= 0
@@ -176,11 +181,11 @@ def _corner_rows(triangle: Tensor, triangles: Tensor, vertices: int) -> tuple[Te
 
 def _look_up(positions: Tensor, triangles: Tensor, triangle: Tensor) -> _Hit:
     _, height, width = triangle.shape
-    hit, vertex = _corner_rows(triangle, triangles, positions.shape[1])
-    x, y, z, w = positions.flatten(0, 1)[vertex].unbind(-1)
-    options = {"dtype": positions.dtype, "device": positions.device}
-    pixel_x = ((2 * torch.arange(width, **options) + 1) / width - 1).view(1, 1, width, 1)
-    pixel_y = (1 - (2 * torch.arange(height, **options) + 1) / height).view(1, height, 1, 1)
+    hit, vertex = corner_rows(triangle, triangles, positions.shape[1])
+    x, y, z, w = positions.flatten(0, 1)[vertex].double().unbind(-1)
+    columns, rows = (torch.arange(size, dtype=torch.float64, device=x.device) for size in (width, height))
+    pixel_x = ((2 * columns + 1) / width - 1).view(1, 1, width, 1)
+    pixel_y = (1 - (2 * rows + 1) / height).view(1, height, 1, 1)
     from_x, from_y = x - pixel_x * w, y - pixel_y * w
     areas = _following(from_x) * _last(from_y) - _following(from_y) * _last(from_x)
     return _Hit(hit, vertex, z, w, pixel_x, pixel_y, from_x, from_y, areas, areas.sum(-1, keepdim=True))
@@ -204,7 +209,8 @@ def _weights(positions: Tensor, triangles: Tensor, triangle: Tensor) -> tuple[Te
     found = _look_up(positions, triangles, triangle)
     weights, _ = _clamped(found.areas / found.total)
     depth = (weights * found.z).sum(-1) / (weights * found.w).sum(-1)
-    return torch.where(found.hit[..., None], weights[..., :2], 0.0), torch.where(found.hit, depth, 0.0)
+    weights, depth = weights[..., :2].to(positions.dtype), depth.to(positions.dtype)
+    return torch.where(found.hit[..., None], weights, 0.0), torch.where(found.hit, depth, 0.0)
 
 
 def rasterize_backward_reference(
@@ -235,9 +241,9 @@ def rasterize_backward_reference(
     grad_from_y = after * _last(found.from_x) - before * _following(found.from_x)
     grad_w = grad_w - found.pixel_x * grad_from_x - found.pixel_y * grad_from_y
     gradient = torch.stack((grad_from_x, grad_from_y, grad_z, grad_w), -1)
-    gradient = torch.where(found.hit[..., None, None], gradient, 0.0)
+    gradient = torch.where(found.hit[..., None, None], gradient, 0.0).to(positions.dtype)
     rows = positions.shape[0] * positions.shape[1]
-    return _sum_rows(gradient.flatten(0, 3), found.vertex.flatten(), rows).view(positions.shape)
+    return sum_rows(gradient.flatten(0, 3), found.vertex.flatten(), rows).view(positions.shape)
 
 
 def interpolate_reference(attributes: Tensor, triangle: Tensor, barycentric: Tensor, triangles: Tensor) -> Tensor:
@@ -245,7 +251,7 @@ def interpolate_reference(attributes: Tensor, triangle: Tensor, barycentric: Ten
     if triangles.shape[0] == 0 or attributes.shape[1] == 0:
         return attributes.new_zeros((*triangle.shape, attributes.shape[2]))
     every = attributes.expand(triangle.shape[0], -1, -1)
-    hit, vertex = _corner_rows(triangle, triangles, every.shape[1])
+    hit, vertex = corner_rows(triangle, triangles, every.shape[1])
     weights = torch.cat((barycentric, 1 - barycentric.sum(-1, keepdim=True)), -1)
     mixed = (weights[..., None] * every.flatten(0, 1)[vertex]).sum(-2)
     return torch.where(hit[..., None], mixed, 0.0)
@@ -258,18 +264,18 @@ def interpolate_backward_reference(
     if triangles.shape[0] == 0 or attributes.shape[1] == 0:
         return torch.zeros_like(attributes), torch.zeros_like(barycentric)
     batch, (shared, vertices, channels) = triangle.shape[0], attributes.shape
-    hit, vertex = _corner_rows(triangle, triangles, vertices)
+    hit, vertex = corner_rows(triangle, triangles, vertices)
     weights = torch.cat((barycentric, 1 - barycentric.sum(-1, keepdim=True)), -1)
     weights, gradient = torch.where(hit[..., None], weights, 0.0), torch.where(hit[..., None], gradient, 0.0)
     corners = attributes.expand(batch, -1, -1).flatten(0, 1)[vertex]
     grad_barycentric = (gradient[..., None, :] * (corners[..., :2, :] - corners[..., 2:, :])).sum(-1)
     grad_corners = weights[..., None] * gradient[..., None, :]
-    summed = _sum_rows(grad_corners.view(-1, channels), vertex.flatten(), batch * vertices)
+    summed = sum_rows(grad_corners.view(-1, channels), vertex.flatten(), batch * vertices)
     summed = summed.view(batch, vertices, channels)
     return summed.sum(0, keepdim=True) if shared == 1 else summed, grad_barycentric
 
 
-def _sum_rows(values: Tensor, rows: Tensor, size: int) -> Tensor:
+def sum_rows(values: Tensor, rows: Tensor, size: int) -> Tensor:
     """``out[r]`` = sum of the ``values (N, C)`` whose row is r, in ascending order of N."""
     result = values.new_zeros((size, values.shape[1]))
     if values.device.type == "cpu":
