@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gptface.errors import InputError
 from gptface.faces.names import find
+from gptface.ops import triangle_neighbours
 
 __all__ = ["MorphableModel"]
 
@@ -102,6 +103,7 @@ class MorphableModel(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
+        self._neighbours: Tensor | None = None
         if mean.ndim != 2 or mean.shape[1] != 3 or mean.shape[0] == 0:
             raise InputError(f"{name}: the mean has the shape {tuple(mean.shape)}; it must be (vertices, 3)")
         count = mean.shape[0]
@@ -170,6 +172,12 @@ class MorphableModel(nn.Module):
     def vertex_count(self) -> int:
         """Number of vertices."""
         return self.mean.shape[0]
+
+    def neighbours(self) -> Tensor:
+        """Which triangles share an edge, as :func:`gptface.ops.antialias` takes them; found once."""
+        if self._neighbours is None or self._neighbours.device != self.triangles.device:
+            self._neighbours = triangle_neighbours(self.triangles, self.vertex_count)
+        return self._neighbours
 
     def drawn_vertices(self) -> Tensor:
         """The mean's vertices that some triangle uses, ``(N, 3)``; all of them where there is no triangle."""

@@ -93,7 +93,13 @@ def portrait_distance(model: MorphableModel) -> float:
 
 
 def draw(
-    model: MorphableModel, parameters: FaceParameters, height: int, width: int, *, background: Tensor | None = None
+    model: MorphableModel,
+    parameters: FaceParameters,
+    height: int,
+    width: int,
+    *,
+    background: Tensor | None = None,
+    smooth: bool = False,
 ) -> Rendering:
     """Render heads; see :func:`render`. Differentiable in every parameter."""
     vertices = parameters.placed(model, parameters.vertices(model))
@@ -106,6 +112,8 @@ def draw(
         height,
         width,
         background=background,
+        smooth=smooth,
+        neighbours=model.neighbours() if smooth else None,
     )
 
 
