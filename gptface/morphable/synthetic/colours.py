@@ -35,7 +35,7 @@ def mean_albedo(mesh: HeadMesh) -> np.ndarray:
     blush = 0.5 * bump(side, y, (3.6, -0.6), 1.3, 1.0) + 0.5 * bump(x, y, (0, -1.0), 0.9, 0.6)
     colours = blend(colours, CHEEK, np.clip(blush * front, 0, 1))
     colours = blend(colours, 0.70 * SKIN, 0.6 * bump(side, y, (2.3, 1.75), 1.0, 0.35) * front)
-    colours = blend(colours, 0.15 * SKIN, 0.8 * bump(side, y, (0.60, -2.12), 0.24, 0.14) * front)
+    colours = blend(colours, 0.12 * SKIN, 0.95 * bump(side, y, (0.56, -2.08), 0.20, 0.10) * front)
     colours = blend(colours, HAIR, 0.95 * hair_strength(mesh))
     colours = blend(colours, HAIR, 0.85 * brow_strength(mesh))
     colours = blend(colours, RED, mesh.red * np.clip(mesh.lip * 1.6 - 0.1, 0, 1))
@@ -48,7 +48,7 @@ def mean_albedo(mesh: HeadMesh) -> np.ndarray:
         ball = parts[name]
         polar = np.degrees(mesh.polar[ball])
         iris = 1 - smoothstep(polar, 25.5, 27.0)
-        pupil = 1 - smoothstep(polar, 13.0, 15.5)
+        pupil = 1 - smoothstep(polar, 9.0, 13.0)
         ring = np.exp(-0.5 * ((polar - 25.0) / 2.2) ** 2)
         tone = WHITE * (1 - 0.25 * smoothstep(polar, 40, 75))[:, None]
         tone = blend(tone, IRIS, iris)

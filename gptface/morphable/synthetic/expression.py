@@ -127,7 +127,7 @@ def _sided(face: _Face, side: int) -> dict[str, np.ndarray]:
     smile = move(at(corner, 1.25, 1.2), (0.75 * s, 0.85, -0.55)) + move(
         at((s * 3.9, -0.9), 1.3), (0.15 * s, 0.45, 0.30)
     )
-    smile += move(at((s * 1.3, -3.5), 0.9, 0.8), (0.15 * s, 0.12, -0.15)) + _lids(face, side, 0.05, 0.16)
+    smile += move(at((s * 1.3, -3.5), 0.9, 0.8), (0.15 * s, 0.20, -0.15)) + _lids(face, side, 0.05, 0.16)
     sneer = move(at((s * 1.3, -1.3), 0.7, 0.9), (0.12 * s, 0.50, 0.05)) + move(
         at((s * 1.2, 1.6), 0.6, 0.8), (0, 0.18, 0.12)
     )

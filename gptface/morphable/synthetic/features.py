@@ -34,11 +34,12 @@ def sculpt(mesh: HeadMesh) -> np.ndarray:
     out -= 0.09 * _fold(side, y)
     out += 0.40 * bump(x, y, (0.0, -7.5), 1.25, 0.75) - 0.34 * bump(x, y, (0.0, -6.0), 1.5, 0.32)
     out += 0.10 * bump(side, y, (0.42, -3.0), 0.20, 0.45) - 0.12 * bump(x, y, (0.0, -3.0), 0.20, 0.45)
+    out -= 0.55 * bump(side, y, (0.55, -2.08), 0.24, 0.13)
     out += 0.20 * bump(x, y, (0.0, 7.6), 3.2, 1.6)
     out *= front
     # The wings of the nose end in a crease, the tip hangs a little, the nostrils are hollows on its underside.
     offset[:, 1] += -0.25 * bump(x, y, (0.0, -1.2), 0.8, 0.5) * front
-    offset[:, 1] += 0.22 * bump(side, y, (0.62, -2.02), 0.30, 0.22) * front
+    offset[:, 1] += 0.16 * bump(side, y, (0.55, -2.0), 0.26, 0.20) * front
     temple = np.exp(-0.5 * (((y - 4.6) / 1.8) ** 2 + ((z - 4.2) / 2.0) ** 2))
     offset[:, 0] -= 0.35 * np.sign(x) * temple
     jaw = np.exp(-0.5 * (((y + 4.9) / 1.0) ** 2 + ((z - 0.3) / 1.8) ** 2)) * (side > 3)

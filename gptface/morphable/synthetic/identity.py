@@ -31,7 +31,7 @@ def _fields(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray
     brow = at((3.0, 4.7), 2.4, 0.8)
     chin = bump(x, y, (0.0, -7.8), 2.4, 1.3) * front
     jaw = bump(none, y, (0.0, -5.2), 1.0, 2.0) * smoothstep(z, -3.0, 1.0)
-    lower_nose = bump(x, np.minimum(y, -1.2), (0.0, -1.2), 1.5, 0.5) * front
+    lower_nose = bump(x, np.minimum(y, -1.2), (0.0, -1.2), 1.5, 1.0) * front
     return {
         "browHeight": out(dy=0.28 * brow),
         "browRidge": out(dz=0.20 * at((2.5, 4.3), 2.0, 0.6)),

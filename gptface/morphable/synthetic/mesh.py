@@ -15,7 +15,7 @@ __all__ = ["HeadMesh", "build_mesh", "lid_line", "lid_surface", "lip_border"]
 
 FRONT_COLUMNS = 56
 BACK_COLUMNS = 16
-ROWS = 70
+ROWS = 76
 EYE_OPENING = (0.75, 6.0, 0.5, 5.5)
 """x and y between which the grid gives way to the rings round an eye."""
 MOUTH_OPENING = (3.7, -6.3, -2.3)
@@ -113,9 +113,18 @@ class _Builder:
 def _columns() -> np.ndarray:
     """Angles round the head, from the back of the person's right over the front: dense where the face is."""
     half = np.linspace(-1, 1, FRONT_COLUMNS + 1)
-    front = 0.5 * np.pi * (0.86 * half + 0.14 * half**3)
+    front = 0.5 * np.pi * (0.76 * half + 0.24 * half**3)
     back = np.linspace(0.5 * np.pi, 1.5 * np.pi, BACK_COLUMNS + 1)[1:-1]
     return np.concatenate((front, back))
+
+
+def _levels(loft: Loft) -> np.ndarray:
+    """Levels of the grid's rows: closer together where wings and nostrils of the nose are."""
+    fine = np.linspace(0.012, 1.0, 2000)
+    height = loft.at(np.zeros(1), fine)[:, 1]
+    density = 1 + 2.0 * np.exp(-0.5 * ((height + 1.75) / 0.55) ** 2)
+    grown = np.concatenate(([0.0], np.cumsum(density[1:] * np.diff(fine))))
+    return np.interp(np.linspace(0, grown[-1], ROWS), grown, fine)
 
 
 def _loop(rows: tuple[int, int], columns: tuple[int, int], width: int) -> np.ndarray:
@@ -274,9 +283,9 @@ def _add_eyeball(build: _Builder, side: int) -> None:
 
 def _add_teeth(build: _Builder, upper: bool) -> None:
     """One row of teeth: a band along the dental arch, with a tooth every few columns."""
-    angles = np.linspace(-1.15, 1.15, 57)
+    angles = np.linspace(-1.5, 1.5, 65)
     arch_x, arch_z = 2.30 * np.sin(angles), 6.15 + 2.30 * np.cos(angles)
-    gap = np.abs(np.sin(angles / 2.3 * 11 * np.pi * 0.5 + np.pi * 0.5 * 0))
+    gap = np.abs(np.sin(angles * 7.5))
     edge = MOUTH_LINE + (-0.14 if upper else -0.22)
     height = 0.95 if upper else -0.8
     rows = []
@@ -335,12 +344,12 @@ def _add_ear(build: _Builder, side: int) -> None:
 
 
 def build_mesh() -> HeadMesh:
-    """The ground form of the synthetic head, about seven thousand vertices."""
+    """The ground form of the synthetic head, about nine thousand vertices."""
     loft = Loft()
     build = _Builder()
     columns = _columns()
     width = len(columns)
-    levels = 0.012 + (1 - 0.012) * np.linspace(0, 1, ROWS)
+    levels = _levels(loft)
     grid = loft.at(columns[None], levels[:, None])
     indices = build.add(grid.reshape(-1, 3)).reshape(ROWS, width)
     crown = build.add(loft.at(np.zeros(1), np.zeros(1)))
