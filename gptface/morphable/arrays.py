@@ -11,7 +11,7 @@ import numpy as np
 
 from gptface.errors import InputError
 
-__all__ = ["array_of", "open_npz"]
+__all__ = ["array_of", "npz_names", "open_npz"]
 
 _KINDS = {"f": "floating-point numbers", "iu": "whole numbers", "U": "text", "fiu": "numbers"}
 
@@ -36,6 +36,15 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
             f"{path} holds Python objects, which are not read because that could run code; save plain arrays with "
             "numpy.savez"
         ) from None
+
+
+def npz_names(path: Path) -> list[str]:
+    """Names of the arrays in an ``.npz``, none of which is read; raises as :func:`open_npz`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is no .npz archive ({error})") from None
 
 
 def array_of(

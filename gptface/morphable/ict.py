@@ -43,19 +43,25 @@ def is_ict_folder(folder: Path) -> bool:
 
 def _vertices(path: Path) -> np.ndarray:
     """The ``v`` lines of an ``.obj``, ``(V, 3)`` float32."""
-    rows = []
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.startswith("v "):
-                try:
-                    rows.append([float(word) for word in line.split()[1:4]])
-                except ValueError:
-                    raise InputError(f"{path}: line {number} is no vertex of three numbers: {line.strip()!r}") from None
-                if len(rows[-1]) != 3:
-                    raise InputError(f"{path}: line {number} is no vertex of three numbers: {line.strip()!r}")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = [line.split()[1:4] for line in lines if line.startswith("v ")]
     if not rows:
         raise InputError(f"{path} has no vertices; a morphable model's .obj lists them on lines that begin with v")
-    return np.asarray(rows, dtype=np.float32)
+    try:
+        return np.array(rows, dtype=np.float32)
+    except ValueError:
+        pass
+    for number, line in enumerate(lines, 1):
+        if line.startswith("v ") and not _is_vertex(line.split()[1:4]):
+            raise InputError(f"{path}: line {number} is no vertex of three numbers: {line.strip()!r}")
+    raise InputError(f"{path} has vertices that are not three numbers each")
+
+
+def _is_vertex(words: list[str]) -> bool:
+    try:
+        return len([float(word) for word in words]) == 3
+    except ValueError:
+        return False
 
 
 def _triangles(path: Path, count: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from gptface.errors import InputError
 from gptface.files import refuse_url
 from gptface.morphable.albedo import LAPLACIAN_MODES, add_analytic_albedo
+from gptface.morphable.arrays import npz_names
 from gptface.morphable.model import MorphableModel
 
 __all__ = ["MODEL_NAMES", "load_morphable_model"]
@@ -67,7 +68,7 @@ def _read(path: Path) -> MorphableModel:
         raise InputError(f"the folder {path} is no morphable model: ICT's has {ict.NEUTRAL} in it; allowed: {_ALLOWED}")
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return ict.read_ict_npz(path) if _holds(path, "neutral") else flame.read_flame_npz(path)
+        return ict.read_ict_npz(path) if "neutral" in npz_names(path) else flame.read_flame_npz(path)
     if suffix == ".mat":
         return basel.read_basel_2009(path)
     if suffix in (".h5", ".hdf5"):
@@ -79,9 +80,3 @@ def _read(path: Path) -> MorphableModel:
         "a single mesh" if suffix in meshes else f"a file {f'of the kind {suffix}' if suffix else 'without a suffix'}"
     )
     raise InputError(f"{path} is {kind}, not a morphable model; allowed: {_ALLOWED}")
-
-
-def _holds(path: Path, name: str) -> bool:
-    from gptface.morphable.arrays import open_npz
-
-    return name in open_npz(path)

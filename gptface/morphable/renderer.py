@@ -71,7 +71,8 @@ def render(
         neighbours: of ``triangles`` (:func:`gptface.ops.triangle_neighbours`); found at each call where absent.
 
     Raises:
-        InputError: vertices, albedo or light that are not finite, or do not fit together.
+        InputError: vertices, albedo and light that do not fit together. Whether they are finite is not looked at, which
+            would wait for the device: a triangle with a corner that is not is left out (``raster.dropped``).
     """
     batch = vertices.shape[0]
     if albedo.shape[1:] != vertices.shape[1:] or albedo.shape[0] not in (1, batch):

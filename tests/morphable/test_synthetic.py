@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from gptface.morphable import MorphableModel, load_morphable_model
+from gptface.morphable import (
+    FaceParameters,
+    MorphableModel,
+    load_morphable_model,
+    matrix_to_angles,
+    named_parameters,
+    prior_energy,
+    project_landmarks,
+    rotation_6d_to_matrix,
+)
 
 ARKIT = [
     "browDown_L", "browDown_R", "browInnerUp_L", "browInnerUp_R", "browOuterUp_L", "browOuterUp_R", "cheekPuff_L",
@@ -148,3 +157,28 @@ def test_same_head_every_time(head: MorphableModel) -> None:
     again = load_morphable_model("synthetic", smooth_modes=0)
     for name, value in again.state_dict().items():
         assert torch.equal(value, head.state_dict()[name]), name
+
+
+def test_landmarks_alone_give_pose_and_smile(head: MorphableModel) -> None:
+    truth = named_parameters(
+        head,
+        identity={"faceWidth": 1.5},
+        expression={"jawOpen": 0.6, "mouthSmile_L": 0.8},
+        pose={"yaw": 18, "pitch": -7},
+    )
+    target = project_landmarks(head, truth, 128, 128)
+    start = FaceParameters.neutral(head)
+    names = ("identity", "expression", "rotation", "translation")
+    free = {name: getattr(start, name).clone().requires_grad_(True) for name in names}
+    optimizer = torch.optim.Adam(free.values(), lr=0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        fitted = start.replace(**free)
+        away = (project_landmarks(head, fitted, 128, 128) - target).square().mean()
+        (away + 1e-3 * prior_energy(head, free["identity"], free["expression"]).mean()).backward()
+        optimizer.step()
+    yaw, pitch, _ = (angle.item() for angle in matrix_to_angles(rotation_6d_to_matrix(free["rotation"])))
+    assert (yaw, pitch) == pytest.approx((18, -7), abs=3)
+    found = dict(zip(head.expression_names, free["expression"][0].tolist(), strict=True))
+    assert found["jawOpen"] == pytest.approx(0.6, abs=0.15)
+    assert found["mouthSmile_L"] > found["mouthSmile_R"] + 0.3

@@ -57,9 +57,9 @@ def _fields(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray
         "mouthWidth": out(0.26 * x / CORNER * mouth * 1.3),
         "neckWidth": out(0.06 * x * smoothstep(-y, 7.0, 10.5), 0.0, 0.05 * (z + 2.2) * smoothstep(-y, 9.0, 11.5)),
         "noseBridge": out(dz=0.24 * bump(x, y, (0.0, 1.5), 0.9, 1.2) * front),
-        "noseLength": out(dy=-0.30 * smoothstep(-y, -2.6, 1.2) * lower_nose),
+        "noseLength": out(dy=-0.21 * smoothstep(-y, -2.6, 1.2) * lower_nose),
         "noseTip": out(dz=0.25 * tip),
-        "noseTipUp": out(dy=0.24 * tip),
+        "noseTipUp": out(dy=0.17 * tip),
         "noseWidth": out(0.17 * x * nose * np.exp(-((side / 2.4) ** 4))),
         "nostrilWidth": out(0.19 * sign * smoothstep(side, 0.2, 1.0) * at((1.2, -1.4), 0.6, 0.6)),
     }  # fmt: skip
