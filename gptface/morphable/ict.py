@@ -48,9 +48,11 @@ def _vertices(path: Path) -> np.ndarray:
     if not rows:
         raise InputError(f"{path} has no vertices; a morphable model's .obj lists them on lines that begin with v")
     try:
-        return np.array(rows, dtype=np.float32)
+        vertices = np.array(rows, dtype=np.float32)
     except ValueError:
-        pass
+        vertices = np.zeros((0, 0))
+    if vertices.ndim == 2 and vertices.shape[1] == 3:
+        return vertices
     for number, line in enumerate(lines, 1):
         if line.startswith("v ") and not _is_vertex(line.split()[1:4]):
             raise InputError(f"{path}: line {number} is no vertex of three numbers: {line.strip()!r}")

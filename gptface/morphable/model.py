@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -172,6 +172,11 @@ class MorphableModel(nn.Module):
     def vertex_count(self) -> int:
         """Number of vertices."""
         return self.mean.shape[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MorphableModel:
+        super()._apply(fn, recurse)
+        self.regions = {name: fn(index) for name, index in self.regions.items()}  # where the model goes, they go
+        return self
 
     def neighbours(self) -> Tensor:
         """Which triangles share an edge, as :func:`gptface.ops.antialias` takes them; found once."""

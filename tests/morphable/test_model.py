@@ -109,3 +109,9 @@ def test_prior_is_the_normal_distribution_and_keeps_blendshapes_in_range() -> No
     assert outside > inside + 1 and below > 1
     gaussian = small(expression_kind="gaussian")
     assert prior_energy(gaussian, expression=torch.tensor([[2.0, 0.0]])).item() == pytest.approx(2.0)
+
+
+def test_regions_and_buffers_go_where_the_model_goes() -> None:
+    model = small().to("meta")
+    assert model.mean.is_meta and model.regions["face"].is_meta
+    assert small().double().regions["face"].dtype == torch.int64
