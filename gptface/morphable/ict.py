@@ -50,7 +50,7 @@ def _vertices(path: Path) -> np.ndarray:
     try:
         vertices = np.array(rows, dtype=np.float32)
     except ValueError:
-        vertices = np.zeros((0, 0))
+        vertices = np.zeros((0, 0), dtype=np.float32)
     if vertices.ndim == 2 and vertices.shape[1] == 3:
         return vertices
     for number, line in enumerate(lines, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -145,6 +146,8 @@ def named_parameters(
     for name, value in (pose or {}).items():
         if name not in angles:
             raise InputError(f"pose {name!r} is unknown; allowed: yaw, pitch, roll")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"pose {name}: {value!r} is no angle; it must be a finite number of degrees")
         angles[name] = float(value)
     turned = angles_to_matrix(*(torch.tensor([angle]) for angle in angles.values()))
     return (

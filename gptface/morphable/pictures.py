@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,15 @@ __all__ = ["check_picture_path", "contact_sheet", "portrait", "turntable", "writ
 BACKGROUND = 0.90
 CLOSER = 1.6
 """How much closer a contact sheet's camera stands than a portrait's: shapes are seen in the face."""
+
+
+def _pillow() -> ModuleType:
+    """Pillow's ``Image``; an error names the extra where it is missing."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise InputError('pictures need Pillow: pip install "gptface[morphable]"') from None
+    return Image
 
 
 @torch.no_grad()
@@ -85,7 +95,8 @@ def contact_sheet(
     Raises:
         InputError: the model has no such shapes.
     """
-    from PIL import Image, ImageDraw
+    Image = _pillow()
+    from PIL import ImageDraw
 
     names: tuple[str, ...] = getattr(model, f"{kind}_names")
     if not names:
@@ -112,10 +123,7 @@ def check_picture_path(path: Path) -> None:
     Raises:
         InputError: a suffix that Pillow cannot write, or Pillow is missing.
     """
-    try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        raise InputError('pictures are written with Pillow: pip install "gptface[morphable]"') from None
+    Image = _pillow()
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise InputError(f"{path} names no picture format that can be written; allowed are .png, .jpg and others")
@@ -128,7 +136,5 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         InputError: see :func:`check_picture_path`.
     """
     check_picture_path(path)
-    from PIL import Image
-
     with atomic_write(path) as temporary:
-        Image.fromarray(picture).save(temporary)
+        _pillow().fromarray(picture).save(temporary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +113,19 @@ def test_named_parameters(model: MorphableModel) -> None:
     assert parameters.expression.tolist() == [[0.5, 0.0]]
     with pytest.raises(InputError, match="yaw, pitch, roll"):
         named_parameters(model, pose={"jaw": 1.0})
-    with pytest.raises(InputError, match="not finite"):
-        named_parameters(model, pose={"yaw": float("nan")})
+    for angle in (float("nan"), "far", True):
+        with pytest.raises(InputError, match="no angle"):
+            named_parameters(model, pose={"yaw": angle})  # type: ignore[dict-item]
+
+
+def test_importing_the_room_pulls_in_no_extra() -> None:
+    heavy = ["scipy", "trimesh", "h5py", "PIL", "transformers", "anny"]
+    code = (
+        "import sys, torch; before = set(sys.modules); import gptface.morphable; "
+        f"print(sorted({{name.split('.')[0] for name in set(sys.modules) - before}} & set({heavy!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_words_of_weights() -> None:
