@@ -11,7 +11,9 @@ from gptface.objectives.normalisation import divided
 __all__ = ["component_count", "component_loss", "component_means"]
 
 
-def component_means(features: Tensor, labels: Tensor, pictures: Tensor, batch: int, count: int) -> tuple[Tensor, Tensor]:
+def component_means(
+    features: Tensor, labels: Tensor, pictures: Tensor, batch: int, count: int
+) -> tuple[Tensor, Tensor]:
     """Mean feature of every component of every picture, over the patches that are seen of it.
 
     Args:
@@ -61,7 +63,7 @@ def component_loss(
     both = (one & other).float()
     losses, hits = torch.zeros_like(both), torch.zeros_like(both)
     for logits, candidates in ((cosines, other), (cosines.mT, one)):
-        # Where a component is not seen the own face stays in, so that no row is without a finite logit; `both` drops it.
+        # Where a component is not seen the own face stays in, so that every row has a finite logit; `both` drops it.
         own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
         logits = logits.masked_fill(~(candidates.unsqueeze(1) | own), float("-inf"))
         losses = losses + 0.5 * (logits.logsumexp(-1) - logits.diagonal(dim1=1, dim2=2))

@@ -115,7 +115,7 @@ class PaCoFR(StrictPreTrainedModel):
         standing = self.mask_token.weight.to(flat.dtype).expand(len(targets), -1)
         if self.token is not None and tokens is not None:
             standing = standing + self.token(tokens)
-        visible = self.encoder.embed(flat.index_select(0, mask.visible_rows.clamp_min(0)))
+        visible = self.encoder.embed_visible(patches, mask)
         positions = self.encoder.positions()
         if self.config.encodes == "all":
             states = _together(visible, standing, mask).view(batch, number, -1)
