@@ -209,15 +209,15 @@ struct PixelGroup {
   using Reals = PixelReals<Isa>;
   using Real = typename Reals::Type;
   int size = 0;
-  int32_t column[kLanes<Isa>], triangle[kLanes<Isa>];
+  int32_t column[kLanes<Isa>] = {}, triangle[kLanes<Isa>] = {};
   Real x, corner[3][4];
 
   // From `next` on, which is moved behind them. Lanes without a pixel repeat the first.
   GPTFACE_INLINE void take(
       const float* positions, const int32_t* triangles, const int32_t* shown, int32_t columns, int32_t first_column,
       int32_t width, int32_t& next) {
-    alignas(64) double centre[kLanes<Isa>];
-    const float* places[3][kLanes<Isa>];
+    alignas(64) double centre[kLanes<Isa>] = {};
+    const float* places[3][kLanes<Isa>] = {};
     for (size = 0; size < kLanes<Isa> && next < columns; ++next) {
       const int32_t t = shown[next];
       if (t < 0) continue;
