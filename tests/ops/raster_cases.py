@@ -13,7 +13,8 @@ SUBPIXELS = 4096
 
 
 def sphere(rings: int, sectors: int) -> tuple[Tensor, Tensor]:
-    """Unit sphere: vertices float64 ``(V, 3)``, triangles int32 ``(2 · rings · sectors, 3)``, those at the poles flat."""
+    """Unit sphere: vertices float64 ``(V, 3)``, triangles int32 ``(2 · rings · sectors, 3)``, at the poles without
+    area."""
     polar = torch.linspace(0, torch.pi, rings + 1, dtype=torch.float64)[:, None]
     around = torch.arange(sectors, dtype=torch.float64)[None] * (2 * torch.pi / sectors)
     parts = (polar.sin() * around.cos(), polar.cos().expand(-1, sectors), polar.sin() * around.sin())
@@ -23,7 +24,9 @@ def sphere(rings: int, sectors: int) -> tuple[Tensor, Tensor]:
     return torch.stack(parts, -1).reshape(-1, 3), corners.reshape(-1, 3).int()
 
 
-def random_mesh(batch: int, *, seed: int, rings: int = 9, sectors: int = 11, noise: float = 0.02) -> tuple[Tensor, Tensor]:
+def random_mesh(
+    batch: int, *, seed: int, rings: int = 9, sectors: int = 11, noise: float = 0.02
+) -> tuple[Tensor, Tensor]:
     """Crumpled spheres in perspective: positions float32 ``(B, V, 4)`` in clip space, and triangles."""
     vertices, triangles = sphere(rings, sectors)
     generator = torch.Generator().manual_seed(seed)

@@ -151,7 +151,7 @@ def test_float64_is_left_to_the_reference() -> None:
     positions = torch.tensor([CORNERS], dtype=torch.float64)
     assert rasterize(positions, TRIANGLE, 4, 4).depth.dtype == torch.float64
     if cpu_missing() is None:
-        with pytest.raises(RuntimeError, match="impl='cpu' cannot run this call: positions is torch.float64"):
+        with pytest.raises(RuntimeError, match=r"impl='cpu' cannot run this call: positions is torch\.float64"):
             rasterize(positions, TRIANGLE, 4, 4, impl="cpu")
 
 

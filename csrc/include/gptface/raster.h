@@ -199,60 +199,75 @@ GPTFACE_RASTER_INLINE double depth_at(const DepthPlane& plane, int64_t edge1, in
 GPTFACE_RASTER_INLINE double centre_x(int32_t column, int32_t width) { return (2.0 * column + 1.0) / width - 1.0; }
 GPTFACE_RASTER_INLINE double centre_y(int32_t row, int32_t height) { return 1.0 - (2.0 * row + 1.0) / height; }
 
-// The triangle behind a pixel in homogeneous coordinates; one entry a corner.
+// The triangle behind a pixel in homogeneous coordinates; one entry a corner. Real is double, or a vector of them with a
+// pixel in each lane.
+template <class Real>
 struct PixelTriangle {
-  double z[3], w[3];
-  double from_x[3], from_y[3];  // from the pixel's centre to the corner, times w
-  double raw[3];                // perspective-correct weights as they come
-  double weight[3];             // none below 0
-  double inverse_total;
-  bool sound;  // false where the triangle is thinner than a sub-pixel: the raw weights mean nothing
+  Real z[3], w[3];
+  Real from_x[3], from_y[3];  // from the pixel's centre to the corner, times w
+  Real raw[3];                // perspective-correct weights as they come
+  Real weight[3];             // none below 0
+  Real inverse_total;
+  decltype(Real{} > Real{}) sound;  // false where the triangle is thinner than a sub-pixel: raw weights mean nothing
 };
 
-GPTFACE_RASTER_INLINE PixelTriangle
-pixel_triangle(const float* corner0, const float* corner1, const float* corner2, double x, double y) {
-  PixelTriangle made;
-  const float* corners[3] = {corner0, corner1, corner2};
+// `corner[i]` are x, y, z and w.
+template <class Real>
+GPTFACE_RASTER_INLINE void pixel_triangle(
+    const Real (&corner)[3][4], const Real& x, const Real& y, PixelTriangle<Real>& made) {
+  const Real zero = Real{}, one = zero + 1.0;
   for (int i = 0; i < 3; ++i) {
-    made.z[i] = corners[i][2], made.w[i] = corners[i][3];
-    made.from_x[i] = corners[i][0] - x * made.w[i];
-    made.from_y[i] = corners[i][1] - y * made.w[i];
+    made.z[i] = corner[i][2], made.w[i] = corner[i][3];
+    made.from_x[i] = corner[i][0] - x * made.w[i];
+    made.from_y[i] = corner[i][1] - y * made.w[i];
   }
-  double area[3];
+  Real area[3];
   for (int i = 0; i < 3; ++i) {
     const int next = (i + 1) % 3, last = (i + 2) % 3;
     area[i] = made.from_x[next] * made.from_y[last] - made.from_y[next] * made.from_x[last];
   }
-  made.inverse_total = 1.0 / (area[0] + area[1] + area[2]);
+  made.inverse_total = one / (area[0] + area[1] + area[2]);
   for (int i = 0; i < 3; ++i) made.raw[i] = area[i] * made.inverse_total;
-  made.sound = made.raw[0] > -1.0 && made.raw[1] > -1.0 && made.raw[2] > -1.0;  // false for NaN
-  double sum = 0.0;
+  made.sound = (made.raw[0] > -one) & (made.raw[1] > -one) & (made.raw[2] > -one);  // false for NaN
   for (int i = 0; i < 3; ++i) {
-    made.weight[i] = !made.sound ? 1.0 : made.raw[i] > 0.0 ? made.raw[i] : 0.0;
-    sum += made.weight[i];
+    const Real positive = made.raw[i] > zero ? made.raw[i] : zero;
+    made.weight[i] = made.sound ? positive : one;
   }
-  const double scale = 1.0 / sum;
+  const Real scale = one / (made.weight[0] + made.weight[1] + made.weight[2]);
   for (int i = 0; i < 3; ++i) made.weight[i] *= scale;
-  return made;
+}
+
+template <class Real>
+GPTFACE_RASTER_INLINE void pixel_depth(const PixelTriangle<Real>& pixel, Real& depth) {
+  depth = (pixel.weight[0] * pixel.z[0] + pixel.weight[1] * pixel.z[1] + pixel.weight[2] * pixel.z[2]) /
+      (pixel.weight[0] * pixel.w[0] + pixel.weight[1] * pixel.w[1] + pixel.weight[2] * pixel.w[2]);
 }
 
 // Gradients of a pixel's first two weights and of its depth become those of the corners' x, y, z and w.
+template <class Real>
 GPTFACE_RASTER_INLINE void pixel_gradient(
-    const PixelTriangle& pixel, double x, double y, double grad_weight0, double grad_weight1, double grad_depth,
-    double (&gradient)[3][4]) {
-  double grad_weight[3] = {grad_weight0, grad_weight1, 0.0};
-  double mean_z = 0.0, mean_w = 0.0;
-  for (int i = 0; i < 3; ++i) mean_z += pixel.weight[i] * pixel.z[i], mean_w += pixel.weight[i] * pixel.w[i];
-  const double inverse_w = 1.0 / mean_w, depth = mean_z * inverse_w, scaled = grad_depth * inverse_w;
-  double common = 0.0;
+    const PixelTriangle<Real>& pixel, const Real& x, const Real& y, const Real& grad_weight0, const Real& grad_weight1,
+    const Real& grad_depth, Real (&gradient)[3][4]) {
+  const Real zero = Real{};
+  Real grad_weight[3] = {grad_weight0, grad_weight1, zero};
+  Real mean_z = zero, mean_w = zero;
+  for (int i = 0; i < 3; ++i) {
+    mean_z += pixel.weight[i] * pixel.z[i];
+    mean_w += pixel.weight[i] * pixel.w[i];
+  }
+  const Real inverse_w = 1.0 / mean_w, depth = mean_z * inverse_w, scaled = grad_depth * inverse_w;
+  Real common = zero;
   for (int i = 0; i < 3; ++i) {
     gradient[i][2] = scaled * pixel.weight[i];
     gradient[i][3] = -gradient[i][2] * depth;
     grad_weight[i] += scaled * (pixel.z[i] - depth * pixel.w[i]);
     common += grad_weight[i] * pixel.raw[i];
   }
-  double grad_area[3];
-  for (int i = 0; i < 3; ++i) grad_area[i] = pixel.sound ? (grad_weight[i] - common) * pixel.inverse_total : 0.0;
+  Real grad_area[3];
+  for (int i = 0; i < 3; ++i) {
+    const Real own = (grad_weight[i] - common) * pixel.inverse_total;
+    grad_area[i] = pixel.sound ? own : zero;
+  }
   for (int i = 0; i < 3; ++i) {
     const int next = (i + 1) % 3, last = (i + 2) % 3;
     gradient[i][0] = grad_area[last] * pixel.from_y[next] - grad_area[next] * pixel.from_y[last];

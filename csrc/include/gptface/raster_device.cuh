@@ -142,13 +142,14 @@ __device__ inline PixelPlace pixel_place(int64_t pixel, int32_t height, int32_t 
 }
 
 template <class Problem>
-__device__ inline PixelTriangle triangle_behind(
-    const Problem& problem, const PixelPlace& place, int32_t t, double x, double y) {
+__device__ inline void triangle_behind(
+    const Problem& problem, const PixelPlace& place, int32_t t, double x, double y, PixelTriangle<double>& found) {
   const float* positions = problem.positions + place.sample * problem.vertices * 4;
-  const int32_t* corners = problem.triangles + 3 * static_cast<int64_t>(t);
-  return pixel_triangle(
-      positions + 4 * int64_t{corners[0]}, positions + 4 * int64_t{corners[1]}, positions + 4 * int64_t{corners[2]}, x,
-      y);
+  const int32_t* named = problem.triangles + 3 * static_cast<int64_t>(t);
+  double corner[3][4];
+  for (int i = 0; i < 3; ++i)
+    for (int k = 0; k < 4; ++k) corner[i][k] = positions[4 * int64_t{named[i]} + k];
+  pixel_triangle(corner, x, y, found);
 }
 
 __global__ void __launch_bounds__(kRasterThreads) resolve_kernel(const __grid_constant__ RasterProblem problem) {
@@ -158,13 +159,14 @@ __global__ void __launch_bounds__(kRasterThreads) resolve_kernel(const __grid_co
   float weight0 = 0.0f, weight1 = 0.0f, depth = 0.0f;
   if (t != INT32_MAX) {
     const PixelPlace place = pixel_place(pixel, problem.height, problem.width);
-    const PixelTriangle found = triangle_behind(
-        problem, place, t, centre_x(place.column, problem.width), centre_y(place.row, problem.height));
-    const double z = found.weight[0] * found.z[0] + found.weight[1] * found.z[1] + found.weight[2] * found.z[2];
-    const double w = found.weight[0] * found.w[0] + found.weight[1] * found.w[1] + found.weight[2] * found.w[2];
+    PixelTriangle<double> found;
+    triangle_behind(
+        problem, place, t, centre_x(place.column, problem.width), centre_y(place.row, problem.height), found);
+    double exact_depth;
+    pixel_depth(found, exact_depth);
     weight0 = static_cast<float>(found.weight[0]);
     weight1 = static_cast<float>(found.weight[1]);
-    depth = static_cast<float>(z / w);
+    depth = static_cast<float>(exact_depth);
   }
   problem.triangle[pixel] = t == INT32_MAX ? kNoTriangle : t;
   problem.barycentric[2 * pixel] = weight0;
@@ -183,11 +185,12 @@ __global__ void __launch_bounds__(kRasterThreads)
   if (t >= 0 && t < problem.count) {
     const PixelPlace place = pixel_place(pixel, problem.height, problem.width);
     const double x = centre_x(place.column, problem.width), y = centre_y(place.row, problem.height);
-    pixel_gradient(
-        triangle_behind(problem, place, t, x, y), x, y,
-        problem.grad_barycentric ? problem.grad_barycentric[2 * pixel] : 0.0f,
-        problem.grad_barycentric ? problem.grad_barycentric[2 * pixel + 1] : 0.0f,
-        problem.grad_depth ? problem.grad_depth[pixel] : 0.0f, gradient);
+    PixelTriangle<double> found;
+    triangle_behind(problem, place, t, x, y, found);
+    const double grad_weight0 = problem.grad_barycentric ? problem.grad_barycentric[2 * pixel] : 0.0f;
+    const double grad_weight1 = problem.grad_barycentric ? problem.grad_barycentric[2 * pixel + 1] : 0.0f;
+    const double grad_depth = problem.grad_depth ? problem.grad_depth[pixel] : 0.0f;
+    pixel_gradient(found, x, y, grad_weight0, grad_weight1, grad_depth, gradient);
   }
   for (int i = 0; i < 3; ++i)
     for (int k = 0; k < 4; ++k) problem.grad_positions[12 * pixel + 4 * i + k] = static_cast<float>(gradient[i][k]);

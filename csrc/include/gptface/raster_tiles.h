@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include <gptface/raster.h>
 #include <gptface/raster_kernels.h>
@@ -187,33 +188,107 @@ void cover_tile(
   }
 }
 
+// What pixel arithmetic runs on: as many pixels at once as there are lanes.
+template <class Isa, int Lanes = kLanes<Isa>>
+struct PixelReals {
+  using Type = typename PixelVectors<Lanes>::Doubles;
+  static GPTFACE_INLINE void set(Type& value, int lane, double to) { value[lane] = to; }
+  static GPTFACE_INLINE double get(const Type& value, int lane) { return value[lane]; }
+};
+
+template <class Isa>
+struct PixelReals<Isa, 1> {
+  using Type = double;
+  static GPTFACE_INLINE void set(double& value, int, double to) { value = to; }
+  static GPTFACE_INLINE double get(const double& value, int) { return value; }
+};
+
+// The next pixels of a row that show a triangle, with the corners of it.
+template <class Isa>
+struct PixelGroup {
+  using Reals = PixelReals<Isa>;
+  using Real = typename Reals::Type;
+  int size = 0;
+  int32_t column[kLanes<Isa>] = {}, triangle[kLanes<Isa>] = {};
+  Real x, corner[3][4];
+
+  // From `next` on, which is moved behind them. Lanes without a pixel repeat the first.
+  GPTFACE_INLINE void take(
+      const float* positions, const int32_t* triangles, const int32_t* shown, int32_t columns, int32_t first_column,
+      int32_t width, int32_t& next) {
+    alignas(64) double centre[kLanes<Isa>] = {};
+    const float* places[3][kLanes<Isa>] = {};
+    for (size = 0; size < kLanes<Isa> && next < columns; ++next) {
+      const int32_t t = shown[next];
+      if (t < 0) continue;
+      const int32_t* named = triangles + 3 * int64_t{t};
+      for (int i = 0; i < 3; ++i) places[i][size] = positions + 4 * int64_t{named[i]};
+      centre[size] = centre_x(first_column + next, width);
+      column[size] = next, triangle[size] = t;
+      ++size;
+    }
+    if (size == 0) return;
+    for (int lane = size; lane < kLanes<Isa>; ++lane) {
+      for (int i = 0; i < 3; ++i) places[i][lane] = places[i][0];
+      centre[lane] = centre[0];
+    }
+    for (int lane = 0; lane < kLanes<Isa>; ++lane) Reals::set(x, lane, centre[lane]);
+    for (int i = 0; i < 3; ++i) load_corners(places[i], corner[i]);
+  }
+
+ private:
+  // The vertices at `places`, one a lane, become their x, y, z and w.
+  static GPTFACE_INLINE void load_corners(const float* const (&places)[kLanes<Isa>], Real (&corner)[4]) {
+    if constexpr (kLanes<Isa> == 4) {  // turned in registers
+      using Four = float __attribute__((vector_size(16)));
+      using Order = int32_t __attribute__((vector_size(16)));
+      Four a, b, c, d;
+      std::memcpy(&a, places[0], sizeof(a)), std::memcpy(&b, places[1], sizeof(b));
+      std::memcpy(&c, places[2], sizeof(c)), std::memcpy(&d, places[3], sizeof(d));
+      const Order low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+      const Four ab_xy = __builtin_shuffle(a, b, low), ab_zw = __builtin_shuffle(a, b, high);
+      const Four cd_xy = __builtin_shuffle(c, d, low), cd_zw = __builtin_shuffle(c, d, high);
+      corner[0] = __builtin_convertvector(__builtin_shuffle(ab_xy, cd_xy, first), Real);
+      corner[1] = __builtin_convertvector(__builtin_shuffle(ab_xy, cd_xy, second), Real);
+      corner[2] = __builtin_convertvector(__builtin_shuffle(ab_zw, cd_zw, first), Real);
+      corner[3] = __builtin_convertvector(__builtin_shuffle(ab_zw, cd_zw, second), Real);
+    } else {
+      for (int k = 0; k < 4; ++k)
+        for (int lane = 0; lane < kLanes<Isa>; ++lane) Reals::set(corner[k], lane, places[lane][k]);
+    }
+  }
+};
+
 // Weights and depth of what the tile shows.
 template <class Isa>
 void resolve_tile(const RasterProblem& problem, int64_t sample, const RasterTile& tile) {
+  using Group = PixelGroup<Isa>;
+  using Reals = typename Group::Reals;
   const float* positions = problem.positions + sample * problem.vertices * 4;
   for (int32_t r = 0; r < tile.rows; ++r) {
     const int32_t row = tile.first_row + r;
-    const double y = centre_y(row, problem.height);
+    const typename Group::Real y = typename Group::Real{} + centre_y(row, problem.height);
     const int64_t pixel = (sample * problem.height + row) * problem.width + tile.first_column;
     const int32_t* shown = tile.triangle + r * kTileStride;
     for (int32_t c = 0; c < tile.columns; ++c) {
-      const int32_t t = shown[c];
-      float weight0 = 0.0f, weight1 = 0.0f, depth = 0.0f;
-      if (t >= 0) {
-        const int32_t* corners = problem.triangles + 3 * int64_t{t};
-        const PixelTriangle found = pixel_triangle(
-            positions + 4 * int64_t{corners[0]}, positions + 4 * int64_t{corners[1]},
-            positions + 4 * int64_t{corners[2]}, centre_x(tile.first_column + c, problem.width), y);
-        const double z = found.weight[0] * found.z[0] + found.weight[1] * found.z[1] + found.weight[2] * found.z[2];
-        const double w = found.weight[0] * found.w[0] + found.weight[1] * found.w[1] + found.weight[2] * found.w[2];
-        weight0 = static_cast<float>(found.weight[0]);
-        weight1 = static_cast<float>(found.weight[1]);
-        depth = static_cast<float>(z / w);
+      problem.triangle[pixel + c] = shown[c];
+      problem.barycentric[2 * (pixel + c)] = problem.barycentric[2 * (pixel + c) + 1] = 0.0f;
+      problem.depth[pixel + c] = 0.0f;
+    }
+    Group group;
+    for (int32_t next = 0;;) {
+      group.take(positions, problem.triangles, shown, tile.columns, tile.first_column, problem.width, next);
+      if (group.size == 0) break;
+      PixelTriangle<typename Group::Real> found;
+      typename Group::Real depth;
+      pixel_triangle(group.corner, group.x, y, found);
+      pixel_depth(found, depth);
+      for (int lane = 0; lane < group.size; ++lane) {
+        const int64_t place = pixel + group.column[lane];
+        problem.barycentric[2 * place] = static_cast<float>(Reals::get(found.weight[0], lane));
+        problem.barycentric[2 * place + 1] = static_cast<float>(Reals::get(found.weight[1], lane));
+        problem.depth[place] = static_cast<float>(Reals::get(depth, lane));
       }
-      problem.triangle[pixel + c] = t;
-      problem.barycentric[2 * (pixel + c)] = weight0;
-      problem.barycentric[2 * (pixel + c) + 1] = weight1;
-      problem.depth[pixel + c] = depth;
     }
   }
 }
@@ -221,42 +296,52 @@ void resolve_tile(const RasterProblem& problem, int64_t sample, const RasterTile
 // Adds the gradients of rows [begin, end) of one picture to `sums (vertices, 4)`: row by row, the pixels of a run of one
 // triangle together.
 template <class Isa>
-void raster_gradient_rows(const RasterGradientProblem& problem, int64_t sample, int32_t begin, int32_t end, float* sums) {
+void raster_gradient_rows(
+    const RasterGradientProblem& problem, int64_t sample, int32_t begin, int32_t end, float* sums) {
+  using Group = PixelGroup<Isa>;
+  using Reals = typename Group::Reals;
+  using Real = typename Group::Real;
   const float* positions = problem.positions + sample * problem.vertices * 4;
-  double run[3][4] = {};
+  double run[12] = {};
   int32_t of = kNoTriangle;
   const auto flush = [&]() __attribute__((always_inline)) {
     if (of < 0) return;
     for (int i = 0; i < 3; ++i) {
       float* sum = sums + 4 * int64_t{problem.triangles[3 * int64_t{of} + i]};
-      for (int k = 0; k < 4; ++k) sum[k] += static_cast<float>(run[i][k]);
+      for (int k = 0; k < 4; ++k) sum[k] += static_cast<float>(run[4 * i + k]);
     }
   };
+  Group group;
   for (int32_t row = begin; row < end; ++row) {
-    const double y = centre_y(row, problem.height);
+    const Real y = Real{} + centre_y(row, problem.height);
     const int64_t first = (sample * problem.height + row) * problem.width;
-    for (int32_t column = 0; column < problem.width; ++column) {
-      const int64_t pixel = first + column;
-      const int32_t t = problem.triangle[pixel];
-      if (t < 0) continue;
-      const int32_t* corners = problem.triangles + 3 * int64_t{t};
-      const double x = centre_x(column, problem.width);
-      const PixelTriangle found = pixel_triangle(
-          positions + 4 * int64_t{corners[0]}, positions + 4 * int64_t{corners[1]}, positions + 4 * int64_t{corners[2]},
-          x, y);
-      double gradient[3][4];
-      pixel_gradient(
-          found, x, y, problem.grad_barycentric ? problem.grad_barycentric[2 * pixel] : 0.0f,
-          problem.grad_barycentric ? problem.grad_barycentric[2 * pixel + 1] : 0.0f,
-          problem.grad_depth ? problem.grad_depth[pixel] : 0.0f, gradient);
-      if (t == of) {
-        for (int i = 0; i < 3; ++i)
-          for (int k = 0; k < 4; ++k) run[i][k] += gradient[i][k];
-      } else {
-        flush();
-        of = t;
-        for (int i = 0; i < 3; ++i)
-          for (int k = 0; k < 4; ++k) run[i][k] = gradient[i][k];
+    for (int32_t next = 0;;) {
+      group.take(positions, problem.triangles, problem.triangle + first, problem.width, 0, problem.width, next);
+      if (group.size == 0) break;
+      Real grad_weight0{}, grad_weight1{}, grad_depth{};
+      for (int lane = 0; lane < group.size; ++lane) {
+        const int64_t pixel = first + group.column[lane];
+        if (problem.grad_barycentric) {
+          Reals::set(grad_weight0, lane, problem.grad_barycentric[2 * pixel]);
+          Reals::set(grad_weight1, lane, problem.grad_barycentric[2 * pixel + 1]);
+        }
+        if (problem.grad_depth) Reals::set(grad_depth, lane, problem.grad_depth[pixel]);
+      }
+      PixelTriangle<Real> found;
+      Real gradient[3][4];
+      pixel_triangle(group.corner, group.x, y, found);
+      pixel_gradient(found, group.x, y, grad_weight0, grad_weight1, grad_depth, gradient);
+      alignas(64) double own[kLanes<Isa>][12];
+      for (int i = 0; i < 12; ++i)
+        for (int lane = 0; lane < kLanes<Isa>; ++lane) own[lane][i] = Reals::get(gradient[i / 4][i % 4], lane);
+      for (int lane = 0; lane < group.size; ++lane) {
+        if (group.triangle[lane] == of) {
+          for (int i = 0; i < 12; ++i) run[i] += own[lane][i];
+        } else {
+          flush();
+          of = group.triangle[lane];
+          for (int i = 0; i < 12; ++i) run[i] = own[lane][i];
+        }
       }
     }
   }

@@ -16,7 +16,9 @@ from gptface.ops.raster.reference import sum_rows
 
 __all__ = ["antialias_backward_reference", "antialias_reference", "neighbours_reference"]
 
-_MOST_STEPS = 16  # triangles that lie between two pixels' centres; behind more of them no silhouette is looked for
+# Triangles between two pixels' centres, behind more of which no silhouette is looked for: at the rim of a fine mesh,
+# where one sees along the surface, there are dozens.
+_MOST_STEPS = 64
 
 
 def neighbours_reference(triangles: Tensor, vertices: int) -> Tensor:
@@ -60,21 +62,21 @@ class _Crossings(NamedTuple):
     far_centre: Tensor
 
 
-def _pairs(triangle: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """``(near, far)`` of all neighbouring pixels that show different triangles."""
+def _pairs(triangle: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``(near, far, beside)`` of all neighbouring pixels that show different triangles; ``beside``: in one row."""
     number = torch.arange(triangle.numel(), device=triangle.device).view(triangle.shape)
-    near, far = [], []
+    near, far, beside = [], [], []
     for dim in (2, 1):
         size = triangle.shape[dim]
         one, other = (
-            (triangle.narrow(dim, start, size - 1), depth.narrow(dim, start, size - 1), number.narrow(dim, start, size - 1))
-            for start in (0, 1)
+            [tensor.narrow(dim, start, size - 1) for tensor in (triangle, depth, number)] for start in (0, 1)
         )
         differ = one[0] != other[0]
         first = (one[0] >= 0) & ((other[0] < 0) | (one[1] <= other[1]))
         near.append(torch.where(first, one[2], other[2])[differ])
         far.append(torch.where(first, other[2], one[2])[differ])
-    return torch.cat(near), torch.cat(far)
+        beside.append(torch.full_like(near[-1], dim == 2, dtype=torch.bool))
+    return torch.cat(near), torch.cat(far), torch.cat(beside)
 
 
 def _cross(from_x: Tensor, from_y: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ def _cross(from_x: Tensor, from_y: Tensor) -> Tensor:
 def _crossings(triangle: Tensor, depth: Tensor, positions: Tensor, triangles: Tensor, neighbours: Tensor) -> _Crossings:
     _, height, width = triangle.shape
     vertices = positions.shape[1]
-    near, far = _pairs(triangle, depth)
+    near, far, beside = _pairs(triangle, depth)
     places = positions.flatten(0, 1).double()
     usable = (places.isfinite().all(-1) & (places[:, 3] > 0)).view(positions.shape[:2])
 
@@ -130,7 +132,11 @@ def _crossings(triangle: Tensor, depth: Tensor, positions: Tensor, triangles: Te
         go = left & ~ends_here & (beyond != behind[walker])
         walker, shown, entered = walker[go], beyond[go], apex_side[go]
     which, alpha, begin, end = (torch.cat(parts) for parts in zip(*found, strict=True)) if found else (near,) * 4
+    # A steep edge counts between pixels of a row, a flat one between those of a column: once, and where it says most.
+    x, y = (places[:, k] / places[:, 3] * size for k, size in ((0, width), (1, height)))
+    steep = (y[end] - y[begin]).abs() >= (x[end] - x[begin]).abs()
     order = which.argsort()  # each pair is found once; sums go in the order of pairs
+    order = order[(steep == beside[which])[order]]
     which = which[order]
     return _Crossings(
         near[which], far[which], alpha[order].double().clamp(0, 1), begin[order], end[order], centre(near[which]),

@@ -80,8 +80,7 @@ def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, 
             raise InputError(f"rasterize: {name}={size}; allowed: 1 to {_LARGEST_SIDE} pixels")
     impl = choose("rasterize", impl, "positions", positions)
     refuse_other_derivatives("rasterize", positions)
-    raw = torch.ops.gptface.rasterize(positions, triangles, height, width, impl)
-    barycentric, depth, triangle, dropped = raw
+    barycentric, depth, triangle, dropped = torch.ops.gptface.rasterize(positions, triangles, height, width, impl)
     return Raster(triangle, barycentric, depth, dropped)
 
 
@@ -139,7 +138,7 @@ def triangle_neighbours(triangles: Tensor, vertices: int) -> Tensor:
         InputError: wrong rank or dtype; on the CPU also for a vertex that does not exist.
     """
     _check_triangles("triangle_neighbours", triangles, triangles)
-    return torch.ops.gptface.triangle_neighbours(triangles, vertices, "reference")
+    return torch.ops.gptface.triangle_neighbours(triangles, vertices)
 
 
 def antialias(
@@ -156,7 +155,8 @@ def antialias(
     Between two neighbouring pixels that show different triangles, the way from the nearer surface's pixel to the other
     is followed over shared edges. Where it leaves the surface (at an edge without a neighbour, or one at which the
     surface turns back behind itself) before the other pixel's centre, the two colours are blended by where that edge
-    passes: nothing at the middle, half of the other's colour at a centre. Everywhere else ``colour`` passes unchanged.
+    passes: nothing at the middle, half of the other's colour at a centre. A steep edge counts between the pixels of a
+    row, a flat one between those of a column. Everywhere else ``colour`` passes unchanged.
     A shape that is drawn in one pixel alone, or thinner than a pixel, is blended only where a pixel shows it.
 
     Gradients flow to ``colour``, and to ``positions`` through where the edges pass; not through the choice of the edges

@@ -32,7 +32,7 @@ _library.define(
     "interpolate_backward(Tensor gradient, Tensor attributes, Tensor triangle, Tensor barycentric, Tensor triangles,"
     " str impl) -> (Tensor grad_attributes, Tensor grad_barycentric)"
 )
-_library.define("triangle_neighbours(Tensor triangles, SymInt vertices, str impl) -> Tensor")
+_library.define("triangle_neighbours(Tensor triangles, SymInt vertices) -> Tensor")
 _library.define(
     "antialias(Tensor colour, Tensor triangle, Tensor depth, Tensor positions, Tensor triangles, Tensor neighbours,"
     " str impl) -> Tensor"
@@ -169,13 +169,13 @@ def _interpolate_backward_fake(
     return attributes.new_empty(attributes.shape), barycentric.new_empty(barycentric.shape)
 
 
-def _triangle_neighbours(triangles: Tensor, vertices: int, impl: str) -> Tensor:
+def _triangle_neighbours(triangles: Tensor, vertices: int) -> Tensor:
     _check_range("triangle_neighbours", triangles, vertices)
     function: Callable[..., Tensor] = import_module(_ANTIALIAS).neighbours_reference
     return function(triangles, vertices)
 
 
-def _triangle_neighbours_fake(triangles: Tensor, vertices: int, impl: str) -> Tensor:
+def _triangle_neighbours_fake(triangles: Tensor, vertices: int) -> Tensor:
     return triangles.new_empty(triangles.shape, dtype=torch.int32)
 
 
