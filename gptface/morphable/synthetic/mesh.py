@@ -4,11 +4,12 @@ and eyeballs, teeth, tongue and ears as parts of their own."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
 from gptface.morphable.paint import smoothstep
+from gptface.morphable.synthetic.builder import Builder
+from gptface.morphable.synthetic.organs import add_ear, add_eyeball, add_teeth, add_tongue
 from gptface.morphable.synthetic.skull import CORNER, EYE, EYE_RADII, MOUTH_LINE, Loft
 
 __all__ = ["HeadMesh", "build_mesh", "lid_line", "lid_surface", "lip_border"]
@@ -77,39 +78,6 @@ def lip_border(angle: np.ndarray) -> np.ndarray:
     return np.stack((CORNER * across, MOUTH_LINE + np.where(np.sin(angle) >= 0, upper, lower)), -1)
 
 
-class _Builder:
-    """Vertices and triangles as they are added, and the values that go with each vertex."""
-
-    def __init__(self) -> None:
-        self.points: list[np.ndarray] = []
-        self.triangles: list[np.ndarray] = []
-        self.values: list[dict[str, np.ndarray]] = []
-        self.count = 0
-
-    def add(self, points: np.ndarray, **values: np.ndarray | float) -> np.ndarray:
-        """Add ``(N, 3)`` points; returns their indices."""
-        indices = np.arange(self.count, self.count + len(points))
-        self.points.append(points)
-        self.values.append({name: np.broadcast_to(value, len(points)).astype(float) for name, value in values.items()})
-        self.count += len(points)
-        return indices
-
-    def band(self, outer: np.ndarray, inner: np.ndarray) -> None:
-        """Join two loops of as many vertices; counter-clockwise loops give triangles that face the viewer."""
-        next_outer, next_inner = np.roll(outer, -1), np.roll(inner, -1)
-        self.triangles.append(np.stack((outer, next_outer, inner), 1))
-        self.triangles.append(np.stack((next_outer, next_inner, inner), 1))
-
-    def fan(self, loop: np.ndarray, tip: int) -> None:
-        """Close a loop towards one vertex."""
-        self.triangles.append(np.stack((loop, np.roll(loop, -1), np.full(len(loop), tip)), 1))
-
-    def value(self, name: str) -> np.ndarray:
-        return np.concatenate(
-            [values.get(name, np.zeros(len(points))) for points, values in zip(self.points, self.values, strict=True)]
-        )
-
-
 def _columns() -> np.ndarray:
     """Angles round the head, from the back of the person's right over the front: dense where the face is."""
     half = np.linspace(-1, 1, FRONT_COLUMNS + 1)
@@ -166,7 +134,7 @@ def _angles(count: int, outline: np.ndarray) -> np.ndarray:
     return angle
 
 
-def _add_eye(build: _Builder, loft: Loft, outer: np.ndarray, side: int) -> None:
+def _add_eye(build: Builder, loft: Loft, outer: np.ndarray, side: int) -> None:
     """Rings from an opening of the grid to the edge of the lids, and the lining behind it."""
     boundary = np.concatenate(build.points)[outer]
     mirrored = boundary[:, :2] * [side, 1.0]  # as if it were the left eye
@@ -200,7 +168,7 @@ def _add_eye(build: _Builder, loft: Loft, outer: np.ndarray, side: int) -> None:
 
 
 def _ring(
-    build: _Builder, previous: np.ndarray, points: np.ndarray, side: int, **values: np.ndarray | float
+    build: Builder, previous: np.ndarray, points: np.ndarray, side: int, **values: np.ndarray | float
 ) -> np.ndarray:
     """Add a loop given for the left side to the given side, and join it to the loop before."""
     loop = build.add(points * [side, 1.0, 1.0], **values)
@@ -211,7 +179,7 @@ def _ring(
     return loop
 
 
-def _add_mouth(build: _Builder, loft: Loft, outer: np.ndarray) -> None:
+def _add_mouth(build: Builder, loft: Loft, outer: np.ndarray) -> None:
     """Rings from the opening of the grid over the lips to the line between them, and the cavity behind."""
     outline = np.concatenate(build.points)[outer][:, :2]
     angle = 2 * np.pi * np.arange(len(outer)) / len(outer)  # even, so that both lips have the same points on their line
@@ -256,7 +224,7 @@ def _add_mouth(build: _Builder, loft: Loft, outer: np.ndarray) -> None:
     build.fan(previous, int(tip[0]))
 
 
-def _before(build: _Builder, outer: np.ndarray, ring: int) -> np.ndarray:
+def _before(build: Builder, outer: np.ndarray, ring: int) -> np.ndarray:
     """The loop before the one just added: the grid's own for the first."""
     if ring == 1:
         return outer
@@ -264,89 +232,10 @@ def _before(build: _Builder, outer: np.ndarray, ring: int) -> np.ndarray:
     return np.arange(last - len(outer), last)
 
 
-def _add_eyeball(build: _Builder, side: int) -> None:
-    """An eyeball whose rings run round the line of sight, so that pupil, iris and white end where a ring does."""
-    polar = np.concatenate((np.radians([7, 13, 16, 21, 26, 28.5]), np.radians(np.linspace(36, 120, 8))))
-    around = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    centre = EYE * [side, 1, 1]
-    tip = build.add(centre[None] + [[0, 0, EYE_RADII[2]]], eyeball=1.0, polar=0.0, eye_side=side)
-    previous = None
-    for angle in polar:
-        unit = np.stack((np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.full(28, np.cos(angle))), 1)
-        loop = build.add(centre + unit * EYE_RADII, eyeball=1.0, polar=angle, eye_side=side)
-        if previous is None:
-            build.fan(loop, int(tip[0]))
-        else:
-            build.band(loop, previous)
-        previous = loop
-
-
-def _add_teeth(build: _Builder, upper: bool) -> None:
-    """One row of teeth: a band along the dental arch, with a tooth every few columns."""
-    angles = np.linspace(-1.5, 1.5, 65)
-    arch_x, arch_z = 2.30 * np.sin(angles), 6.15 + 2.30 * np.cos(angles)
-    gap = np.abs(np.sin(angles * 7.5))
-    edge = MOUTH_LINE + (-0.14 if upper else -0.22)
-    height = 0.95 if upper else -0.8
-    rows = []
-    for share, out in ((0.0, -0.25), (0.0, 0.0), (0.3, 0.05), (0.7, 0.03), (1.0, -0.02), (1.35, 0.05)):
-        depth = arch_z + out - 0.10 * (1 - gap) ** 2 - (0.0 if upper else 0.22)
-        shorter = 0.10 * (1 - gap) * (share == 0.0) * np.sign(height)
-        points = np.column_stack((arch_x, np.full_like(arch_x, edge + height * share) + shorter, depth))
-        rows.append(build.add(points, tooth=1.0 if share < 1.0 else 0.0, gum=0.0 if share < 1.0 else 1.0,
-                              jaw_part=0.0 if upper else 1.0))  # fmt: skip
-    for first, second in pairwise(rows):
-        quads = (first[:-1], first[1:], second[1:], second[:-1])
-        a, b, c, d = quads if upper else (quads[3], quads[2], quads[1], quads[0])
-        build.triangles += [np.stack((a, b, c), 1), np.stack((a, c, d), 1)]
-
-
-def _add_tongue(build: _Builder) -> None:
-    """A flat ellipsoid on the floor of the mouth."""
-    around = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    centre, radii = np.array([0.0, MOUTH_LINE - 0.95, 5.7]), np.array([1.55, 0.5, 2.3])
-    tip = build.add(centre[None] + [[0, 0, radii[2]]], tongue=1.0, jaw_part=1.0)
-    previous = None
-    for angle in np.radians(np.linspace(18, 125, 8)):
-        unit = np.stack((np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.full(20, np.cos(angle))), 1)
-        loop = build.add(centre + unit * radii, tongue=1.0, jaw_part=1.0)
-        if previous is None:
-            build.fan(loop, int(tip[0]))
-        else:
-            build.band(loop, previous)
-        previous = loop
-
-
-def _add_ear(build: _Builder, side: int) -> None:
-    """An ear: a disc of the ear's outline, rolled over at its rim and hollow in the middle."""
-    around = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    up, back = np.sin(around), -np.cos(around)
-    outline = np.column_stack((np.where(up > 0, 2.9, 3.1) * up, 1.65 * back * (1 + 0.28 * up) + 0.25 * up))
-    tip = build.add(np.array([[side * 7.15, 0.55, -1.15]]), ear=1.0)
-    previous = None
-    profile = (
-        (0.22, -0.05), (0.40, 0.05), (0.54, 0.42), (0.66, 0.62), (0.76, 0.50), (0.85, 0.62), (0.93, 0.80), (1.0, 0.72),
-        (1.0, 0.45), (0.80, 0.05), (0.55, -0.35),
-    )  # fmt: skip
-    for radius, out in profile:
-        flat = outline * radius
-        attached = 0.5 * (1 - back)  # the front edge lies against the cheek, the back edge stands off
-        x = 7.05 + (0.12 + out) * (1 - 0.75 * attached) + 0.55 * np.clip(flat[:, 1] / 1.65, -1, 1)
-        points = np.column_stack((side * x, 0.45 + flat[:, 0], -1.3 - flat[:, 1]))
-        loop = build.add(points, ear=1.0)
-        if previous is None:
-            build.fan(loop if side < 0 else loop[::-1], int(tip[0]))
-        elif side < 0:
-            build.band(loop, previous)
-        else:
-            build.band(loop[::-1], previous[::-1])
-        previous = loop
-
-
 def build_mesh() -> HeadMesh:
     """The ground form of the synthetic head, about nine thousand vertices."""
     loft = Loft()
-    build = _Builder()
+    build = Builder()
     columns = _columns()
     width = len(columns)
     levels = _levels(loft)
@@ -371,15 +260,15 @@ def build_mesh() -> HeadMesh:
     _add_eye(build, loft, _loop(*eye_right, width), -1)
     _add_mouth(build, loft, _loop(*mouth, width))
     for side in (1, -1):
-        _add_eyeball(build, side)
-        _add_ear(build, side)
-    _add_teeth(build, upper=True)
-    _add_teeth(build, upper=False)
-    _add_tongue(build)
+        add_eyeball(build, side)
+        add_ear(build, side)
+    add_teeth(build, upper=True)
+    add_teeth(build, upper=False)
+    add_tongue(build)
     return _finish(build)
 
 
-def _finish(build: _Builder) -> HeadMesh:
+def _finish(build: Builder) -> HeadMesh:
     """Gather what was added, without the vertices that the openings left over."""
     triangles = np.concatenate(build.triangles)
     used = np.unique(triangles)
