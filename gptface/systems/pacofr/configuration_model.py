@@ -99,6 +99,8 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         belief_size: hidden width of the belief predictor.
         codes: where the tokens of masked patches come from. ``"belief"``: from the patch's own pixels; ``"random"``: as
             many codes drawn at random; ``"none"``: one learned mask token, as in a masked autoencoder.
+        token_share: share of the masked patches that have such a token, drawn at random; the others have the mask
+            token, so that something is left to be told from what is around them.
         encodes: ``"all"``: the tokens stand in the encoder's sequence in place of the masked patches, as in the paper;
             ``"visible"``: the encoder sees the visible patches only, and the tokens wait in the decoder.
         decoder_size: width of the decoder.
@@ -118,6 +120,7 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         straight_through: bool = False,
         belief_size: int = 128,
         codes: str = "belief",
+        token_share: float = 1.0,
         encodes: str = "visible",
         decoder_size: int = 64,
         decoder_layers: int = 1,
@@ -132,6 +135,7 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         self.straight_through = straight_through
         self.belief_size = belief_size
         self.codes = codes
+        self.token_share = token_share
         self.encodes = encodes
         self.decoder_size = decoder_size
         self.decoder_layers = decoder_layers
@@ -145,6 +149,8 @@ class PaCoFRConfig(PaCoFREncoderConfig):
             raise InputError(f"code_dim must be at most {self.patch_pixels}, the numbers in a patch, got {code_dim}")
         if not isinstance(belief_temperature, int | float) or not 0 < belief_temperature < float("inf"):
             raise InputError(f"belief_temperature must be a number above 0, got {belief_temperature!r}")
+        if not isinstance(token_share, int | float) or not 0 < token_share <= 1:
+            raise InputError(f"token_share must be above 0 and at most 1, got {token_share!r}")
         for name, value, allowed in (("codes", codes, CODES), ("encodes", encodes, ENCODES)):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

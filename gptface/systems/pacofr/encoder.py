@@ -119,12 +119,14 @@ class PaCoFREncoder(StrictPreTrainedModel):
         Raises:
             InputError: another shape.
         """
+        return patchify(self.colours(images), self.config.patch_size)
+
+    def colours(self, images: Tensor) -> Tensor:
+        """Images float (B, 3 or ``channels``, S, S) in the colours that the encoder sees, (B, ``channels``, S, S)."""
         size, channels = self.config.image_size, self.config.channels
         if images.ndim != 4 or images.shape[1] not in (3, channels) or tuple(images.shape[2:]) != (size, size):
             raise InputError(f"images: shape {tuple(images.shape)}; they must be (B, 3, {size}, {size})")
-        if images.shape[1] > channels:
-            images = images.mean(1, keepdim=True)
-        return patchify(images, self.config.patch_size)
+        return images.mean(1, keepdim=True) if images.shape[1] > channels else images
 
     def embed(self, patches: Tensor) -> Tensor:
         """Patches (B, N, ``patch_pixels``) to states (B, N, C), without positions."""
