@@ -212,6 +212,7 @@ setup(
         "gptface.kernels": ["tuned/*.json"],
         "gptface.include": ["gptface/*.h", "gptface/*.cuh"],
         "gptface.systems.gptface": ["configurations/*.yaml"],
+        "gptface.systems.pacofr": ["configurations/*.yaml"],
         "gptface.systems.parser": ["configurations/*.yaml"],
     },
     ext_modules=extensions,

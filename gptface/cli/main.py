@@ -37,13 +37,14 @@ COMMANDS = {
     "faces": "make procedural faces with captions, as shards",
     "train": "train one stage of a system, such as the image tokenizer",
     "convert": "make an image tokenizer of a published VQGAN checkpoint",
-    "evaluate": "measure a trained GPTFace on held-out faces",
+    "evaluate": "measure what was trained, on held-out faces",
     "report": "write one HTML page with a trained GPTFace's pictures and numbers",
     "generate": "caption to face",
     "edit": "change an attribute, an expression or a region of a face",
     "inpaint": "fill a masked part of a photo",
     "unmask": "remove what covers a face",
     "caption": "face to caption",
+    "face3d": "draw a morphable 3D face by named shapes, and write it as a mesh",
 }
 
 

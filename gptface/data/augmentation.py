@@ -32,10 +32,12 @@ class HorizontalFlip:
         generator = np.random.Philox(key=np.array([self.seed, sample_id], dtype=np.uint64), counter=epoch)
         return int(generator.random_raw()) < 1 << 63
 
+    def mirrors(self, sample: Sample, epoch: int) -> bool:
+        """Whether this sample is mirrored in this epoch."""
+        return self.decides(sample.sample_id, epoch) and not SIDES.search(sample.caption)
+
     def __call__(self, sample: Sample, epoch: int) -> Sample:
-        if not self.decides(sample.sample_id, epoch) or SIDES.search(sample.caption):
-            return sample
-        return mirrored(sample)
+        return mirrored(sample) if self.mirrors(sample, epoch) else sample
 
 
 def mirrored(sample: Sample) -> Sample:

@@ -45,6 +45,7 @@ __all__ = ["Batches", "FaceBatch", "Faces", "InOrder", "Needs", "held_out_faces"
 Batch = TypeVar("Batch")
 Made = TypeVar("Made", covariant=True)
 
+OTHERWISE = "data.landmarks or data.template give them to shards"  # how to have region maps all the same
 CAPTIONS_READ = 100_000  # as many captions as ``Faces.captions`` reads where they are not cached
 
 
@@ -101,6 +102,12 @@ class Faces:
             for line in Reading.of(self._samples).lines(f"faces ({split})", "read as they are needed"):
                 self._report(line)
 
+    def __len__(self) -> int:
+        """Number of faces; where they are not cached, of samples, some of which may turn out unusable."""
+        faces = self._samples if self.cache is None else self.cache
+        assert faces is not None
+        return len(faces)
+
     def captions(self) -> Iterator[str]:
         """All captions, or those of the first hundred thousand samples where they are not cached."""
         if self.cache is not None:
@@ -141,7 +148,7 @@ class Faces:
             position,
             _Collator(needs),
             workers=self.workers,
-            transform=_Turn(HorizontalFlip(seed) if self.flip else None),
+            transform=_Turn(HorizontalFlip(seed) if self.flip else None, needs.raw_images),
             pin_memory=self.device.type == "cuda",
             report=self._report,
         )
@@ -212,7 +219,7 @@ class _CachedColumns:
         self.token_regions: Tensor | None = None
         self.text_ids: Tensor | None = None
         if needs.regions and cache.region_maps is None:
-            raise InputError(f"{needs.without_regions} for this data, which has no region maps")
+            raise InputError(f"{needs.without_regions} for this data, which has no region maps; {OTHERWISE}")
         if needs.token_regions is not None:
             assert cache.region_maps is not None
             sides = [cache.region_maps, cache.region_maps[:, :, ::-1]][: 2 if flip else 1]
@@ -235,7 +242,7 @@ class _CachedColumns:
         """The faces ``indices``, each for the ``epochs``-th time; all int64 or bool (B,), on the host."""
         needs, cache = self.needs, self.cache
         rows = indices.to(self.device, non_blocking=True)
-        batch = FaceBatch(self.sample_ids[rows], mirrored, rows)
+        batch = FaceBatch(self.sample_ids[rows], mirrored, epochs.to(self.device, non_blocking=True), rows)
         if self.text_ids is not None:
             turn = self.starts[indices] + (self.offsets[indices] + epochs) % self.counts[indices]
             mirrored = mirrored & self.flippable[turn]
@@ -246,13 +253,17 @@ class _CachedColumns:
         batch.mirrored = mirrored.to(self.device, non_blocking=True)
         if needs.images:
             images = cache.image_tensor[indices]
-            if bool(mirrored.any()):
-                images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
-            batch.images = images_to_tensor(images, self.device)
+            if needs.raw_images:
+                batch.images = images.to(self.device, non_blocking=True)
+            else:
+                if bool(mirrored.any()):
+                    images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
+                batch.images = images_to_tensor(images, self.device)
         if needs.region_maps:
             assert cache.region_maps is not None
             maps = torch.from_numpy(cache.region_maps[indices.numpy()])
-            maps = torch.where(mirrored[:, None, None], maps.flip(2), maps)
+            if not needs.raw_images:
+                maps = torch.where(mirrored[:, None, None], maps.flip(2), maps)
             batch.region_maps = maps.to(self.device, non_blocking=True)
         if self.token_regions is not None:
             batch.token_regions = self.token_regions[batch.mirrored.long(), rows].long()
@@ -315,14 +326,24 @@ class InOrder(Generic[Batch]):
 
 
 class _Turn:
-    """Gives a sample the caption whose turn it is, then mirrors it by the coin of its epoch where some are mirrored."""
+    """Gives a sample its epoch and the caption whose turn it is, then mirrors it by a coin where some are mirrored.
 
-    def __init__(self, flip: HorizontalFlip | None) -> None:
+    Raw samples are only marked as mirrored.
+    """
+
+    def __init__(self, flip: HorizontalFlip | None, raw: bool) -> None:
         self.flip = flip
+        self.raw = raw
 
     def __call__(self, sample: Sample, epoch: int) -> Sample:
-        sample = dataclasses.replace(sample, caption=sample.caption_in_turn(epoch))
-        return sample if self.flip is None else self.flip(sample, epoch)
+        metadata = {**sample.metadata, "epoch": epoch}
+        sample = dataclasses.replace(sample, caption=sample.caption_in_turn(epoch), metadata=metadata)
+        if self.flip is None:
+            return sample
+        if self.raw:
+            metadata["flipped"] = self.flip.mirrors(sample, epoch)
+            return sample
+        return self.flip(sample, epoch)
 
 
 class _Collator:
@@ -336,6 +357,7 @@ class _Collator:
         batch = FaceBatch(
             torch.tensor([sample.sample_id for sample in samples], dtype=torch.int64),
             torch.tensor([bool(sample.metadata.get("flipped")) for sample in samples]),
+            torch.tensor([sample.metadata.get("epoch", 0) for sample in samples], dtype=torch.int64),
         )
         if needs.images:
             batch.images = torch.from_numpy(np.stack([sample.image for sample in samples]))
@@ -361,6 +383,8 @@ class _Collator:
 def _delivered(batch: FaceBatch, needs: Needs, device: torch.device) -> FaceBatch:
     """A loader's batch on the device, its bytes as network inputs."""
     if needs.regions and batch.region_maps is None and batch.token_regions is None:
-        raise InputError(f"{needs.without_regions} for this data, which has samples without a region map")
+        raise InputError(f"{needs.without_regions} for this data, which has samples without a region map; {OTHERWISE}")
     batch = batch.to(device)
-    return batch if batch.images is None else dataclasses.replace(batch, images=images_to_tensor(batch.images))
+    if batch.images is None or needs.raw_images:
+        return batch
+    return dataclasses.replace(batch, images=images_to_tensor(batch.images))

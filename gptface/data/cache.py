@@ -26,7 +26,7 @@ from gptface.progress import Display, format_duration
 
 __all__ = ["FaceCache", "cached_faces"]
 
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass
@@ -42,6 +42,7 @@ class FaceCache:
         expressions: int64 (N,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
         skipped: samples left out, by reason.
         notes: lesser faults of samples in use, likewise.
+        regions: samples by what their region map was made of: ``"label maps"``, ``"landmarks"`` or ``"the template"``.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class FaceCache:
     expressions: np.ndarray
     skipped: Counter[str]
     notes: Counter[str] = field(default_factory=Counter)
+    regions: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -95,7 +97,7 @@ def cached_faces(
     cache = _open(folder)
     if main:
         how = f"decoded in {format_duration(time.monotonic() - begun)}" if made else "decoded before"
-        reading = Reading.of(dataset, len(cache), cache.skipped, cache.notes)
+        reading = Reading.of(dataset, len(cache), cache.skipped, cache.notes, cache.regions)
         display = Display(f"faces ({split})", verbose)
         for line in reading.lines(f"faces ({split})", f"{how} into {folder}"):
             display.line(line)
@@ -121,6 +123,7 @@ def _open(folder: Path) -> FaceCache:
             labels["expressions"],
             Counter(description["skipped"]),
             Counter(description["notes"]),
+            Counter(description["regions"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: is not a readable face cache ({error}); remove it to have it made again") from None
@@ -130,6 +133,7 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
     begun, count = time.monotonic(), len(dataset)
     skipped: Counter[str] = Counter()
     notes: Counter[str] = Counter()
+    origins: Counter[str] = Counter()
     captions: list[list[str]] = []
     labels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     mapped = True
@@ -142,6 +146,7 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
         for share, part in decoded_chunks(dataset):
             skipped.update(part.skipped)
             notes.update(part.notes)
+            origins.update(part.regions)
             captions += part.captions
             labels.append((part.sample_ids, part.attributes, part.expressions))
             images.write(part.images)
@@ -162,6 +167,7 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
             "region_maps": mapped,
             "skipped": dict(skipped),
             "notes": dict(notes),
+            "regions": dict(origins),
             "source": identity,
         }
         (temporary / "description.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

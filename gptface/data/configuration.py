@@ -23,6 +23,16 @@ class DataSection(Section):
     ``$VARIABLES`` are expanded."""
     validation: list[str] = []
     """Shards held out for validation; empty: no validation."""
+    landmarks: list[str] = []
+    """Shards: .npz files (paths, globs) with facial landmarks of the pictures of ``train``: ``key``, the samples'
+    names, and ``points`` (n, N, 2 or 3), N = 5, 68 or 468, in pixels of the stored pictures. Samples without a region
+    map have theirs drawn from them; those without landmarks are then left out, unless ``template`` is named. (Landmarks
+    in a sample's json are used without being named here.)"""
+    validation_landmarks: list[str] = []
+    """The same for the pictures of ``validation``."""
+    template: Literal["tight", "portrait"] | None = None
+    """Shards of aligned faces: where the regions are in pictures of which neither a region map nor landmarks are known.
+    ``tight``: the face fills the picture from ear to ear; ``portrait``: head and hair are in it."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Procedural: seed of the faces. Training and validation use different index ranges of it."""
     count: Count = 8192
@@ -54,6 +64,11 @@ class DataSection(Section):
             raise InputError("train: must name at least one shard, glob or directory when source is 'shards'")
         if self.source == "procedural" and (self.train or self.validation):
             raise InputError("source: must be 'shards' when train or validation name files")
+        for name in ("landmarks", "validation_landmarks", "template"):
+            if self.source == "procedural" and getattr(self, name):
+                raise InputError(f"{name}: procedural faces have region maps; allowed: with source: shards alone")
+        if self.validation_landmarks and not self.validation:
+            raise InputError("validation_landmarks: there is no validation that they could be the landmarks of")
         if self.captions_per_face > 1 and (self.source != "procedural" or not self.cache):
             raise InputError("captions_per_face: more than 1 needs procedural faces and cache: true")
         return self

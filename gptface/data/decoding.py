@@ -81,6 +81,7 @@ class DecodedFaces:
         expressions: int64 (n,), ``labels.UNKNOWN`` where unknown.
         skipped: samples left out, by reason.
         notes: lesser faults of samples in use, likewise.
+        regions: samples in use by what their region map was made of.
     """
 
     images: bytes
@@ -91,6 +92,7 @@ class DecodedFaces:
     expressions: np.ndarray
     skipped: Counter[str]
     notes: Counter[str]
+    regions: Counter[str]
 
 
 def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
@@ -117,6 +119,7 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
         expressions,
         skipped,
         Counter(note for sample in samples for note in sample.metadata.get("reading_notes", ())),
+        Counter(sample.metadata["regions_from"] for sample in samples if "regions_from" in sample.metadata),
     )
 
 

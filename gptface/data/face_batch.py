@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from gptface.errors import InputError
+
 __all__ = ["FaceBatch", "Needs"]
 
 
@@ -19,6 +21,8 @@ class Needs:
 
     Attributes:
         images: pixels.
+        raw_images: pixels as they lie in the cache or file: bytes, and neither they nor the region maps are mirrored
+            (for :class:`gptface.data.views.Views`, which does both to what it cuts).
         region_maps: labels of facial regions, a pixel.
         token_regions: a grid (h, w): the facial region of every image token.
         labels: attributes and expressions.
@@ -29,11 +33,16 @@ class Needs:
     """
 
     images: bool = True
+    raw_images: bool = False
     region_maps: bool = False
     token_regions: tuple[int, int] | None = None
     labels: bool = False
     text: tuple[PreTrainedTokenizerFast, int] | None = None
     without_regions: str = "data.train: must have region maps"
+
+    def __post_init__(self) -> None:
+        if self.raw_images and self.token_regions is not None:
+            raise InputError("raw_images: cannot go with token_regions; take them from the view's region map")
 
     @property
     def regions(self) -> bool:
@@ -47,9 +56,12 @@ class FaceBatch:
 
     Attributes:
         sample_ids: int64 (B,), identities that key every random choice.
-        mirrored: bool (B,), which of them are mirror images (pixels and regions already are).
+        mirrored: bool (B,), which of them are mirror images (pixels and regions already are, unless raw images were
+            asked for: then they are to be).
+        epochs: int64 (B,), how many times each of them has come before.
         rows: int64 (B,), place of each face in the cache; ``None`` where faces are not cached.
-        images: float32 (B, 3, S, S) in [−1, 1]. (A loader's worker hands on the bytes, uint8 (B, S, S, 3).)
+        images: float32 (B, 3, S, S) in [−1, 1]. Raw ones, and those that a loader's worker hands on, are bytes:
+            uint8 (B, S, S, 3).
         region_maps: uint8 (B, S, S), indices into ``REGIONS``.
         token_regions: int64 (B, h · w).
         attributes: float32 (B, A), 0 or 1, NaN where unknown; the columns are
@@ -62,6 +74,7 @@ class FaceBatch:
 
     sample_ids: Tensor
     mirrored: Tensor
+    epochs: Tensor
     rows: Tensor | None = None
     images: Tensor | None = None
     region_maps: Tensor | None = None

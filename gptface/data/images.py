@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps, features
+from PIL import ExifTags, Image, ImageChops, ImageOps, features
 
 from gptface.errors import InputError
 from gptface.files import atomic_write
@@ -29,6 +29,7 @@ __all__ = [
     "convert_image",
     "convert_labels",
     "encode_image",
+    "image_size",
     "load_image",
     "load_labels",
     "save_image",
@@ -118,6 +119,18 @@ def load_image(
         if size is not None and upright.size != (size, size):
             upright = upright.resize((size, size), Image.Resampling.BICUBIC, box=centre_square(*upright.size))
         return np.array(upright, dtype=np.uint8)
+
+
+def image_size(encoded: bytes, name: str = "image") -> tuple[int, int]:
+    """(width, height) in pixels of an encoded image, upright, by its header alone.
+
+    Raises:
+        UnusableImage: not an image.
+    """
+    with _decoding(encoded, name) as image:
+        width, height = image.size
+        # As _upright does: orientations 5 to 8 lie on their side.
+        return (height, width) if image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9) else (width, height)
 
 
 def convert_image(

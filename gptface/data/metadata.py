@@ -15,7 +15,7 @@ import numpy as np
 
 from gptface.data.images import centre_square
 
-__all__ = ["METADATA_NOTES", "fit_landmarks", "one_line", "parse_metadata", "without_surrogates"]
+__all__ = ["METADATA_NOTES", "fit_landmarks", "fit_points", "one_line", "parse_metadata", "without_surrogates"]
 
 METADATA_NOTES: dict[str, str] = {
     "bad_json": "the metadata do not parse as a JSON object: they are empty",
@@ -28,7 +28,8 @@ METADATA_NOTES: dict[str, str] = {
     "lone_surrogates": "texts hold halves of surrogate pairs, which are no characters: they became U+FFFD",
 }
 
-OWN_WORDS = ("key", "reading_notes", "flipped")  # what reader and augmentation write into a sample's metadata
+# What reader and augmentation write into a sample's metadata.
+OWN_WORDS = ("key", "reading_notes", "regions_from", "epoch", "flipped")
 
 LARGEST = 1e30  # numbers that float32 holds, with room for sums; neither NaN nor infinity is below
 Notes = list[str]
@@ -68,8 +69,13 @@ def fit_landmarks(metadata: dict[str, Any], size: int, notes: Notes) -> None:
     if not (_is_number(width) and _is_number(height) and min(width, height) >= 1):
         notes.append("bad_landmarks")
         return
-    left, top, right, _ = centre_square(int(width), int(height))
-    metadata["landmarks"] = (points - np.array([left, top], dtype=np.float32)) * (size / (right - left))
+    metadata["landmarks"] = fit_points(points, (int(width), int(height)), size)
+
+
+def fit_points(points: np.ndarray, stored: tuple[int, int], size: int) -> np.ndarray:
+    """float32 (N, 2) from pixels of an image of ``stored`` = (width, height) to those of its centred square."""
+    left, top, right, _ = centre_square(*stored)
+    return (points - np.array([left, top], dtype=np.float32)) * np.float32(size / (right - left))
 
 
 def one_line(text: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gptface.data.decoding import FirstSamples
+from gptface.data.known_regions import REGION_NOTES, REGION_SKIPS, KnownRegions
 from gptface.data.metadata import without_surrogates
 from gptface.data.parts import IGNORED, Tally
 from gptface.data.sample import Samples
@@ -17,7 +18,7 @@ __all__ = ["Reading", "meaning"]
 
 def meaning(reason: str) -> str:
     """What the name of a reason stands for, in brackets; nothing for a name that is not this library's."""
-    said = {**SKIP_REASONS, **SAMPLE_NOTES, **IGNORED}.get(reason)
+    said = {**SKIP_REASONS, **SAMPLE_NOTES, **REGION_SKIPS, **REGION_NOTES, **IGNORED}.get(reason)
     return "" if said is None else f" ({said})"
 
 
@@ -32,6 +33,8 @@ class Reading:
         skipped: samples left out, by reason.
         notes: lesser faults of samples in use, by reason.
         ignored: what lies in the source and is no part of a sample.
+        regions: samples in use by what their region map was made of.
+        remarks: further sentences about the source.
     """
 
     samples: int
@@ -40,6 +43,8 @@ class Reading:
     skipped: Mapping[str, int]
     notes: Mapping[str, int]
     ignored: Tally
+    regions: Mapping[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -48,16 +53,20 @@ class Reading:
         used: int | None = None,
         skipped: Mapping[str, int] | None = None,
         notes: Mapping[str, int] | None = None,
+        regions: Mapping[str, int] | None = None,
     ) -> Reading:
         """The reading of a data set, as far as it has come."""
         whole = dataset.whole if isinstance(dataset, FirstSamples) else dataset
+        remarks: list[str] = []
+        if isinstance(whole, KnownRegions):
+            remarks, whole = whole.remarks, whole.whole
         place, ignored = "made by rule", Tally()
         if isinstance(whole, FaceShards):
             kinds = [_several(whole.shards, "shard"), _several(whole.folders, "folder of images", "folders of images")]
             place, ignored = "in " + " and ".join(kind for kind in kinds if kind), whole.ignored
             if len(whole) > len(dataset):
                 place = f"(of {len(whole)} {place})"
-        return cls(len(dataset), place, used, skipped or {}, notes or {}, ignored)
+        return cls(len(dataset), place, used, skipped or {}, notes or {}, ignored, regions or {}, remarks)
 
     def lines(self, name: str, how: str) -> list[str]:
         """One line that says what was read, and one each for what was skipped, noted and ignored.
@@ -73,6 +82,10 @@ class Reading:
         what = f"{self.samples} samples" if self.used is None else f"{self.used} faces of {self.samples} samples"
         clear = f"; nothing {_listed(nothing)}" if nothing else ""
         result = [f"{name}: {what} {self.place}, {how}{clear}"]
+        result += [f"{name}: {remark}" for remark in self.remarks]
+        if set(self.regions) - {"label maps"}:
+            origins = ", ".join(f"{number} from {origin}" for origin, number in Counter(self.regions).most_common())
+            result.append(f"{name}: region maps: {origins}")
         for word, counts in counted.items():
             for reason, number in Counter(counts).most_common():
                 example = self.ignored.examples.get(reason, "") if word == "ignored" else ""

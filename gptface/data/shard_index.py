@@ -27,7 +27,7 @@ from gptface.data.images import IMAGE_SUFFIXES
 from gptface.data.parts import Tally, group_parts, is_image
 from gptface.errors import InputError
 
-__all__ = ["DirectorySource", "ShardSource", "Source", "find_sources", "key_identity", "named_files"]
+__all__ = ["DirectorySource", "ShardSource", "Source", "expand_pattern", "find_sources", "key_identity", "named_files"]
 
 OPEN_FILES = 64  # far below the usual limit of 1024 descriptors, whatever the number of shards and data sets
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -309,7 +309,7 @@ def find_sources(
     sources: list[Source] = []
     ignored = Tally()
     for pattern in patterns:
-        for path in _expand(os.fspath(pattern)):
+        for path in expand_pattern(os.fspath(pattern)):
             if not os.path.isdir(path):
                 sources.append(ShardSource(path))
             else:
@@ -328,7 +328,7 @@ def named_files(paths: Sequence[str]) -> set[str]:
     """The shards and images that ``find_sources(paths)`` would open, as real paths; nothing is opened."""
     files: set[str] = set()
     for pattern in paths:
-        for path in _expand(pattern):
+        for path in expand_pattern(pattern):
             if os.path.isdir(path):
                 contents = list_folder(path)
                 names = [*contents.shards, *filter(is_image, contents.files)]
@@ -338,7 +338,12 @@ def named_files(paths: Sequence[str]) -> set[str]:
     return files
 
 
-def _expand(pattern: str) -> list[str]:
+def expand_pattern(pattern: str) -> list[str]:
+    """The files and directories that a path, glob or brace list names, sorted within each glob.
+
+    Raises:
+        InputError: there are none.
+    """
     pattern = os.path.expanduser(pattern)
     if os.path.exists(pattern):  # a name that happens to contain braces or brackets
         return [pattern]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gptface.data.images import IMAGE_PROBLEMS, UnusableImage, centre_square, load_image
-from gptface.data.metadata import METADATA_NOTES, fit_landmarks, one_line, parse_metadata
+from gptface.data.images import IMAGE_PROBLEMS, UnusableImage, centre_square, image_size, load_image
+from gptface.data.landmarks import LandmarkTable
+from gptface.data.metadata import METADATA_NOTES, fit_landmarks, fit_points, one_line, parse_metadata
 from gptface.data.parts import PARTS
 from gptface.data.sample import Sample, Skipped
 from gptface.data.shard_index import find_sources, key_identity
@@ -60,6 +61,7 @@ class FaceShards:
         paths: tar files, directories, globs and brace lists (``find_sources``).
         size: side in pixels; images and region maps are cropped to the centred square and resampled. ``None`` keeps
             each image's own size.
+        landmarks: points of samples by their keys; they go before those of the json.
 
     Raises:
         InputError: at construction, naming the file: nothing found, an empty or unreadable shard, a compressed one.
@@ -75,10 +77,12 @@ class FaceShards:
         self,
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         size: int | None = None,
+        landmarks: LandmarkTable | None = None,
     ) -> None:
         if size is not None and size < 1:
             raise InputError(f"size: {size} pixels; it must be at least 1, or None")
         self.size = size
+        self.landmarks = landmarks
         self._sources, self.ignored = find_sources(paths)
         self._starts = np.cumsum([0] + [len(source) for source in self._sources])
         self.problems: list[str] = []
@@ -101,6 +105,10 @@ class FaceShards:
         """The sample's key: its name in its shard, or its path below its directory without the suffix."""
         source, number = self._locate(index)
         return self._sources[source].key(number)
+
+    def keys(self) -> Iterator[str]:
+        """Every sample's key, in order."""
+        return (source.key(number) for source in self._sources for number in range(len(source)))
 
     def identity(self) -> list[list[Any]]:
         """What determines the samples: name, number of samples and fingerprint of every source."""
@@ -128,7 +136,10 @@ class FaceShards:
         caption = _parse_caption(texts[0], metadata, notes)
         if not caption:
             notes.append("missing_caption")
-        if self.size is not None and "landmarks" in metadata:
+        points = None if self.landmarks is None else self.landmarks.get(key)
+        if points is not None:
+            metadata["landmarks"] = points if self.size is None else fit_points(points, image_size(encoded), self.size)
+        elif self.size is not None and "landmarks" in metadata:
             fit_landmarks(metadata, self.size, notes)
         region_map = _parse_region_map(texts[2], self.size, image.shape[:2], notes)
         metadata["key"] = key

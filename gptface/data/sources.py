@@ -7,6 +7,8 @@ from typing import Any
 
 from gptface.data.configuration import DataSection
 from gptface.data.decoding import FirstSamples, ManyCaptions
+from gptface.data.known_regions import KnownRegions
+from gptface.data.landmarks import LandmarkTable
 from gptface.data.paths import expand_paths
 from gptface.data.procedural import ProceduralFaces
 from gptface.data.sample import Samples
@@ -47,9 +49,9 @@ def open_faces(data: DataSection, split: str) -> Samples:
         return ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
     train = expand_paths(data.train, "data.train")
     if split == "train":
-        return FaceShards(train, data.image_size)
+        return _face_shards(data, "train", train)
     held_out = expand_paths(data.validation, "data.validation")
-    dataset = FaceShards(held_out, data.image_size)
+    dataset = _face_shards(data, "validation", held_out)
     if both := sorted(named_files(train) & named_files(held_out)):
         logger.warning(
             "data.validation: %d of its shards and images are in data.train too, such as %s: they are not held out",
@@ -57,6 +59,20 @@ def open_faces(data: DataSection, split: str) -> Samples:
             both[0],
         )
     return FirstSamples(dataset, data.validation_count)
+
+
+def _face_shards(data: DataSection, split: str, paths: list[str]) -> KnownRegions:
+    field = "landmarks" if split == "train" else "validation_landmarks"
+    files = getattr(data, field)
+    if not files:
+        return KnownRegions(FaceShards(paths, data.image_size), None, data.template)
+    table = LandmarkTable(files, f"data.{field}")
+    faces = FaceShards(paths, data.image_size, table)
+    count, strange = table.matched(faces.keys(), f"data.{split}")
+    remarks = [f"landmarks of {count} of {len(faces)} samples in data.{field}"]
+    if strange:
+        remarks.append(f"{len(strange)} names in data.{field} are of no sample, such as {strange[0]}")
+    return KnownRegions(faces, table, data.template, remarks)
 
 
 def source_identity(data: DataSection, split: str, dataset: Samples) -> dict[str, Any]:
@@ -76,6 +92,12 @@ def source_identity(data: DataSection, split: str, dataset: Samples) -> dict[str
             "correlation": data.correlation,
             "detail": data.caption_detail,
         }
-    shards = dataset.whole if isinstance(dataset, FirstSamples) else dataset
-    assert isinstance(shards, FaceShards)
-    return {"source": "shards", "files": shards.identity(), "count": None if split == "train" else len(dataset)}
+    known = dataset.whole if isinstance(dataset, FirstSamples) else dataset
+    assert isinstance(known, KnownRegions) and isinstance(known.whole, FaceShards)
+    return {
+        "source": "shards",
+        "files": known.whole.identity(),
+        "count": None if split == "train" else len(dataset),
+        "landmarks": known.landmarks.identity() if known.landmarks is not None else [],
+        "template": known.template,
+    }

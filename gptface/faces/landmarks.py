@@ -38,14 +38,32 @@ def landmark_polygons(points: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return SCHEMES[len(points)].polygons(points)
 
 
-def landmark_region_map(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """:func:`landmark_polygons` drawn: uint8 ``size`` = (H, W) labels, the rest background."""
+def landmark_region_map(points: np.ndarray, size: tuple[int, int], *, hair: bool = False) -> np.ndarray:
+    """:func:`landmark_polygons` drawn: uint8 ``size`` = (H, W) labels, the rest background.
+
+    Args:
+        hair: guess it as well, around and above the forehead, where an aligned face's template has it
+            (:class:`FaceTemplate`): good enough to choose which image tokens a mask covers.
+    """
     canvas = Image.new("L", (size[1], size[0]), region_label("background"))
     draw = ImageDraw.Draw(canvas)
-    for name, corners in landmark_polygons(points):
+    polygons = landmark_polygons(points)
+    if hair:
+        mouth = next(corners for name, corners in polygons if name == "mouth")
+        polygons.insert(0, ("hair", _hair(mouth, *(corners for name, corners in polygons if name == "eyes"))))
+    for name, corners in polygons:
         # Pixel centres lie at half-integers, where the drawing library has integers.
         draw.polygon([(float(x) - 0.5, float(y) - 0.5) for x, y in corners], fill=region_label(name))
     return np.array(canvas, dtype=np.uint8)
+
+
+def _hair(mouth: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The part of the template's ellipse of hair that lies above the line of the eyes, given outlines."""
+    eyes, across = (left.mean(0) + right.mean(0)) / 2, right.mean(0) - left.mean(0)
+    down = mouth.mean(0) - eyes
+    angle = np.linspace(np.pi, 2 * np.pi, 33)[:, None]
+    arc = eyes - 0.35 * down + np.cos(angle) * 1.5 * across + np.sin(angle) * 1.6 * down
+    return np.concatenate([[eyes - 1.46 * across], arc, [eyes + 1.46 * across]])
 
 
 def _checked(points: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ __all__ = ["region_grid"]
 
 # Regions that are smaller than a token, or narrow, at usual resolutions: by majority alone they would vanish.
 SMALL_REGIONS = ("eyes", "brows", "mouth", "nose", "glasses", "ears")
+SMALL_SHARE = 0.2  # of a token's pixels, that such a region must cover
 
 
 def region_grid(
@@ -18,7 +19,7 @@ def region_grid(
     grid: tuple[int, int],
     *,
     small_regions: tuple[str, ...] = SMALL_REGIONS,
-    small_share: float = 0.2,
+    small_share: float = SMALL_SHARE,
 ) -> np.ndarray:
     """The facial region of every image token.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from gptface.errors import InputError
 from gptface.ops import IntervalMask
 
-__all__ = ["Packing", "pack_layout"]
+__all__ = ["Packing", "pack_layout", "rearrange_rows"]
 
 
 class _Rearrange(torch.autograd.Function):
@@ -42,6 +42,17 @@ class _Rearrange(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         source, target = ctx.saved_tensors
         return _Rearrange.apply(gradients[0], target, source), None, None
+
+
+def rearrange_rows(rows: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """``out[i] = rows[source[i]]``, zeros where the source is −1; no row goes to two places.
+
+    Args:
+        rows: ``(R, C)``.
+        source: int64 ``(S,)``, which row comes to each place.
+        target: int64 ``(R,)``, where each row goes: the inverse of ``source``, −1 for rows that go nowhere.
+    """
+    return _Rearrange.apply(rows, source, target)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gptface.objectives.components import component_count, component_loss, component_means
 from gptface.objectives.face_parsing import parsing_counts, parsing_losses
 from gptface.objectives.image_text_matching import (
     Negatives,
@@ -11,7 +12,9 @@ from gptface.objectives.image_text_matching import (
     random_negatives,
     same_captions,
 )
+from gptface.objectives.incubation import incubation_loss
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
+from gptface.objectives.patches import normalised_patches, patch_loss
 from gptface.objectives.reconstruction import (
     adversarial_weight,
     discriminator_hinge_loss,
@@ -21,10 +24,14 @@ from gptface.objectives.reconstruction import (
     reconstruction_counts,
     reconstruction_losses,
 )
+from gptface.objectives.relations import relation_count, relation_loss
 
 __all__ = [
     "Negatives",
     "adversarial_weight",
+    "component_count",
+    "component_loss",
+    "component_means",
     "contrastive_loss",
     "discriminator_hinge_loss",
     "gathered_cross_entropy",
@@ -32,12 +39,17 @@ __all__ = [
     "generator_hinge_loss",
     "gradient_loss",
     "hard_negatives",
+    "incubation_loss",
     "match_loss",
+    "normalised_patches",
     "parsing_counts",
     "parsing_losses",
+    "patch_loss",
     "psnr",
     "random_negatives",
     "reconstruction_counts",
     "reconstruction_losses",
+    "relation_count",
+    "relation_loss",
     "same_captions",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gptface.cli.evaluate import SUBJECTS
 from gptface.cli.main import COMMANDS, build_parser, main
 
 
@@ -45,9 +46,18 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
     assert "example" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_subject_of_evaluate_has_help_with_an_example(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", subject, "--help"])
+    assert stop.value.code == 0
+    assert f"example: gptface evaluate {subject} " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "usage", "unknown"),
     [
+        (["evaluate", "system", "--system", "s", "--probe", "expression"], "evaluate system", "--probe"),
         (["edit", "x.png", "--system", "s", "--output", "o.png", "--colour", "red"], "edit", "--colour red"),
         (["doctor", "now"], "doctor", "now"),
         (["train", "tokenizer", "--config", "tiny", "--outputs", "x"], "train tokenizer", "--outputs"),
@@ -75,7 +85,7 @@ PATHS = {
     "unmask x.png --system s --output x.png --strip URL": "--strip",
     "caption x.png URL --system s": "image",
     "convert URL --output x": "FILE|DIR",
-    "evaluate --system s --faces URL": "--faces",
+    "evaluate system --system s --faces URL": "--faces",
     "report --system s --judge URL --output x": "--judge",
     "faces --output URL": "--output",
     "train pretrain --config URL": "--config",

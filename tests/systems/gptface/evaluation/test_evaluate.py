@@ -1,4 +1,4 @@
-"""``gptface evaluate`` over a tiny random system."""
+"""``gptface evaluate system`` over a tiny random system."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import pytest
 from gptface.cli.main import main
 
 
-def test_evaluate_command_measures_and_probes(
+def test_evaluate_command_measures(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "numbers.json"
-    arguments = ["evaluate", "--system", str(folders["system"]), "--faces", str(folders["faces"]), "--count", "40"]
-    probe = ["--probe", "occluder", "--probe-train", str(folders["faces"])]
-    assert main([*arguments, *probe, "--output", str(output)]) == 0
+    arguments = ["--system", str(folders["system"]), "--faces", str(folders["faces"]), "--count", "40"]
+    assert main(["evaluate", "system", *arguments, "--output", str(output)]) == 0
     numbers = json.loads(output.read_text())
-    assert set(numbers["probe_occluder"]) == {"pre-trained", "random initialisation", "raw pixels"}
     assert 0 < numbers["codebook_usage"] <= 1
     assert "tokenizer psnr db" in capsys.readouterr().out
 
@@ -28,8 +26,6 @@ def test_evaluate_command_measures_and_probes(
     [
         (["--system", "nowhere"], "there is no such folder"),
         (["--system", "SYSTEM", "--faces", "absent-*.tar"], "absent"),
-        (["--system", "SYSTEM", "--probe", "expression"], "--probe-train"),
-        (["--system", "SYSTEM", "--faces", "FACES", "--probe", "age", "--probe-train", "FACES"], "no metadata field"),
         (["--system", "SYSTEM", "--count", "1"], "at least 2"),
     ],
 )
@@ -42,7 +38,7 @@ def test_bad_input_to_evaluate_is_one_sentence_and_nothing_written(
 ) -> None:
     names = {"SYSTEM": str(folders["system"]), "FACES": str(folders["faces"])}
     output = tmp_path / "numbers.json"
-    assert main(["evaluate", *(names.get(word, word) for word in arguments), "--output", str(output)]) == 2
+    assert main(["evaluate", "system", *(names.get(word, word) for word in arguments), "--output", str(output)]) == 2
     *reading, error = capsys.readouterr().err.strip().splitlines()
     assert error.startswith("gptface: error: ") and sentence in error
     assert all(line.startswith("faces: ") for line in reading)  # what was read before the fault was found

@@ -1,4 +1,4 @@
-"""``gptface evaluate``: the numbers of a trained system on faces it has not seen."""
+"""``gptface evaluate system``: the numbers of a trained GPTFace on faces it has not seen."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
-        "evaluate",
-        help="measure a trained GPTFace on held-out faces",
-        description="Reconstruction, masked modelling, matching and, where asked, a linear probe for a label of the "
-        "faces' metadata: on pre-trained features, on those of a randomly initialised model, and on raw pixels.",
-        epilog="example: gptface evaluate --system runs/real --faces 'faces/val-*.tar' --probe expression "
-        "--probe-train 'faces/train-*.tar' --output runs/real/evaluation.json",
+        "system",
+        help="a trained GPTFace: reconstruction, masked modelling and matching",
+        description="Reconstruction, masked modelling and matching of a trained GPTFace on held-out faces.",
+        epilog="example: gptface evaluate system --system runs/real/system --faces 'faces/val-*.tar' "
+        "--output runs/real/evaluation.json",
     )
     parser.add_argument("--system", type=local_path, required=True, help="what `gptface train pretrain` leaves")
     parser.add_argument(
@@ -27,16 +26,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="shards, globs or directories; default: fresh procedural faces",
     )
     parser.add_argument("--count", type=int, default=512, help="how many held-out faces at most (default 512)")
-    parser.add_argument("--seed", type=int, default=0, help="of the masks, the pairs and the random model (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the masks and the pairs (default 0)")
     parser.add_argument(
         "--faces-seed", type=int, help="seed of the procedural faces (default: one that no training uses)"
     )
-    parser.add_argument("--probe", metavar="FIELD", help="metadata field to probe for, such as expression")
-    parser.add_argument(
-        "--probe-train", type=local_pattern, nargs="+", metavar="PATH", help="shards whose faces the probe is fitted on"
-    )
-    parser.add_argument("--probe-count", type=int, default=None, help="how many of them at most (default all)")
-    parser.add_argument("--probe-group", metavar="FIELD", help="metadata field of identities: never on both sides")
     parser.add_argument("--output", type=local_path, help="also write the numbers as JSON")
     parser.set_defaults(func=run)
 
@@ -52,10 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         seed=arguments.seed,
         faces_seed=HELD_OUT_SEED if arguments.faces_seed is None else arguments.faces_seed,
-        probe=arguments.probe,
-        probe_train=arguments.probe_train,
-        probe_count=arguments.probe_count,
-        probe_group=arguments.probe_group,
         output=arguments.output,
     )
     print(format_numbers(evaluate(request)))

@@ -1,0 +1,23 @@
+"""``gptface evaluate``: what is measured, each a sub-command in a module of its own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+__all__ = ["SUBJECTS", "add_parser"]
+
+# Each is a module of this package with `add_parser` and `run`, light to import: they are all imported for the help.
+SUBJECTS = ("system",)
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure what was trained, on held-out faces",
+        description="Measure what was trained, on faces it has not seen.",
+        epilog="example: gptface evaluate system --system runs/real/system --faces 'faces/val-*.tar'",
+    )
+    subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
+    for name in SUBJECTS:
+        importlib.import_module(f"{__name__}.{name}").add_parser(subjects)

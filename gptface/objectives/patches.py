@@ -1,0 +1,31 @@
+"""Loss of masked patches: their pixels, each patch by its own mean and spread (He et al., 2111.06377)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gptface.objectives.normalisation import divided
+
+__all__ = ["normalised_patches", "patch_loss"]
+
+# Variance below which a patch counts as flat, for pixels in [−1, 1]: noise of one grey level in 256 squared is 6e-5.
+FLAT = 1e-3
+
+
+def normalised_patches(patches: Tensor) -> Tensor:
+    """``patches (..., P)`` in [−1, 1] less their mean, over their standard deviation: what is to be predicted."""
+    patches = patches.float()
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return (patches - mean) * (variance + FLAT).rsqrt()
+
+
+def patch_loss(predicted: Tensor, target: Tensor, normaliser: Tensor | None = None) -> Tensor:
+    """Mean square error a patch and number: scalar float32.
+
+    Args:
+        predicted, target: ``(M, P)``, of the masked patches.
+        normaliser: number of patches that the sum is divided by in place of M, for a pass that is one of several.
+    """
+    error = (predicted.float() - target.float()).square().mean(-1)
+    return error.mean() if normaliser is None else divided(error.sum(), normaliser)

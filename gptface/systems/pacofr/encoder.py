@@ -1,0 +1,172 @@
+"""PaCo-FR's encoder: a vision transformer whose features others build on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from gptface.errors import InputError
+from gptface.evaluation.encoders import saved_model_kind
+from gptface.models.loading import StrictPreTrainedModel
+from gptface.models.packing import rearrange_rows
+from gptface.models.patches import FactorisedPositions, PatchEmbedding, patchify, unpatchify
+from gptface.models.transformer_layer import ResidualProjection, TransformerLayer
+from gptface.ops import IntervalMask
+from gptface.systems.pacofr.configuration_model import PaCoFREncoderConfig
+from gptface.systems.pacofr.masking import PatchMask
+
+__all__ = ["ENCODER", "PaCoFREncoder", "initialise", "transformer_layers"]
+
+# Positions start small, so that a patch's content speaks from the first step.
+POSITION_DEVIATION = 0.05
+
+
+def transformer_layers(count: int, width: int, heads: int, intermediate_size: int, eps: float) -> nn.ModuleList:
+    """``count`` layers of one shape."""
+    return nn.ModuleList(TransformerLayer(width, heads, intermediate_size, eps=eps) for _ in range(count))
+
+
+def initialise(module: nn.Module, layers: int) -> None:
+    """Fill the weights of one part: maps keep the scale of their inputs, what is added to a residual stream less."""
+    if isinstance(module, nn.Conv2d):
+        init.normal_(module.weight, std=(module.in_channels * module.kernel_size[0] * module.kernel_size[1]) ** -0.5)
+        if module.bias is not None:
+            init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        deviation = 0.7 * module.in_features**-0.5
+        if isinstance(module, ResidualProjection):
+            deviation *= 0.5 / math.sqrt(2 * layers)
+        init.normal_(module.weight, std=deviation)
+        if module.bias is not None:
+            init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        init.normal_(module.weight, std=POSITION_DEVIATION)
+    elif isinstance(module, nn.LayerNorm):
+        init.ones_(module.weight)
+        init.zeros_(module.bias)
+
+
+class ConvolutionStem(nn.Module):
+    """3 × 3 convolutions of stride 2, GELU between them, until a position stands for a patch.
+
+    Args:
+        patch_size: a power of 2.
+        width: of the states, C; halved for every layer before the last, down to 16.
+        channels: of the images.
+    """
+
+    def __init__(self, patch_size: int, width: int, channels: int) -> None:
+        super().__init__()
+        count = patch_size.bit_length() - 1
+        widths = [max(16, width >> (count - 1 - level)) for level in range(count)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+            for inputs, outputs in zip([channels, *widths], widths, strict=False)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``images (B, channels, H, W)`` to ``(B, N, C)``, row by row."""
+        states = images
+        for level, convolution in enumerate(self.convolutions):
+            states = convolution(functional.gelu(states) if level else states)
+        return states.flatten(2).mT
+
+
+class PaCoFREncoder(StrictPreTrainedModel):
+    """A vision transformer without a class token; the features of a picture are those of its patches.
+
+    ``forward_features`` is what users of ``timm`` call; ``forward`` returns the same in ``transformers``' way.
+
+    Attributes:
+        image_size, grid, width: see :class:`gptface.evaluation.encoders.FaceEncoder`.
+    """
+
+    config_class = PaCoFREncoderConfig
+    config: PaCoFREncoderConfig
+    main_input_name = "images"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["TransformerLayer"]
+
+    def __init__(self, config: PaCoFREncoderConfig) -> None:
+        super().__init__(config)
+        self.image_size = config.image_size
+        self.grid = config.grid
+        self.width = config.hidden_size
+        width, heads = config.hidden_size, config.num_attention_heads
+        self.embedding = (
+            ConvolutionStem(config.patch_size, width, config.channels)
+            if config.stem == "convolution"
+            else PatchEmbedding(config.patch_size, width, channels=config.channels)
+        )
+        self.positions = FactorisedPositions(config.grid, width)
+        self.layers = transformer_layers(
+            config.num_hidden_layers, width, heads, config.intermediate_size, config.layer_norm_eps
+        )
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        initialise(module, self.config.num_hidden_layers)
+
+    def cut(self, images: Tensor) -> Tensor:
+        """Images float (B, 3 or ``channels``, S, S) to patches (B, N, ``patch_pixels``).
+
+        Raises:
+            InputError: another shape.
+        """
+        size, channels = self.config.image_size, self.config.channels
+        if images.ndim != 4 or images.shape[1] not in (3, channels) or tuple(images.shape[2:]) != (size, size):
+            raise InputError(f"images: shape {tuple(images.shape)}; they must be (B, 3, {size}, {size})")
+        if images.shape[1] > channels:
+            images = images.mean(1, keepdim=True)
+        return patchify(images, self.config.patch_size)
+
+    def embed(self, patches: Tensor) -> Tensor:
+        """Patches (B, N, ``patch_pixels``) to states (B, N, C), without positions."""
+        if isinstance(self.embedding, PatchEmbedding):
+            return self.embedding.projection(patches)
+        return self.embedding(unpatchify(patches, self.config.patch_size, self.grid))
+
+    def embed_visible(self, patches: Tensor, mask: PatchMask) -> Tensor:
+        """States (V, C) of the visible patches among (B, N, ``patch_pixels``), which see nothing of the masked ones."""
+        if isinstance(self.embedding, PatchEmbedding):
+            return self.embedding.projection(patches.flatten(0, 1).index_select(0, mask.visible_rows.clamp_min(0)))
+        states = self.embed(patches.masked_fill(mask.masked.unsqueeze(2), 0.0)).flatten(0, 1)
+        return rearrange_rows(states, mask.visible_rows, mask.visible_places)
+
+    def contextualise(self, states: Tensor, mask: IntervalMask | None = None) -> Tensor:
+        """States with their positions, (B, n, C) of any n patches, through all layers and the last normalisation."""
+        for layer in self.layers:
+            states = layer(states, mask)
+        return self.norm(states)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """``images`` float (B, 3, S, S) in [−1, 1] to features (B, N, C), row by row."""
+        return self.contextualise(self.embed(self.cut(images)) + self.positions())
+
+    def forward_named_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Features (B, N, C) of the ``"last layer"``, and of the ``"penultimate layer"`` and the ``"middle layer"``."""
+        states = self.embed(self.cut(images)) + self.positions()
+        found = []
+        for layer in self.layers:
+            states = layer(states)
+            found.append(states)
+        features = {"last layer": self.norm(states)}
+        if len(found) > 1:
+            features["penultimate layer"] = found[-2]
+        if len(found) > 3:
+            features["middle layer"] = found[len(found) // 2 - 1]
+        return features
+
+    def forward(self, images: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """``last_hidden_state (B, N, C)`` and ``pooler_output (B, C)``, its mean over the patches."""
+        features = self.forward_features(images)
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=features.mean(1))
+
+
+ENCODER = saved_model_kind(PaCoFREncoder, "a PaCo-FR encoder (`model/encoder` of what `gptface train pacofr` leaves)")

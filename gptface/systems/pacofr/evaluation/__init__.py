@@ -1,0 +1,1 @@
+"""How PaCo-FR is measured."""
