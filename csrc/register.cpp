@@ -27,6 +27,8 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
   library.impl("raster_corner_gradients", TORCH_BOX(&gptface::operators::raster_corner_gradients));
   library.impl("vq_lookup_short", TORCH_BOX(&gptface::operators::vq_lookup_short));
 #else
+  library.impl("antialias_kernel", TORCH_BOX(&gptface::operators::antialias_kernel));
+  library.impl("antialias_backward_kernel", TORCH_BOX(&gptface::operators::antialias_backward_kernel));
   library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
   library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));
   library.impl("rasterize_backward_kernel", TORCH_BOX(&gptface::operators::rasterize_backward_kernel));

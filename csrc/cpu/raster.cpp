@@ -5,6 +5,7 @@
 
 #include <gptface/cpu_features.h>
 #include <gptface/raster_pictures.h>
+#include <gptface/raster_silhouettes.h>
 
 namespace gptface {
 
@@ -43,6 +44,12 @@ void interpolate_cpu(const InterpolationProblem& problem) {
 
 void interpolate_backward_cpu(const InterpolationProblem& problem) {
   interpolate_backward(kernels(), problem, torch_threads(), run_on_torch_threads);
+}
+
+void antialias_cpu(const AntialiasProblem& problem) { antialias(problem, torch_threads(), run_on_torch_threads); }
+
+void antialias_backward_cpu(const AntialiasProblem& problem) {
+  antialias_backward(problem, torch_threads(), run_on_torch_threads);
 }
 
 }  // namespace gptface

@@ -11,6 +11,9 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <gptface/raster.h>
+#ifndef GPTFACE_CUDA
+#include <gptface/raster_silhouettes.h>
+#endif
 
 #include "span_mask.h"
 
@@ -27,6 +30,8 @@ void rasterize_cpu(const RasterProblem& problem);
 void rasterize_backward_cpu(const RasterGradientProblem& problem);
 void interpolate_cpu(const InterpolationProblem& problem);
 void interpolate_backward_cpu(const InterpolationProblem& problem);
+void antialias_cpu(const AntialiasProblem& problem);
+void antialias_backward_cpu(const AntialiasProblem& problem);
 #endif
 
 namespace operators {
@@ -180,6 +185,44 @@ inline std::tuple<Tensor, Tensor> interpolate_backward_kernel(
   problem.grad_barycentric = static_cast<float*>(grad_barycentric.mutable_data_ptr());
   interpolate_backward_cpu(problem);
   return {grad_attributes, grad_barycentric};
+}
+
+inline AntialiasProblem antialias_problem(
+    const Tensor& colour, const Tensor& triangle, const Tensor& depth, const Tensor& positions, const Tensor& triangles,
+    const Tensor& neighbours) {
+  auto problem = raster_mesh<AntialiasProblem>(
+      positions, triangles, positions.size(0), triangle.size(1), triangle.size(2));
+  STD_TORCH_CHECK(
+      neighbours.sizes().equals(triangles.sizes()), "gptface: antialias: neighbours must be shaped like triangles");
+  problem.colour = raster_data<float>(colour, ScalarType::Float, 4, "colour");
+  problem.triangle = raster_data<int32_t>(triangle, ScalarType::Int, 3, "triangle");
+  problem.depth = raster_data<float>(depth, ScalarType::Float, 3, "depth");
+  problem.positions = raster_data<float>(positions, ScalarType::Float, 3, "positions");
+  problem.neighbours = raster_data<int32_t>(neighbours, ScalarType::Int, 2, "neighbours");
+  problem.channels = colour.size(3);
+  return problem;
+}
+
+inline Tensor antialias_kernel(
+    Tensor colour, Tensor triangle, Tensor depth, Tensor positions, Tensor triangles, Tensor neighbours) {
+  AntialiasProblem problem = antialias_problem(colour, triangle, depth, positions, triangles, neighbours);
+  Tensor out = torch::stable::new_empty(colour, colour.sizes(), ScalarType::Float);
+  problem.out = static_cast<float*>(out.mutable_data_ptr());
+  antialias_cpu(problem);
+  return out;
+}
+
+inline std::tuple<Tensor, Tensor> antialias_backward_kernel(
+    Tensor gradient, Tensor colour, Tensor triangle, Tensor depth, Tensor positions, Tensor triangles,
+    Tensor neighbours) {
+  AntialiasProblem problem = antialias_problem(colour, triangle, depth, positions, triangles, neighbours);
+  problem.gradient = raster_data<float>(gradient, ScalarType::Float, 4, "gradient");
+  Tensor grad_colour = torch::stable::new_empty(colour, colour.sizes(), ScalarType::Float);
+  Tensor grad_positions = torch::stable::new_empty(positions, positions.sizes(), ScalarType::Float);
+  problem.grad_colour = static_cast<float*>(grad_colour.mutable_data_ptr());
+  problem.grad_positions = static_cast<float*>(grad_positions.mutable_data_ptr());
+  antialias_backward_cpu(problem);
+  return {grad_colour, grad_positions};
 }
 #endif
 

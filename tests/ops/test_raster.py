@@ -145,6 +145,7 @@ def test_what_is_listed() -> None:
         rows = {row.name: row for row in implementations(operator)}
         assert set(rows) == {"reference", "cpu", "cuda"} and rows["reference"].available
         assert "never run on a GPU" in rows["cuda"].description
+    assert {row.name for row in implementations("antialias")} == {"reference", "cpu"}
 
 
 def test_float64_is_left_to_the_reference() -> None:

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.ops import antialias, interpolate, rasterize, triangle_neighbours
+from gptface.ops.raster.cpu import cpu_missing
+from tests.helpers.numerics import assert_matches_oracle
 from tests.ops.raster_cases import random_mesh, sphere
+
+IMPLEMENTATIONS = ["reference", *(["cpu"] if cpu_missing() is None else [])]
 
 
 def quad(left: float, right: float, bottom: float, top: float, z: float = 0.0) -> Tensor:
@@ -82,7 +86,7 @@ def test_a_nearer_surface_is_blended_with_what_is_behind_it() -> None:
 
 
 def test_the_area_of_a_disc_of_triangles_smaller_than_pixels() -> None:
-    """πr² within half a percent, where the count of pixels is off by more; its derivative is the outline's length within
+    """πr² within half a percent, where the count of pixels is off by more. Its derivative is the outline's length within
     a tenth: the silhouette of a mesh is a zigzag of edges."""
     vertices, triangles = sphere(60, 90)
     exact, side = 0.61, 33
@@ -121,21 +125,50 @@ def test_finite_differences_in_float64(seed: int) -> None:
     torch.testing.assert_close((leaves[1].grad * way).sum(), difference)
 
 
-def test_same_bits_again_and_float32_is_close_to_float64() -> None:
-    positions, triangles = random_mesh(2, seed=4, rings=30, sectors=30)
+def blended(
+    positions: Tensor, triangles: Tensor, size: tuple[int, int], channels: int, dtype: torch.dtype, impl: str
+) -> list[Tensor]:
+    """Result, and gradients of positions and colour, of random colours over the picture."""
+    generator = torch.Generator().manual_seed(1)
+    leaf = positions.detach().to(dtype, copy=True).requires_grad_()
+    raster = rasterize(leaf, triangles, *size)
+    shape = (len(positions), *size, channels)
+    colour, upstream = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+    drawn = antialias(colour.requires_grad_(), raster, leaf, triangles, impl=impl)
+    drawn.backward(upstream)
+    assert leaf.grad is not None and colour.grad is not None
+    return [drawn.detach(), leaf.grad, colour.grad]
 
-    def once(dtype: torch.dtype) -> list[Tensor]:
-        leaf = positions.detach().to(dtype, copy=True).requires_grad_()
-        raster = rasterize(leaf, triangles, 40, 40)
-        drawn = antialias(raster.depth[..., None], raster, leaf, triangles)
-        drawn.square().sum().backward()
-        assert leaf.grad is not None
-        return [drawn.detach(), leaf.grad]
 
-    first, again, exact = once(torch.float32), once(torch.float32), once(torch.float64)
-    for mine, theirs, oracle in zip(first, again, exact, strict=True):
-        assert torch.equal(mine, theirs)
-        assert float((mine - oracle).norm() / oracle.norm()) < 1e-5
+@pytest.mark.usefixtures("poisoned_empty")
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("batch", "size", "rings", "channels"), [(1, (61, 150), 8, 3), (3, (40, 33), 30, 1), (9, (7, 5), 5, 6)]
+)
+def test_is_as_good_as_float32_can_be(
+    impl: str, batch: int, size: tuple[int, int], rings: int, channels: int
+) -> None:
+    positions, triangles = random_mesh(batch, seed=rings, rings=rings, sectors=rings + 2)
+    found = blended(positions, triangles, size, channels, torch.float32, impl)
+    plain = blended(positions, triangles, size, channels, torch.float32, "reference")
+    exact = blended(positions, triangles, size, channels, torch.float64, "reference")
+    names = ("colours", "gradient of positions", "gradient of colours")
+    for name, mine, same_dtype, oracle in zip(names, found, plain, exact, strict=True):
+        assert_matches_oracle(name, mine, same_dtype, oracle)
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_same_bits_again_and_on_two_threads(impl: str) -> None:
+    positions, triangles = random_mesh(2, seed=4, rings=20, sectors=20)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 1, 2):
+            torch.set_num_threads(threads)
+            found.append(blended(positions, triangles, (70, 80), 3, torch.float32, impl))
+    finally:
+        torch.set_num_threads(before)
+    for first, *others in zip(*found, strict=True):
+        assert all(torch.equal(first, other) for other in others)
 
 
 def test_opcheck() -> None:
@@ -143,10 +176,11 @@ def test_opcheck() -> None:
     raster = rasterize(positions, triangles, 9, 8)
     neighbours = triangle_neighbours(triangles, positions.shape[1])
     colour = torch.rand(1, 9, 8, 2, requires_grad=True)
-    torch.library.opcheck(
-        torch.ops.gptface.antialias.default,
-        (colour, raster.triangle, raster.depth, positions.requires_grad_(), triangles, neighbours, "reference"),
-    )
+    for impl in IMPLEMENTATIONS:
+        torch.library.opcheck(
+            torch.ops.gptface.antialias.default,
+            (colour, raster.triangle, raster.depth, positions.requires_grad_(), triangles, neighbours, impl),
+        )
     torch.library.opcheck(torch.ops.gptface.triangle_neighbours.default, (triangles, positions.shape[1]))
 
 

@@ -168,7 +168,7 @@ def antialias(
         raster: what :func:`rasterize` gave.
         positions, triangles: those it was given.
         neighbours: of :func:`triangle_neighbours`, which is called where this is ``None``.
-        impl: ``"auto"`` or ``"reference"``, which waits for its inputs on a GPU.
+        impl: ``"auto"``, ``"cpu"`` or ``"reference"``, which waits for its inputs on a GPU.
 
     Returns:
         ``(B, H, W, C)``.
@@ -176,7 +176,7 @@ def antialias(
     Raises:
         InputError: an argument has the wrong rank, dtype or device; on the CPU also for a vertex or a triangle that
             does not exist.
-        ValueError, RuntimeError: an ``impl`` that is unknown; a derivative that there is not.
+        ValueError, RuntimeError: an ``impl`` that is unknown, or that cannot run here; a derivative that there is not.
     """
     shape = _check_raster("antialias", raster).shape[:3]
     _check_positions("antialias", positions)

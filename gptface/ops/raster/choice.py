@@ -14,25 +14,23 @@ __all__ = ["choose"]
 for _operator, _what in (
     ("rasterize", "C++ in bins of tiles over threads, in the machine's best instruction set"),
     ("interpolate", "C++ over threads, in the machine's best instruction set"),
+    ("antialias", "C++ over threads"),
 ):
     register_implementation(
         _operator, "reference", lambda: None, "the definition in plain PyTorch; on a GPU it waits for its inputs"
     )
     register_implementation(_operator, "cpu", cpu.cpu_missing, _what)
+    if _operator == "antialias":
+        continue
     register_implementation(
         _operator, "cuda", cuda.cuda_missing, "CUDA, from the CPU's header; compiled, never run on a GPU"
     )
-
-register_implementation(
-    "antialias", "reference", lambda: None, "the definition in plain PyTorch; on a GPU it waits for its inputs"
-)
 
 # What impl="auto" takes, best first. "cuda" is taken by name only: no record says yet that it has passed on a GPU.
 _PREFERENCES = (
     Preference("cpu", "the fastest on the CPU"),
     Preference("reference", "it takes every device and dtype"),
 )
-_ANTIALIAS_PREFERENCES = (Preference("reference", "the only implementation"),)
 
 
 def choose(operator: str, impl: str, name: str, tensor: Tensor) -> str:
@@ -47,8 +45,6 @@ def choose(operator: str, impl: str, name: str, tensor: Tensor) -> str:
             return cpu.unsupported(name, tensor)
         return cuda.unsupported(name, tensor) if implementation == "cuda" else None
 
-    if operator == "antialias":
-        return registry.choose(operator, impl, _ANTIALIAS_PREFERENCES, lambda name: None).implementation
     chosen = registry.choose(operator, impl, _PREFERENCES, obstacle).implementation
     if impl == "auto" and chosen == "reference" and tensor.device.type == "cpu":
         warn_without_cpu_kernel("rasterize_kernel")

@@ -9,6 +9,8 @@ from gptface.ops.native import cpu_kernel_missing
 from gptface.ops.tracing import constant_in_traces
 
 __all__ = [
+    "antialias_backward_cpu",
+    "antialias_cpu",
     "cpu_missing",
     "interpolate_backward_cpu",
     "interpolate_cpu",
@@ -32,6 +34,15 @@ _library.define(
 _library.define(
     "interpolate_backward_kernel(Tensor gradient, Tensor attributes, Tensor triangle, Tensor barycentric,"
     " Tensor triangles) -> (Tensor grad_attributes, Tensor grad_barycentric)"
+)
+
+_library.define(
+    "antialias_kernel(Tensor colour, Tensor triangle, Tensor depth, Tensor positions, Tensor triangles,"
+    " Tensor neighbours) -> Tensor"
+)
+_library.define(
+    "antialias_backward_kernel(Tensor gradient, Tensor colour, Tensor triangle, Tensor depth, Tensor positions,"
+    " Tensor triangles, Tensor neighbours) -> (Tensor grad_colour, Tensor grad_positions)"
 )
 
 
@@ -91,4 +102,30 @@ def interpolate_backward_cpu(
         triangle.contiguous(),
         barycentric.contiguous(),
         _plain(triangles),
+    )
+
+
+def antialias_cpu(
+    colour: Tensor, triangle: Tensor, depth: Tensor, positions: Tensor, triangles: Tensor, neighbours: Tensor
+) -> Tensor:
+    """As :func:`gptface.ops.raster.antialias_reference.antialias_reference`."""
+    raster = (triangle.contiguous(), depth.contiguous(), positions.contiguous())
+    return torch.ops.gptface.antialias_kernel(
+        colour.contiguous(), *raster, _plain(triangles), neighbours.contiguous()
+    )
+
+
+def antialias_backward_cpu(
+    gradient: Tensor,
+    colour: Tensor,
+    triangle: Tensor,
+    depth: Tensor,
+    positions: Tensor,
+    triangles: Tensor,
+    neighbours: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`gptface.ops.raster.antialias_reference.antialias_backward_reference`."""
+    raster = (triangle.contiguous(), depth.contiguous(), positions.contiguous())
+    return torch.ops.gptface.antialias_backward_kernel(
+        gradient.contiguous(), colour.contiguous(), *raster, _plain(triangles), neighbours.contiguous()
     )

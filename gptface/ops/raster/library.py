@@ -54,7 +54,8 @@ _ANTIALIAS = "gptface.ops.raster.antialias_reference"
 
 
 def _kernel(operator: str, impl: str) -> Callable[..., Any]:
-    return getattr(import_module(_MODULES[impl]), f"{operator}_{impl}")
+    module = _ANTIALIAS if impl == "reference" and operator.startswith("antialias") else _MODULES[impl]
+    return getattr(import_module(module), f"{operator}_{impl}")
 
 
 def _check_range(operator: str, triangles: Tensor, vertices: int) -> None:
@@ -190,8 +191,7 @@ def _antialias(
 ) -> Tensor:
     _check_range("antialias", triangles, positions.shape[1])
     _check_triangle("antialias", triangle, triangles.shape[0])
-    function: Callable[..., Tensor] = import_module(_ANTIALIAS).antialias_reference
-    return function(colour, triangle, depth, positions, triangles, neighbours)
+    return _kernel("antialias", impl)(colour, triangle, depth, positions, triangles, neighbours)
 
 
 def _antialias_fake(colour: Tensor, *_: Any) -> Tensor:
@@ -209,9 +209,8 @@ def _antialias_gradient(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 
 
 def _antialias_backward(gradient: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
-    *tensors, _impl = arguments
-    function: Callable[..., tuple[Tensor, Tensor]] = import_module(_ANTIALIAS).antialias_backward_reference
-    return function(gradient, *tensors)
+    *tensors, impl = arguments
+    return _kernel("antialias_backward", impl)(gradient, *tensors)
 
 
 def _antialias_backward_fake(
