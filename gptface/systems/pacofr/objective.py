@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from gptface.faces.token_regions import TOKEN_REGIONS
 from gptface.models.packing import rearrange_rows
 from gptface.objectives import (
+    alignment_loss,
+    code_activations,
     component_count,
     component_loss,
     component_means,
@@ -118,6 +120,15 @@ class PaCoFRObjective(nn.Module):
             predicted = rearrange_rows(out.predicted, mask.masked_places, mask.masked_rows).view_as(out.truth)
             parts["relation"] = relation_loss(predicted, out.truth, self._labels(faces) >= 0, mask.masked, pairs)
             total = total + self.section.losses.relation * parts["relation"]
+        if self.section.losses.alignment and self.model.belief is not None:
+            assert self.model.activations is not None and out.features is not None
+            belief, rows = self.model.belief, mask.visible_rows.clamp_min(0)
+            with torch.no_grad():
+                pictures = self.model.encoder.colours(faces.images)
+                codes = belief.codebook.codebook
+                near = code_activations(pictures, self.model.config.patch_size, belief.projection, codes)
+            parts["alignment"] = alignment_loss(self.model.activations(out.features), near.flatten(0, 1)[rows])
+            total = total + self.section.losses.alignment * parts["alignment"]
         if self.section.losses.components and self.training:
             means, seen = self._component_means(faces, mask, out.features)
             summaries = self.model.summary(means)

@@ -53,6 +53,8 @@ class PaCoFRStage(Stage):
         self.objective = PaCoFRObjective(self.model, section, len(faces), passed)
         model = self.model
         hidden = kernels(model.encoder.layers, model.decoder_layers)
+        if config.stem == "convolution":
+            hidden += kernels(model.encoder.embedding)[1:]  # the first sees pixels: no hidden layer
         self.phases = [Phase("pacofr", self.objective, matrices=hidden)]
         self.flops_per_sample = step_flops(config, section) * (2 if section.losses.components else 1)
         size, channels = config.image_size, config.channels

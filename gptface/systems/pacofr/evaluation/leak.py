@@ -118,6 +118,8 @@ def leak_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     cells = [headings]
     for row in rows:
         tokens = f"{row['codes']}, straight through" if row["straight_through"] else row["codes"]
+        if row["token_share"] < 1 and row["codes"] != "none":
+            tokens += f", of {row['token_share']:.0%}"
         has_codes = row["codes"] != "none"
         identity = [row["model"], tokens, row["encodes"], str(row["codebook_size"]) if has_codes else "–"]
         identity.append(str(row["candidates"]) if row["codes"] == "belief" else "–")
@@ -149,7 +151,7 @@ def _part(faces: FaceSet, which: slice) -> FaceSet:
 
 def _identity(folder: Path, model: PaCoFR) -> dict[str, Any]:
     config = model.config
-    names = ("codes", "encodes", "codebook_size", "candidates", "code_dim", "straight_through")
+    names = ("codes", "encodes", "codebook_size", "candidates", "code_dim", "straight_through", "token_share")
     return {"model": str(folder), **{name: getattr(config, name) for name in names}}
 
 

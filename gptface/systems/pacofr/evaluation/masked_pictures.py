@@ -93,7 +93,9 @@ def draw_masked_faces(request: MaskedSheetRequest) -> list[str]:
     decoder = _decoder(model, _part(faces, slice(request.count, None)), request)
     images = images_to_tensor(shown.images, model.device)
     regions, groups, mask = _mask(model, shown, request)
-    out = model(images, mask)
+    with torch.random.fork_rng():
+        torch.manual_seed(request.seed)
+        out = model(images, mask)
     assert out.predicted is not None and out.targets is not None
     patches = model.encoder.cut(images)
     steps = [("reconstruction", out.predicted)]
