@@ -3,8 +3,9 @@
 What a face looks like in an epoch is a function of (seed, sample, epoch) alone: not of its batch, the loader's workers,
 the number of processes, nor of whether a run was resumed.
 
-Light and blur are kornia's functions with the parameters drawn here. Its gamma (``pow``) and its warp (``affine_grid``)
-take longer than all the rest, so gamma is exp(γ · log x) and the grid is added up here before torch samples it.
+Light and the Gaussian are kornia's, with the parameters drawn here. Its gamma (``pow``) and its warp (``affine_grid``)
+take longer than all the rest, so gamma is exp(γ · log x) and the grid is added up here before torch samples it. Its
+blur is a convolution, whose last bit hangs on the size of the batch, so the Gaussian is summed here too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ DOMAIN = (0x66616365, 0x76696577)
 AREA, ASPECT, ACROSS, DOWN, TURN, BRIGHTNESS, CONTRAST, GAMMA, BLURRED, SIGMA = range(10)
 BLOCKS = 3  # of four numbers
 
+AT_A_TIME = 32  # pictures on a CPU: what lies between picture and view then stays in the cache, and its memory in use
 BLUR_KERNEL, BLUR_SIGMA = 5, (0.3, 1.2)  # pixels of the view
 
 
@@ -111,14 +113,12 @@ class Views:
             InputError: the batch has no images.
         """
         numbers = _numbers(self.seed, batch.sample_ids, batch.epochs)
-        images, region_maps = self._cut(batch, self._places(numbers))
-        return View(self._lit(images, numbers).mul_(2).sub_(1), region_maps)
+        return self._views(batch, self._places(numbers), numbers)
 
     def plain(self, batch: FaceBatch) -> View:
         """The whole pictures at the size of a view, as they are: for measuring."""
         whole = torch.eye(2, 3, device=batch.sample_ids.device).expand(len(batch.sample_ids), 2, 3)
-        images, region_maps = self._cut(batch, whole.clone())
-        return View(images.mul_(2).sub_(1), region_maps)
+        return self._views(batch, whole.clone(), None)
 
     def _places(self, numbers: Tensor) -> Tensor:
         """Where views lie in their pictures: float32 (B, 2, 3), from the view's [−1, 1]² to the picture's."""
@@ -132,23 +132,31 @@ class Views:
         rows = (width * cosine, -height * sine, across, width * sine, height * cosine, down)
         return torch.stack(rows, 1).view(-1, 2, 3)
 
-    def _cut(self, batch: FaceBatch, places: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pixels float32 (B, C, s, s) in [0, 1], and labels uint8 (B, s, s)."""
+    def _views(self, batch: FaceBatch, places: Tensor, numbers: Tensor | None) -> View:
+        """The views that lie at ``places`` (which may be overwritten), in the light that ``numbers`` say."""
         if batch.images is None:
             raise InputError("batch: has no images to make views of; ask for them with Needs(images=True)")
         if batch.images.dtype == torch.uint8:  # as they lie in the cache, so that mirroring is left to us
             places[:, 0] *= torch.where(batch.mirrored, -1.0, 1.0)[:, None]
-        grid = _grid(places, self.size)
-        images = functional.grid_sample(_planes(batch.images, self.channels), grid, "bilinear", "border", False)
-        images = images.mul_(1 / 255) if batch.images.dtype == torch.uint8 else images.add_(1).mul_(0.5)
-        if batch.region_maps is None:
-            return images, None
-        maps = functional.grid_sample(batch.region_maps[:, None].float(), grid, "nearest", "border", False)
-        return images, maps[:, 0].to(torch.uint8)
+        count = len(places)
+        images = places.new_empty(count, self.channels, self.size, self.size)
+        maps = None if batch.region_maps is None else batch.region_maps.new_empty(count, self.size, self.size)
+        step = AT_A_TIME if places.device.type == "cpu" else max(count, 1)
+        for start in range(0, count, step):
+            rows = slice(start, start + step)
+            grid = _grid(places[rows], self.size)
+            pixels = _sampled(_planes(batch.images[rows], self.channels), grid, "bilinear")
+            pixels = pixels.mul_(1 / 255) if batch.images.dtype == torch.uint8 else pixels.add_(1).mul_(0.5)
+            if numbers is not None:
+                pixels = self._lit(pixels, numbers[:, rows])
+            torch.sub(pixels.mul_(2), 1, out=images[rows])
+            if maps is not None and batch.region_maps is not None:
+                maps[rows] = _sampled(batch.region_maps[rows, None].float(), grid, "nearest")[:, 0]
+        return View(images, maps)
 
     def _lit(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Pixels in [0, 1] in another light; the argument may be overwritten."""
-        from kornia import enhance, filters
+        from kornia import enhance
 
         section = self.section
         if section.gamma:
@@ -162,7 +170,7 @@ class Views:
         if section.blur:
             # So narrow a Gaussian is one pixel: the views that are not blurred stay as they are, to the bit.
             sigma = torch.where(numbers[BLURRED] < section.blur, _between(numbers[SIGMA], *BLUR_SIGMA), 0.01)
-            images = filters.gaussian_blur2d(images, BLUR_KERNEL, sigma[:, None].expand(-1, 2))
+            images = _blurred(_blurred(images, sigma).mT, sigma).mT
         return images
 
 
@@ -198,6 +206,24 @@ def _grid(places: Tensor, size: int) -> Tensor:
         rows = places[:, axis, 1, None] * centres
         torch.add(columns[:, None, :], rows[:, :, None], out=grid[..., axis])
     return grid
+
+
+def _sampled(planes: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """Planes (B, C, S, S) at the places of a grid (B, s, s, 2)."""
+    return functional.grid_sample(planes, grid, mode, "border", align_corners=False)
+
+
+def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) blurred along their rows, by a Gaussian of ``sigma`` (B,) pixels; the edges reflect."""
+    from kornia.filters import get_gaussian_kernel1d
+
+    weights = get_gaussian_kernel1d(BLUR_KERNEL, sigma[:, None]).unbind(1)
+    width = images.shape[-1]
+    padded = functional.pad(images, (BLUR_KERNEL // 2, BLUR_KERNEL // 2, 0, 0), mode="reflect")
+    result = torch.zeros_like(images)
+    for shift, weight in enumerate(weights):
+        result.addcmul_(padded[..., shift : shift + width], weight[:, None, None, None])
+    return result
 
 
 def _planes(images: Tensor, channels: int) -> Tensor:

@@ -60,11 +60,15 @@ def _counts(region_maps: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]
     rows = torch.arange(height, device=device) * grid[0] // height
     columns = torch.arange(width, device=device) * grid[1] // width
     first = ((rows[:, None] * grid[1] + columns) * regions).int()  # place of a pixel's label 0 among its map's counts
-    sizes = (rows.bincount(minlength=grid[0])[:, None] * columns.bincount(minlength=grid[1])).view(-1)
+    heights, widths = (
+        (-(torch.arange(cells + 1, device=device) * -pixels // cells)).diff()  # without waiting for a device
+        for cells, pixels in zip(grid, (height, width), strict=True)
+    )
+    sizes = (heights[:, None] * widths).view(-1)
     if device.type == "cpu" and region_maps.numel() and int(region_maps.max()) >= regions:
         raise InputError(f"region_maps: label {int(region_maps.max())}; labels must be below {regions}")
     histograms = _one_by_one if device.type == "cpu" else _all_at_once
-    return histograms(first, region_maps, len(sizes) * regions).view(batch, -1, regions), sizes
+    return histograms(first, region_maps, len(sizes) * regions).view(batch, len(sizes), regions), sizes
 
 
 def _one_by_one(first: Tensor, region_maps: Tensor, bins: int) -> Tensor:

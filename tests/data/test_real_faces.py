@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptface.data.configuration import DataSection
+from gptface.data.known_regions import KnownRegions
 from gptface.data.loader import ResumableLoader
 from gptface.data.order import Position
-from gptface.data.sample import Sample
+from gptface.data.sample import Sample, Skipped
 from gptface.data.shards import FaceShards
+from gptface.data.sources import open_faces
 from gptface.data.text import encode_captions, train_text_tokenizer
+from gptface.faces.regions import REGIONS, region_label
 
 pytestmark = pytest.mark.faces
 
@@ -59,3 +63,25 @@ def test_an_epoch_over_two_ranks_is_every_validation_face_once(faces_directory: 
     assert sorted(sample.sample_id for sample in samples) == sorted(dataset.sample_ids.tolist())
     lengths = encode_captions(tokenizer, [sample.caption for sample in samples], 64)[1]
     assert lengths.min() >= 1 and lengths.max() <= 16  # sixteen pieces lose nothing of these captions
+
+
+def test_the_mesh_gives_region_maps_to_the_photos_it_was_found_on(faces_directory: Path) -> None:
+    data = DataSection(
+        source="shards",
+        train=[str(faces_directory / "val-*.tar")],
+        landmarks=[str(faces_directory / "landmarks468_val.npz")],
+        image_size=96,
+    )
+    faces = open_faces(data, "train")
+    assert isinstance(faces, KnownRegions) and faces.remarks == ["landmarks of 740 of 748 samples in data.landmarks"]
+    reasons: Counter[str] = Counter()
+    for index in range(0, len(faces), 7):
+        sample = faces[index]
+        if isinstance(sample, Skipped):
+            reasons[sample.reason] += 1
+            continue
+        assert sample.region_map is not None
+        counts = np.bincount(sample.region_map.ravel(), minlength=len(REGIONS)) / 96**2
+        for name, least in (("skin", 0.2), ("nose", 0.01), ("mouth", 0.005), ("brows", 0.002), ("eyes", 0.002)):
+            assert counts[region_label(name)] > least, (index, name)
+    assert set(reasons) <= {"no_landmarks"}

@@ -97,6 +97,16 @@ def test_a_mirrored_face_has_the_mirrored_region_map() -> None:
     assert (straight[:, ::-1] == mirrored).mean() > 0.96  # all but outlines, which the rasteriser rounds one way
 
 
+@pytest.mark.parametrize("count", SCHEMES)
+def test_hair_is_guessed_above_the_eyes_and_behind_the_face(count: int) -> None:
+    points = ProceduralFaces(seed=1, size=64, count=1)[0].metadata["landmarks"]
+    points = {5: five_of(points), 68: points, 468: mesh_like() * 0.64}[count]
+    without, drawn = (landmark_region_map(points, (64, 64), hair=hair) for hair in (False, True))
+    hair = drawn == region_label("hair")
+    assert np.array_equal(drawn[~hair], without[~hair]) and not without[hair].any()
+    assert hair.any() and np.nonzero(hair)[0].max() <= np.nonzero(drawn == region_label("eyes"))[0].max() + 1
+
+
 def test_other_points_are_refused() -> None:
     for points in (np.zeros((4, 2)), np.zeros((478, 2)), np.zeros((68, 3)), np.full((5, 2), np.nan)):
         with pytest.raises(InputError, match=r"landmarks: shape .* one of \(5, 2\), \(68, 2\), \(468, 2\)"):

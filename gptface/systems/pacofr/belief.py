@@ -81,14 +81,15 @@ class BeliefPredictor(nn.Module):
         and dead codes are revived."""
         queries = self.query(functional.gelu(self.expand(normalised))).float()
         out = self.codebook(queries)
-        if out.candidates is None or out.weights is None:  # k = 1: there is nothing to mix
+        if out.candidates is None or out.weights is None:  # k = 1: there is nothing to mix, nor a gradient to beliefs
             candidates, weights = out.indices.unsqueeze(1), torch.ones_like(queries[:, :1])
-            return Beliefs(out.quantized, queries, weights, candidates, out.perplexity, out.usage)
-        codes = functional.embedding(out.candidates, self.codebook.codebook)
-        mixed = torch.einsum("rk,rkd->rd", out.weights, codes)
+        else:
+            candidates, weights = out.candidates, out.weights
+        codes = functional.embedding(candidates, self.codebook.codebook)
+        mixed = torch.einsum("rk,rkd->rd", weights, codes)
         if self.straight_through:
             mixed = mixed + (codes[:, 0] - mixed).detach()
-        return Beliefs(mixed, queries, out.weights, out.candidates, out.perplexity, out.usage)
+        return Beliefs(mixed, queries, weights, candidates, out.perplexity, out.usage)
 
     @torch.no_grad()
     def start(self, normalised: Tensor, seed: int) -> None:

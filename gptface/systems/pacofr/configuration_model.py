@@ -8,10 +8,11 @@ from gptface.errors import InputError
 from gptface.models.configuration import ModelConfig
 from gptface.models.patches import patch_grid
 
-__all__ = ["CODES", "ENCODES", "PaCoFRConfig", "PaCoFREncoderConfig"]
+__all__ = ["CODES", "ENCODES", "STEMS", "PaCoFRConfig", "PaCoFREncoderConfig"]
 
 CODES = ("belief", "random", "none")
 ENCODES = ("all", "visible")
+STEMS = ("linear", "convolution")
 
 
 class PaCoFREncoderConfig(ModelConfig):
@@ -26,6 +27,9 @@ class PaCoFREncoderConfig(ModelConfig):
         num_attention_heads: of every layer.
         intermediate_size: width of the feed-forward parts.
         layer_norm_eps: of the layer normalisations.
+        stem: ``"linear"``: a patch is embedded by one linear map of its pixels; ``"convolution"``: by convolutions of
+            3 × 3 and stride 2 over the whole picture (Xiao et al., 2106.14881), which see over a patch's edge. Masked
+            patches are blank to them.
     """
 
     model_type = "gptface_pacofr_encoder"
@@ -40,6 +44,7 @@ class PaCoFREncoderConfig(ModelConfig):
         num_attention_heads: int = 4,
         intermediate_size: int = 512,
         layer_norm_eps: float = 1e-6,
+        stem: str = "linear",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,6 +56,7 @@ class PaCoFREncoderConfig(ModelConfig):
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
         self.layer_norm_eps = layer_norm_eps
+        self.stem = stem
         names = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
         self.check_at_least(1, *names, "intermediate_size")
         if channels not in (1, 3):
@@ -59,6 +65,10 @@ class PaCoFREncoderConfig(ModelConfig):
             raise InputError(f"image_size {image_size} is less than patch_size {patch_size}: no patch fits")
         patch_grid(image_size, image_size, patch_size)
         check_heads("hidden_size", hidden_size, num_attention_heads)
+        if stem not in STEMS:
+            raise InputError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
+        if stem == "convolution" and (patch_size & (patch_size - 1) or patch_size < 4):
+            raise InputError(f"patch_size must be a power of 2 from 4 for a stem of convolutions, got {patch_size}")
 
     @property
     def grid(self) -> tuple[int, int]:

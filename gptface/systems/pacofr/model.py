@@ -26,6 +26,9 @@ from gptface.systems.pacofr.masking import PatchMask
 
 __all__ = ["PaCoFR", "PaCoFROutput"]
 
+SUMMARY_SIZE = 64
+"""Length of what a component of a face is compared by, over two views."""
+
 
 @dataclass
 class PaCoFROutput(ModelOutput):
@@ -54,6 +57,7 @@ class PaCoFR(StrictPreTrainedModel):
     Attributes:
         encoder: what is kept after pre-training.
         belief: predictor and codebook; ``None`` with ``codes="none"``.
+        summary: from the mean feature of a component to what it is compared by.
     """
 
     config_class = PaCoFRConfig
@@ -81,6 +85,11 @@ class PaCoFR(StrictPreTrainedModel):
         )
         self.decoder_norm = nn.LayerNorm(config.decoder_size, eps=config.layer_norm_eps)
         self.to_pixels = nn.Linear(config.decoder_size, config.patch_pixels)
+        self.summary = nn.Sequential(
+            nn.Linear(config.hidden_size, 2 * config.hidden_size),
+            nn.GELU(),
+            nn.Linear(2 * config.hidden_size, SUMMARY_SIZE),
+        )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -106,7 +115,7 @@ class PaCoFR(StrictPreTrainedModel):
         standing = self.mask_token.weight.to(flat.dtype).expand(len(targets), -1)
         if self.token is not None and tokens is not None:
             standing = standing + self.token(tokens)
-        visible = self.encoder.embed(flat.index_select(0, mask.visible_rows.clamp_min(0)))
+        visible = self.encoder.embed_visible(patches, mask)
         positions = self.encoder.positions()
         if self.config.encodes == "all":
             states = _together(visible, standing, mask).view(batch, number, -1)
