@@ -75,17 +75,18 @@ def saved_model_kind(model_class: type[StrictPreTrainedModel], summary: str) -> 
 
     A system's module ``encoder`` then is one line: ``ENCODER = saved_model_kind(ItsEncoder, "an encoder of …")``.
     """
-    kind: str = model_class.config_class.model_type  # type: ignore[union-attr]
+    configuration_class = model_class.config_class
+    assert configuration_class is not None, model_class
 
     def initialise(folder: Path, seed: int) -> FaceEncoder:
-        configuration = model_class.config_class.from_pretrained(folder, local_files_only=True)  # type: ignore[union-attr]
+        configuration = configuration_class.from_pretrained(folder, local_files_only=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return model_class(configuration).eval()
 
     return EncoderKind(
         summary,
-        lambda folder: _model_type(folder) == kind,
+        lambda folder: _model_type(folder) == configuration_class.model_type,
         lambda folder: model_class.from_pretrained(folder).eval(),
         initialise,
     )
