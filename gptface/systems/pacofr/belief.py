@@ -81,14 +81,15 @@ class BeliefPredictor(nn.Module):
         and dead codes are revived."""
         queries = self.query(functional.gelu(self.expand(normalised))).float()
         out = self.codebook(queries)
-        if out.candidates is None or out.weights is None:  # k = 1: there is nothing to mix
+        if out.candidates is None or out.weights is None:  # k = 1: there is nothing to mix, nor a gradient to beliefs
             candidates, weights = out.indices.unsqueeze(1), torch.ones_like(queries[:, :1])
-            return Beliefs(out.quantized, queries, weights, candidates, out.perplexity, out.usage)
-        codes = functional.embedding(out.candidates, self.codebook.codebook)
-        mixed = torch.einsum("rk,rkd->rd", out.weights, codes)
+        else:
+            candidates, weights = out.candidates, out.weights
+        codes = functional.embedding(candidates, self.codebook.codebook)
+        mixed = torch.einsum("rk,rkd->rd", weights, codes)
         if self.straight_through:
             mixed = mixed + (codes[:, 0] - mixed).detach()
-        return Beliefs(mixed, queries, out.weights, out.candidates, out.perplexity, out.usage)
+        return Beliefs(mixed, queries, weights, candidates, out.perplexity, out.usage)
 
     @torch.no_grad()
     def start(self, normalised: Tensor, seed: int) -> None:
@@ -105,9 +106,10 @@ class BeliefPredictor(nn.Module):
 def lowest_frequencies(patch_size: int, channels: int, count: int) -> Tensor:
     """The ``count`` lowest frequencies of a patch's two-dimensional cosine transform: float32 (P, ``count``).
 
-    P is ``channels · patch_size²``; columns are orthogonal, of length P^(−1/2), so that a normalised patch, whose
-    squares sum to P, comes out no longer than 1. Colours take turns at each frequency, and constants come last: a
-    normalised patch has none.
+    P is ``channels · patch_size²``; columns are orthogonal, of length P^(−1/2) on average, so that a normalised patch,
+    whose squares sum to P, comes out about as long as 1. Each is weighed by the root of its frequency: pictures hold
+    less of the high ones, in which edges lie, and codes would not look at them. Colours take turns at each frequency,
+    and constants come last: a normalised patch has none.
     """
     places = torch.arange(patch_size, dtype=torch.float64) + 0.5
     waves = torch.cos(torch.pi / patch_size * places[:, None] * torch.arange(patch_size))
@@ -115,7 +117,9 @@ def lowest_frequencies(patch_size: int, channels: int, count: int) -> Tensor:
     rows, columns = torch.meshgrid(torch.arange(patch_size), torch.arange(patch_size), indexing="ij")
     pitch = (rows.square() + columns.square()).flatten()
     pitch[0] = pitch.max() + 1
-    basis = torch.einsum("yr,xc->yxrc", waves, waves).flatten(2).flatten(0, 1)[:, pitch.argsort(stable=True)]
+    basis = torch.einsum("yr,xc->yxrc", waves, waves).flatten(2).flatten(0, 1)
+    pitch, order = pitch.sort(stable=True)
+    basis = basis[:, order] * pitch.double().pow(0.25)
     coloured = torch.einsum("pf,cd->cpfd", basis, torch.eye(channels, dtype=torch.float64))
     coloured = coloured.flatten(2).flatten(0, 1)[:, :count]
-    return (coloured * coloured.shape[0] ** -0.5).float()
+    return (coloured / coloured.norm() * (count / coloured.shape[0]) ** 0.5).float()

@@ -26,6 +26,9 @@ from gptface.systems.pacofr.masking import PatchMask
 
 __all__ = ["PaCoFR", "PaCoFROutput"]
 
+SUMMARY_SIZE = 64
+"""Length of what a component of a face is compared by, over two views."""
+
 
 @dataclass
 class PaCoFROutput(ModelOutput):
@@ -54,6 +57,8 @@ class PaCoFR(StrictPreTrainedModel):
     Attributes:
         encoder: what is kept after pre-training.
         belief: predictor and codebook; ``None`` with ``codes="none"``.
+        activations: from a visible patch's feature to how near its pixels are to every code; ``None`` without codes.
+        summary: from the mean feature of a component to what it is compared by.
     """
 
     config_class = PaCoFRConfig
@@ -81,6 +86,12 @@ class PaCoFR(StrictPreTrainedModel):
         )
         self.decoder_norm = nn.LayerNorm(config.decoder_size, eps=config.layer_norm_eps)
         self.to_pixels = nn.Linear(config.decoder_size, config.patch_pixels)
+        self.activations = None if self.belief is None else nn.Linear(config.hidden_size, config.codebook_size)
+        self.summary = nn.Sequential(
+            nn.Linear(config.hidden_size, 2 * config.hidden_size),
+            nn.GELU(),
+            nn.Linear(2 * config.hidden_size, SUMMARY_SIZE),
+        )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -105,8 +116,8 @@ class PaCoFR(StrictPreTrainedModel):
         beliefs, tokens = self._tokens(targets)
         standing = self.mask_token.weight.to(flat.dtype).expand(len(targets), -1)
         if self.token is not None and tokens is not None:
-            standing = standing + self.token(tokens)
-        visible = self.encoder.embed(flat.index_select(0, mask.visible_rows.clamp_min(0)))
+            standing = standing + self._given(self.token(tokens))
+        visible = self.encoder.embed_visible(patches, mask)
         positions = self.encoder.positions()
         if self.config.encodes == "all":
             states = _together(visible, standing, mask).view(batch, number, -1)
@@ -137,6 +148,12 @@ class PaCoFR(StrictPreTrainedModel):
             stacked = states.view(-1, mask.visible_each, states.shape[-1])
             return self.encoder.contextualise(stacked).flatten(0, 1)
         return self.encoder.contextualise(states.unsqueeze(0), mask.attention_mask()).squeeze(0)
+
+    def _given(self, tokens: Tensor) -> Tensor:
+        """Tokens (M, C) of those masked patches that have one, zeros for the others."""
+        if self.config.token_share == 1:
+            return tokens
+        return torch.where(torch.rand(len(tokens), 1, device=tokens.device) < self.config.token_share, tokens, 0.0)
 
     def _tokens(self, targets: Tensor) -> tuple[Beliefs | None, Tensor | None]:
         """What stands for the masked patches, of normalised pixels (M, P)."""

@@ -27,6 +27,9 @@ __all__ = ["PaCoFRStage", "step_flops"]
 # Faces whose patches the codes start from: at 144 patches each, some 70,000.
 FIRST_FACES = 512
 
+# Between the seeds of a face's views.
+VIEW_SEED = 0x9E3779B9
+
 
 class PaCoFRStage(Stage):
     """The stage; its result is ``model/`` in the run's folder, with the encoder alone in ``model/encoder/``."""
@@ -50,14 +53,21 @@ class PaCoFRStage(Stage):
         self.objective = PaCoFRObjective(self.model, section, len(faces), passed)
         model = self.model
         hidden = kernels(model.encoder.layers, model.decoder_layers)
+        if config.stem == "convolution":
+            hidden += kernels(model.encoder.embedding)[1:]  # the first sees pixels: no hidden layer
         self.phases = [Phase("pacofr", self.objective, matrices=hidden)]
-        self.flops_per_sample = step_flops(config, section)
-        self._views = Views(section.views, config.image_size, seed=section.seed, channels=config.channels)
-        regions = section.masks.regions or section.losses.relation > 0
+        self.flops_per_sample = step_flops(config, section) * (2 if section.losses.components else 1)
+        size, channels = config.image_size, config.channels
+        several = 2 if section.losses.components else 1
+        self._views = [
+            Views(section.views, size, seed=section.seed + number * VIEW_SEED, channels=channels)
+            for number in range(several)
+        ]
+        regions = section.masks.regions or section.losses.relation > 0 or section.losses.components > 0
         self._needs = needs = Needs(
             raw_images=True,
             region_maps=regions,
-            without_regions="pacofr.masks.regions and pacofr.losses.relation: must be off",
+            without_regions="pacofr.masks.regions, pacofr.losses.relation and pacofr.losses.components: must be off",
         )
         self.batches = faces.batches(needs, self._masked, batch_size=section.batch_size, seed=section.seed)
         self._start(faces, context.resuming)
@@ -67,16 +77,19 @@ class PaCoFRStage(Stage):
             self.held_out = held_out.in_order(needs, self._plain, batch_size=section.batch_size)
 
     def _masked(self, batch: FaceBatch) -> MaskedFaces:
-        return self._prepared(batch, self._views(batch))
+        return self._prepared(batch, [views(batch) for views in self._views])
 
     def _plain(self, batch: FaceBatch) -> MaskedFaces:
-        return self._prepared(batch, self._views.plain(batch))
+        return self._prepared(batch, [self._views[0].plain(batch)])
 
-    def _prepared(self, batch: FaceBatch, view: View) -> MaskedFaces:
+    def _prepared(self, batch: FaceBatch, views: list[View]) -> MaskedFaces:
         regions = None
-        if view.region_maps is not None:
-            regions = token_regions(view.region_maps, self.config.grid, boundary=True)
-        return MaskedFaces(view.images, batch.sample_ids, regions)
+        maps = [view.region_maps for view in views if view.region_maps is not None]
+        if maps:
+            regions = token_regions(torch.cat(maps), self.config.grid, boundary=True)
+        # A second view is masked by itself.
+        sample_ids = [batch.sample_ids ^ (number << 62) for number in range(len(views))]
+        return MaskedFaces(torch.cat([view.images for view in views]), torch.cat(sample_ids), regions)
 
     def _start(self, faces: Faces, resuming: bool) -> None:
         """The codes at k-means of the first faces' patches. The same on every process: the first of all in order."""
