@@ -13,13 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gptface.errors import InputError
-from gptface.evaluation.encoders import FaceEncoder
+from gptface.evaluation.encoders import FaceEncoder, VisibleFeatures
 from gptface.files import atomic_directory
 
 __all__ = ["POOLINGS", "AttentivePool", "PatchClassifier", "check_savable", "load_classifier", "save_classifier"]
 
 POOLINGS = ("attentive", "mean")
 HEADS = 4
+PROBE_PENALTY = 0.02  # of the regression that a head starts with: strong, since few labels are where it matters
 _HEAD, _DESCRIPTION = "head.safetensors", "classifier.json"
 
 
@@ -58,10 +59,22 @@ class PatchClassifier(nn.Module):
         encoder: a module that satisfies :class:`~gptface.evaluation.encoders.FaceEncoder`.
         classes: their names.
         pooling: one of ``POOLINGS``.
+        keep: share of a picture's patches, drawn anew each time, that training sees: half of them cost half as much.
+
+    Raises:
+        InputError: another pooling, a share that is none, or one of an encoder that takes whole pictures only.
     """
 
-    def __init__(self, encoder: FaceEncoder, classes: Sequence[str], *, pooling: str = "attentive") -> None:
+    def __init__(
+        self, encoder: FaceEncoder, classes: Sequence[str], *, pooling: str = "attentive", keep: float = 1.0
+    ) -> None:
         super().__init__()
+        if not 0 < keep <= 1:
+            raise InputError(f"keep: got {keep}; it must be more than 0 and at most 1")
+        if keep < 1 and not isinstance(encoder, VisibleFeatures):
+            raise InputError(f"keep: got {keep}, but a {type(encoder).__name__} takes whole pictures only")
+        self.keep = keep
+        self.patches = encoder.grid[0] * encoder.grid[1]
         if pooling not in POOLINGS:
             raise InputError(f"pooling: got {pooling}; allowed are {' and '.join(POOLINGS)}")
         self.classes = tuple(classes)
@@ -74,10 +87,41 @@ class PatchClassifier(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
+    def pooled(self, pictures: Tensor) -> Tensor:
+        """``pictures (B, 3, S, S)`` in [−1, 1] to what the last linear map is given, ``(B, C)``."""
+        if self.training and self.keep < 1:
+            order = torch.rand(len(pictures), self.patches, device=pictures.device).argsort(1)
+            visible = order[:, : max(1, round(self.keep * self.patches))]
+            return self.norm(self.pool(cast(VisibleFeatures, self.encoder).forward_visible(pictures, visible)))
+        return self.norm(self.pool(cast(FaceEncoder, self.encoder).forward_features(pictures)))
+
     def forward(self, pictures: Tensor) -> Tensor:
-        """``pictures (B, 3, S, S)`` in [−1, 1] to logits ``(B, classes)``."""
-        patches = cast(FaceEncoder, self.encoder).forward_features(pictures)
-        return self.output(self.norm(self.pool(patches)))
+        """``pictures (B, 3, S, S)`` to logits ``(B, classes)``."""
+        return self.output(self.pooled(pictures))
+
+    def start_at_probe(self, pooled: Tensor, labels: Tensor) -> None:
+        """Give the last linear map the logistic regression of ``labels (N,)`` on :meth:`pooled` features ``(N, C)``.
+
+        Training then refines features that the head can already read, instead of first spoiling them to suit a head
+        that knows nothing (Kumar et al., 2202.10054).
+        """
+        mean, deviation = pooled.mean(0), pooled.std(0).clamp_min(1e-6)
+        rows = (pooled - mean) / deviation
+        weight = torch.zeros(len(self.classes), rows.shape[1], device=rows.device, requires_grad=True)
+        bias = torch.zeros(len(self.classes), device=rows.device, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(nn.functional.linear(rows, weight, bias), labels)
+            loss = loss + PROBE_PENALTY * weight.square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        with torch.no_grad():
+            self.output.weight.copy_(weight / deviation)
+            self.output.bias.copy_(bias - self.output.weight @ mean)
 
     def head_state(self) -> dict[str, Tensor]:
         """The weights beside the encoder's."""

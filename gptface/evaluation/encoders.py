@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gptface.models.loading import StrictPreTrainedModel
 
-__all__ = ["EncoderKind", "FaceEncoder", "NamedFeatures", "named_features", "saved_model_kind"]
+__all__ = ["EncoderKind", "FaceEncoder", "NamedFeatures", "VisibleFeatures", "named_features", "saved_model_kind"]
 
 LAST_LAYER = "last layer"
 
@@ -43,6 +43,15 @@ class NamedFeatures(Protocol):
     def forward_named_features(self, images: Tensor) -> Mapping[str, Tensor]:
         """As ``forward_features``, under ``"last layer"``; under other names of its choice, patches (B, N, C') of the
         same grid or summaries of the picture (B, D)."""
+        ...
+
+
+@runtime_checkable
+class VisibleFeatures(Protocol):
+    """A :class:`FaceEncoder` that can look at some of a picture's patches, at the cost of those alone."""
+
+    def forward_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+        """``images`` as for ``forward_features``, ``visible`` int64 (B, n) patches to their features (B, n, C)."""
         ...
 
 

@@ -39,7 +39,7 @@ class Recipe:
         warm_up: share of the steps.
         averaging: decay of the moving average of the weights, which is what is measured; 0: none.
         label_smoothing: of the cross-entropy.
-        mixup: parameter of the beta distribution by which pairs of pictures are mixed; 0: none.
+        keep_patches: share of a picture's patches that an encoder is trained on at a time.
     """
 
     epochs: float = 10
@@ -52,7 +52,7 @@ class Recipe:
     warm_up: float = 0.1
     averaging: float = 0.99
     label_smoothing: float = 0.1
-    mixup: float = 0.0
+    keep_patches: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "batch_size", "least_steps"):
@@ -143,6 +143,7 @@ def fit(
     *,
     encoder: nn.Module | None = None,
     seed: int = 0,
+    look_first: bool = False,
     display: Display | None = None,
     title: str = "",
     rest: Callable[[float | None], str] = lambda own: f"remaining {format_duration(own)}",
@@ -155,6 +156,7 @@ def fit(
         held_out: score of the module as it is, the smaller the better; ``None``: the last weights are kept.
         encoder: the part of ``module`` whose layers learn the more slowly the earlier they are.
         seed: of order, augmentation and dropout; the caller's generators are left as they were.
+        look_first: let ``held_out`` also score the module as it is given, which it may like best.
         display: where progress is told.
         rest: says what remains, given the seconds that remain of this training (``None``: not known yet).
 
@@ -169,13 +171,27 @@ def fit(
     looks: list[tuple[int, float]] = []
     best: dict[str, Tensor] | None = None
     chosen = 0
+
+    def look() -> None:
+        nonlocal best, chosen
+        if held_out is None:
+            return
+        module.eval()
+        with average.applied(), torch.no_grad():
+            looks.append((step, held_out()))
+            if looks[-1][1] <= min(score for _, score in looks):
+                best = {name: entry.detach().clone() for name, entry in module.state_dict().items()}
+                chosen = step
+
     devices = sorted({value.device.index or 0 for value in module.parameters() if value.is_cuda})
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         order = torch.Generator().manual_seed(seed)
         queue = torch.empty(0, dtype=torch.int64)
         budget, step, last_line = Budget(section), 0, time.monotonic()
-        spent = 0.0
+        spent, before = 0.0, int(look_first)
+        if look_first:
+            look()
         while spent < 1:
             module.train()
             while len(queue) < batch:
@@ -194,14 +210,8 @@ def fit(
             average.update()
             step += 1
             spent = budget.spent(step)
-            due = len(looks) + 1 <= LOOKS * 2 * (spent - 0.5)
-            if held_out is not None and (due or spent >= 1):
-                module.eval()
-                with average.applied(), torch.no_grad():
-                    looks.append((step, held_out()))
-                    if looks[-1][1] <= min(score for _, score in looks):
-                        best = {name: entry.detach().clone() for name, entry in module.state_dict().items()}
-                        chosen = step
+            if len(looks) - before + 1 <= LOOKS * 2 * (spent - 0.5) or spent >= 1:
+                look()
             status = f"{title} step {step} loss {float(value.detach()):.3f}"
             status += f" held out {looks[-1][1]:.3f}" if looks else ""
             status += f" {rest(budget.remaining_seconds(spent))}"

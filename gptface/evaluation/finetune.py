@@ -12,6 +12,7 @@ from torch import nn
 
 from gptface.errors import InputError
 from gptface.evaluation.classifier import PatchClassifier, check_savable, save_classifier
+from gptface.evaluation.device import pick_device
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.fine_tuning import Recipe
 from gptface.evaluation.label_shares import (
@@ -20,14 +21,14 @@ from gptface.evaluation.label_shares import (
     Trained,
     compare_label_shares,
     contenders,
-    reading_size,
     summarise,
 )
 from gptface.evaluation.labelled_faces import read_labelled_faces, refuse_shared_people
 from gptface.evaluation.numbers import write_numbers
+from gptface.evaluation.training_pictures import training_size
 from gptface.progress import Display
 
-__all__ = ["FineTuning", "measure_fine_tuning", "pick_device"]
+__all__ = ["FineTuning", "measure_fine_tuning"]
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,6 @@ class FineTuning:
             raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu`` or ``cuda`` as a device.
-
-    Raises:
-        InputError: another name, or a GPU that is not there.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device: got {name}; allowed are auto, cpu and cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: cuda was asked for, and there is no GPU that torch can use")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def measure_fine_tuning(
     wish: FineTuning,
     encoder: Callable[[], FaceEncoder] | None = None,
@@ -110,7 +98,7 @@ def measure_fine_tuning(
         if encoder is None:
             raise InputError("save: there is no encoder to fine-tune; give --encoder")
         check_savable(encoder())
-    size = max(reading_size(contender.size) for contender in chosen)
+    size = max(training_size(contender.size) for contender in chosen)
     train, test = (
         read_labelled_faces(paths, size, wish.label, wish.classes, wish.group, name=name)
         for paths, name in ((wish.train, "training"), (wish.test, "test"))
@@ -139,7 +127,7 @@ def measure_fine_tuning(
         "recipes": {contender.name: asdict(contender.recipe) for contender in chosen},
         "device": device.type,
         "threads": torch.get_num_threads(),
-        **summarise(results, test.labels),
+        **summarise(results, test.labels, None if wish.group is None else test.groups),
     }
     if wish.output is not None:
         write_numbers(wish.output, summary)

@@ -16,9 +16,9 @@ from gptface.evaluation.classifier import PatchClassifier
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.fine_tuning import Fit, Recipe, fit, planned_steps
 from gptface.evaluation.labelled_faces import LabelledFaces, label_subset, people_apart
-from gptface.evaluation.metrics import balanced_accuracy, wilson_interval
+from gptface.evaluation.metrics import accuracy_interval, balanced_accuracy, cluster_bootstrap_interval
 from gptface.evaluation.residual_network import ResidualNetwork
-from gptface.evaluation.training_pictures import RandomPictures, plain_pictures
+from gptface.evaluation.training_pictures import RandomPictures, over_pictures
 from gptface.progress import Display, format_duration
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Trained",
     "compare_label_shares",
     "contenders",
-    "reading_size",
     "row_lines",
     "summarise",
 ]
@@ -44,7 +43,6 @@ NETWORK_RECIPE = Recipe(
 # the choice is noise and the labels teach more than they choose.
 HELD_OUT_SHARE = 0.15
 LEAST_HELD_OUT = 100
-_TEST_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -83,11 +81,6 @@ class Trained:
     predictions: np.ndarray
 
 
-def reading_size(size: int) -> int:
-    """Side at which faces are read for networks of ``size``: a third more, so that a crop is seldom an enlargement."""
-    return math.ceil(max(size, NETWORK_SIZE) * 4 / 3)
-
-
 def contenders(
     encoder: Callable[[], FaceEncoder] | None,
     random: Callable[[int], FaceEncoder] | None,
@@ -106,11 +99,14 @@ def contenders(
     """
 
     def classifier(build: Callable[[int], FaceEncoder]) -> Callable[[int], nn.Module]:
-        return lambda seed: PatchClassifier(build(seed), classes, pooling=pooling)
+        return lambda seed: PatchClassifier(build(seed), classes, pooling=pooling, keep=recipe.keep_patches)
 
     chosen = []
     if encoder is not None:
-        chosen.append(Contender(ENCODER, classifier(lambda seed: encoder()), encoder().image_size, recipe))
+        build = classifier(lambda seed: encoder())
+        built = build(0)  # what cannot be built is said before anything is read
+        assert isinstance(built, PatchClassifier)
+        chosen.append(Contender(ENCODER, build, built.size, recipe))
     if random is not None:
         # Nothing is worth keeping in the earlier layers of random weights.
         fresh = replace(recipe, layer_decay=1.0)
@@ -212,12 +208,13 @@ def _train(
     def loss(batch: Tensor) -> Tensor:
         taken = fitting[batch.numpy()]
         pictures = views(torch.from_numpy(faces.images[taken]).to(device))
-        targets = functional.one_hot(labels[taken], len(faces.classes)).float().to(device)
-        if recipe.mixup > 0:
-            part = float(torch.distributions.Beta(recipe.mixup, recipe.mixup).sample())
-            pictures = pictures.lerp(pictures.roll(1, 0), 1 - part)
-            targets = targets.lerp(targets.roll(1, 0), 1 - part)
+        targets = labels[taken].to(device)
         return functional.cross_entropy(network(pictures), targets, label_smoothing=recipe.label_smoothing)
+
+    if isinstance(network, PatchClassifier):
+        network.eval()
+        pooled = over_pictures(faces.images[fitting], contender.size, device, network.pooled)
+        network.start_at_probe(pooled, labels[fitting].to(device))
 
     def held_out() -> float:
         scores = _log_probabilities(network, faces.images[choosing], contender.size, device, mirrored=False)
@@ -237,32 +234,34 @@ def _train(
     )
 
 
-@torch.no_grad()
 def _log_probabilities(
     network: nn.Module, images: np.ndarray, size: int, device: torch.device, *, mirrored: bool
 ) -> Tensor:
     """float ``(N, classes)`` on the CPU; with ``mirrored``, of the mean of a picture's and its mirror image's."""
     network.eval()
-    parts = []
-    for start in range(0, len(images), _TEST_BATCH):
-        pictures = plain_pictures(torch.from_numpy(images[start : start + _TEST_BATCH]).to(device), size)
-        scores = network(pictures).float().softmax(1)
-        if mirrored:
-            scores = (scores + network(pictures.flip(3)).float().softmax(1)) / 2
-        parts.append(scores.log().cpu())
-    return torch.cat(parts)
+
+    def scores(pictures: Tensor) -> Tensor:
+        own = network(pictures).float().softmax(1)
+        return ((own + network(pictures.flip(3)).float().softmax(1)) / 2 if mirrored else own).log()
+
+    return over_pictures(images, size, device, scores).cpu()
 
 
 def _predict(network: nn.Module, images: np.ndarray, size: int, device: torch.device) -> np.ndarray:
     return _log_probabilities(network, images, size, device, mirrored=True).argmax(1).numpy()
 
 
-def summarise(results: Sequence[Trained], truth: np.ndarray) -> dict[str, Any]:
+def summarise(results: Sequence[Trained], truth: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
     """Rows of the result, one a contender and share, and what the encoder gains on each of the others.
 
-    A row's accuracy is the mean over seeds; its interval is Wilson's for that share of the test faces, which says how
-    far another draw of faces might lie, while ``seeds`` show how far another draw of labels and weights does. A gain is
-    paired: the mean over the faces of the difference between two contenders, with its normal 95 % interval.
+    A row's accuracy is the mean over seeds. Its 95 % interval says how far another draw of test people might lie, and
+    ``deviation`` how far another draw of labels and weights does. A gain is paired: the mean over the faces of the
+    difference between two contenders.
+
+    Args:
+        truth: int64 ``(N_test,)``.
+        groups: ``(N_test,)`` names of the test people, whose photos are right or wrong together; ``None``: each face on
+            its own.
     """
     rows, gains = [], []
     for share in sorted({result.share for result in results}):
@@ -270,26 +269,26 @@ def summarise(results: Sequence[Trained], truth: np.ndarray) -> dict[str, Any]:
         for name in dict.fromkeys(result.name for result in results if result.share == share):
             own = [result for result in results if result.name == name and result.share == share]
             right[name] = hits = np.array([result.predictions == truth for result in own])
-            accuracy = float(hits.mean())
+            accuracies = hits.mean(1)
+            balanced = [balanced_accuracy(result.predictions, truth) for result in own]
             rows.append(
                 {
                     "name": name,
                     "label_share": share,
                     "labels": own[0].labels,
-                    "accuracy": accuracy,
-                    "interval": list(wilson_interval(round(accuracy * len(truth)), len(truth))),
+                    "accuracy": float(accuracies.mean()),
+                    "interval": list(accuracy_interval(hits.mean(0), groups)),
+                    "deviation": float(accuracies.std(ddof=1)) if len(own) > 1 else None,
                     "n": len(truth),
-                    "balanced": float(np.mean([balanced_accuracy(result.predictions, truth) for result in own])),
+                    "balanced_accuracy": float(np.mean(balanced)),
                     "seeds": [_seed_row(result, hit) for result, hit in zip(own, hits, strict=True)],
                 }
             )
         for name in right.keys() - {ENCODER} if ENCODER in right else ():
             difference = right[ENCODER].mean(0) - right[name].mean(0)
-            spread = 1.96 * float(difference.std()) / math.sqrt(len(truth))
+            interval = cluster_bootstrap_interval(difference, np.arange(len(truth)) if groups is None else groups)
             mean = float(difference.mean())
-            gains.append(
-                {"over": name, "label_share": share, "difference": mean, "interval": [mean - spread, mean + spread]}
-            )
+            gains.append({"over": name, "label_share": share, "difference": mean, "interval": list(interval)})
     return {"rows": rows, "gains": sorted(gains, key=lambda gain: (gain["label_share"], gain["over"]))}
 
 
@@ -305,13 +304,14 @@ def _seed_row(result: Trained, hits: np.ndarray) -> dict[str, Any]:
 
 
 def row_lines(summary: Mapping[str, Any]) -> list[str]:
-    """``NAME accuracy 0.931 [0.909, 0.949] n 677``, a line a row; then a line a gain."""
+    """``NAME accuracy 0.931 [0.909, 0.949] n 677``, a line a row, with the deviation behind the mean of several
+    seeds; then a line a gain."""
     lines = []
     for row in summary["rows"]:
         low, high = row["interval"]
-        seeds = "" if len(row["seeds"]) == 1 else f" seeds {len(row['seeds'])}"
+        deviation = "" if row["deviation"] is None else f" ± {row['deviation']:.3f}"
         name = row["name"] + _share_words(row["label_share"])
-        lines.append(f"{name} accuracy {row['accuracy']:.3f} [{low:.3f}, {high:.3f}] n {row['n']}{seeds}")
+        lines.append(f"{name} accuracy {row['accuracy']:.3f}{deviation} [{low:.3f}, {high:.3f}] n {row['n']}")
     for gain in summary["gains"]:
         low, high = gain["interval"]
         name = gain["over"] + _share_words(gain["label_share"])

@@ -12,6 +12,7 @@ from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
+from gptface.evaluation.compact_images import compact_image, stack_images
 from gptface.progress import Display
 
 __all__ = ["LabelledFaces", "label_subset", "people_apart", "read_labelled_faces", "refuse_shared_people"]
@@ -80,7 +81,7 @@ def read_labelled_faces(
             continue
         if group_field is not None and group_field not in item.metadata:
             raise InputError(f"group: {name} face {item.metadata['key']} has no metadata field {group_field!r}")
-        images.append(_compact(item.image))
+        images.append(compact_image(item.image))
         labels.append(wanted[str(value)])
         keys.append(str(item.metadata["key"]))
         groups.append(keys[-1] if group_field is None else str(item.metadata[group_field]))
@@ -96,15 +97,7 @@ def read_labelled_faces(
     display = Display(name)
     for line in Reading.of(dataset, len(images), skipped, notes).lines(f"{name} faces", "decoded into memory"):
         display.line(line)
-    if any(image.shape[0] == 3 for image in images):
-        images = [np.broadcast_to(image, (3, *image.shape[1:])) for image in images]
-    return LabelledFaces(np.stack(images), np.array(labels), tuple(classes), np.array(groups), tuple(keys))
-
-
-def _compact(image: np.ndarray) -> np.ndarray:
-    """uint8 ``(H, W, 3)`` to ``(1, H, W)`` where all three channels are one, else ``(3, H, W)``."""
-    grey = bool((image == image[..., :1]).all())
-    return np.ascontiguousarray(image[..., :1] if grey else image).transpose(2, 0, 1)
+    return LabelledFaces(stack_images(images), np.array(labels), tuple(classes), np.array(groups), tuple(keys))
 
 
 def refuse_shared_people(train: LabelledFaces, test: LabelledFaces) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from gptface.errors import InputError
+from gptface.evaluation.device import pick_device
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.features import HOG_SETTING, HOG_SIZE
-from gptface.evaluation.finetune import pick_device
 from gptface.evaluation.labelled_faces import LabelledFaces, read_labelled_faces, refuse_shared_people
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.probe_comparison import compare_probes, reading_size

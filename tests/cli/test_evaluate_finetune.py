@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-import gptface.systems
 from gptface.cli.main import main
 from gptface.data.sample import Sample
 from gptface.data.shard_writer import write_shards
-from tests.helpers.tiny_encoder import TinyEncoder
+from gptface.evaluation.classifier import load_classifier
+from gptface.systems import open_encoder
+from gptface.systems.pacofr.configuration_model import PaCoFRConfig
+from gptface.systems.pacofr.encoder import PaCoFREncoder
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +40,10 @@ def command(faces: Path, *more: str, test: str = "test") -> list[str]:
 
 
 def test_rows_json_and_a_classifier_that_is_kept(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gptface.systems, "open_encoder", lambda folder: TinyEncoder())
-    monkeypatch.setattr(gptface.systems, "random_encoder", lambda folder, seed: TinyEncoder(seed=seed + 1))
-    more = ["--encoder", "somewhere", "--network-epochs", "0", "--epochs", "1", "--minutes", "0.02"]
+    PaCoFREncoder(PaCoFRConfig.tiny().encoder()).save_pretrained(tmp_path / "encoder")
+    more = ["--encoder", str(tmp_path / "encoder"), "--network-epochs", "0", "--epochs", "1", "--minutes", "0.02"]
     kept, output = tmp_path / "kept", tmp_path / "out.json"
     assert main(command(faces, *more, "--label-share", "0.5,1", "--output", str(output), "--save", str(kept))) == 0
     printed = capsys.readouterr()
@@ -53,9 +55,12 @@ def test_rows_json_and_a_classifier_that_is_kept(
     assert len(gains) == 2 and all("encoder fine-tuned above same from random weights" in line for line in gains)
     assert "training faces: 60 faces" in printed.err and "4 of 4:" in printed.err
     found = json.loads(output.read_text())
-    assert found["encoder"] == "somewhere" and found["test_people"] == 20 and len(found["rows"]) == 4
+    assert found["encoder"] == str(tmp_path / "encoder") and found["test_people"] == 20 and len(found["rows"]) == 4
     assert found["recipes"]["encoder fine-tuned"]["epochs"] == 1
-    assert json.loads((kept / "classifier.json").read_text())["classes"] == ["sad", "glad"]
+    classifier = load_classifier(kept, open_encoder(kept / "encoder"))
+    assert classifier.classes == ("sad", "glad")
+    logits = classifier(torch.full((1, 3, 32, 32), -0.5))
+    assert logits.isfinite().all() and logits.abs().max() > 0
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,38 @@ def test_a_saved_classifier_comes_back_the_same(tmp_path: Path, pooling: str) ->
         load_classifier(tmp_path / "kept", TinyEncoder(width=16))
 
 
+def test_training_sees_the_kept_share_of_the_patches_and_measuring_all() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Watched(TinyEncoder):
+        def forward_visible(self, images: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+            seen.append(visible)
+            features = self.forward_features(images)
+            return features.gather(1, visible.unsqueeze(2).expand(-1, -1, self.width))
+
+    classifier = PatchClassifier(Watched(), ["a", "b"], keep=0.5)
+    pictures = torch.rand(6, 3, 16, 16)
+    classifier(pictures)
+    assert seen[0].shape == (6, 8) and all(len(set(row)) == 8 for row in seen[0].tolist())
+    assert len({tuple(sorted(row)) for row in seen[0].tolist()}) > 1
+    classifier.eval()(pictures)
+    assert len(seen) == 1
+    with pytest.raises(InputError, match=r"keep: got 0.5, but a TinyEncoder takes whole pictures only"):
+        PatchClassifier(TinyEncoder(), ["a", "b"], keep=0.5)
+    with pytest.raises(InputError, match=r"keep: got 0; it must be more than 0"):
+        PatchClassifier(TinyEncoder(), ["a", "b"], keep=0)
+
+
+def test_a_head_can_start_where_a_probe_ends() -> None:
+    torch.manual_seed(0)
+    classifier = PatchClassifier(TinyEncoder(), ["dark", "middle", "light"]).eval()
+    labels = torch.arange(60) % 3
+    pictures = (torch.rand(60, 3, 16, 16) - 0.5) + (labels - 1)[:, None, None, None] * 0.4
+    with torch.no_grad():
+        classifier.start_at_probe(classifier.pooled(pictures), labels)
+        assert (classifier(pictures).argmax(1) == labels).float().mean() > 0.95
+
+
 def test_what_is_no_classifier_or_cannot_be_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pooling: got max; allowed are attentive and mean"):
         PatchClassifier(TinyEncoder(), ["a", "b"], pooling="max")

@@ -64,7 +64,7 @@ def test_every_row_is_seen_as_often_as_the_epochs_say_and_the_seed_gives_the_ord
             return (module.value - torch.rand(())).square()
 
         fit(module, Recipe(epochs=3, least_steps=1, batch_size=16), 32, loss, None, seed=seed)
-        return seen, float(module.value)
+        return seen, float(module.value.detach())
 
     before = torch.get_rng_state()
     seen, value = run(1)
@@ -79,7 +79,7 @@ def test_the_weights_that_the_held_out_rows_liked_best_are_kept() -> None:
 
     def held_out() -> float:  # best in the middle of the looks
         scores.append(abs(len(scores) - 3))
-        values.append(float(module.value))
+        values.append(float(module.value.detach()))
         return scores[-1]
 
     values: list[float] = []
@@ -88,8 +88,17 @@ def test_the_weights_that_the_held_out_rows_liked_best_are_kept() -> None:
     assert len(result.looks) == 8 and result.looks[-1][0] == result.steps == 64
     assert min(step for step, _ in result.looks) > 32
     assert result.chosen_step == result.looks[3][0]
-    assert float(module.value) == values[3] < values[-1]
+    assert float(module.value.detach()) == values[3] < values[-1]
     assert not module.training
+
+
+def test_the_weights_that_it_began_with_may_be_the_best() -> None:
+    module = Number()
+    result = fit(
+        module, Recipe(least_steps=40), 16, lambda rows: -module.value, lambda: float(module.value), look_first=True
+    )
+    assert result.looks[0][0] == 0 and len(result.looks) == 9
+    assert result.chosen_step == 0 and float(module.value.detach()) == 0
 
 
 def test_without_held_out_rows_the_averaged_last_weights_are_kept() -> None:

@@ -14,13 +14,12 @@ from gptface.evaluation.label_shares import (
     Trained,
     compare_label_shares,
     contenders,
-    reading_size,
     row_lines,
     summarise,
 )
 from gptface.evaluation.labelled_faces import LabelledFaces
 from gptface.evaluation.residual_network import ResidualNetwork
-from gptface.evaluation.training_pictures import RandomPictures, plain_pictures
+from gptface.evaluation.training_pictures import RandomPictures, plain_pictures, training_size
 from tests.helpers.tiny_encoder import TinyEncoder
 
 
@@ -79,22 +78,22 @@ def test_rows_say_accuracy_interval_and_share_and_gains_are_paired_face_by_face(
     def trained(name: str, share: float, seed: int, *predictions: int) -> Trained:
         return Trained(name, share, seed, 8, fit, np.array(predictions))
 
-    summary = summarise(
-        [
-            trained("encoder fine-tuned", 1.0, 0, 0, 1, 0, 1),
-            trained("encoder fine-tuned", 1.0, 1, 0, 1, 0, 0),
-            trained("network from scratch", 1.0, 0, 0, 0, 0, 1),
-            trained("network from scratch", 1.0, 1, 0, 0, 0, 0),
-            trained("network from scratch", 0.01, 0, 0, 0, 1, 1),
-        ],
-        truth,
-    )
+    results = [
+        trained("encoder fine-tuned", 1.0, 0, 0, 1, 0, 1),
+        trained("encoder fine-tuned", 1.0, 1, 0, 1, 0, 0),
+        trained("network from scratch", 1.0, 0, 0, 0, 0, 1),
+        trained("network from scratch", 1.0, 1, 0, 0, 0, 0),
+        trained("network from scratch", 0.01, 0, 0, 0, 1, 1),
+    ]
+    summary = summarise(results, truth)
     assert row_lines(summary) == [
         "network from scratch, 1 % of the labels accuracy 0.500 [0.150, 0.850] n 4",
-        "encoder fine-tuned accuracy 0.875 [0.510, 1.000] n 4 seeds 2",
-        "network from scratch accuracy 0.625 [0.150, 0.850] n 4 seeds 2",
-        "encoder fine-tuned above network from scratch: +0.250 [-0.174, +0.674]",
+        "encoder fine-tuned accuracy 0.875 ± 0.177 [0.510, 1.000] n 4",
+        "network from scratch accuracy 0.625 ± 0.177 [0.150, 0.850] n 4",
+        "encoder fine-tuned above network from scratch: +0.250 [+0.000, +0.750]",
     ]
+    by_people = summarise(results, truth, np.array(["a", "a", "a", "b"]))
+    assert by_people["rows"][1]["interval"] == [0.5, 1.0]  # of the one person all are right, of the other half
     assert [row["accuracy"] for row in summary["rows"][1]["seeds"]] == [1.0, 0.75]
 
 
@@ -124,6 +123,6 @@ def test_plain_pictures_are_the_bytes_and_averages_of_them() -> None:
     assert plain_pictures(torch.full((1, 3, 24, 24), 255, dtype=torch.uint8), 16).sub(1).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("size", "read"), [(16, 128), (96, 128), (128, 171)])
+@pytest.mark.parametrize(("size", "read"), [(16, 22), (96, 128), (128, 171)])
 def test_faces_are_read_a_third_larger(size: int, read: int) -> None:
-    assert reading_size(size) == read
+    assert training_size(size) == read

@@ -33,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--minutes", type=float, help="of each training of an encoder at most; the learning rate follows the clock")
     add("--learning-rate", type=float, help="peak, of the head and the last layer (default 0.001)")
     add("--layer-decay", type=float, help="the rate's factor from each layer to the one before it (default 0.75)")
+    add("--keep-patches", type=float, help="share of the patches that training sees at a time (default 1)")
     add("--pooling", default="attentive", help="of the patches: attentive (default) or mean")
     add("--network-epochs", type=float, help="of the network from scratch (default 14), at least 400 steps; 0: without")
     add("--no-random", action="store_true", help="without the same architecture from random weights")
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         shares = [float(text) for text in arguments.label_share.split(",")]
     except ValueError:
         raise InputError(f"--label-share: got {arguments.label_share}; allowed are numbers, by commas apart") from None
-    given = {name: getattr(arguments, name) for name in ("epochs", "minutes", "learning_rate", "layer_decay")}
+    names = ("epochs", "minutes", "learning_rate", "layer_decay", "keep_patches")
+    given = {name: getattr(arguments, name) for name in names}
     folder, epochs = arguments.encoder, arguments.network_epochs
     network = NETWORK_RECIPE if epochs is None else replace(NETWORK_RECIPE, epochs=epochs) if epochs else None
     summary = measure_fine_tuning(
