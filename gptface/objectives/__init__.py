@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptface.objectives.components import component_count, component_loss, component_means
+from gptface.objectives.components import component_count, component_loss, component_means, components_seen
 from gptface.objectives.face_parsing import parsing_counts, parsing_losses
 from gptface.objectives.image_text_matching import (
     Negatives,
@@ -32,6 +32,7 @@ __all__ = [
     "component_count",
     "component_loss",
     "component_means",
+    "components_seen",
     "contrastive_loss",
     "discriminator_hinge_loss",
     "gathered_cross_entropy",

@@ -80,11 +80,13 @@ class PaCoFREncoder(StrictPreTrainedModel):
         """Images float (B, 3 or ``channels``, S, S) to patches (B, N, ``patch_pixels``).
 
         Raises:
-            InputError: another shape.
+            InputError: another shape, or bytes.
         """
         size, channels = self.config.image_size, self.config.channels
         if images.ndim != 4 or images.shape[1] not in (3, channels) or tuple(images.shape[2:]) != (size, size):
             raise InputError(f"images: shape {tuple(images.shape)}; they must be (B, 3, {size}, {size})")
+        if not images.is_floating_point():
+            raise InputError(f"images: {images.dtype}; they must be floating point, from -1 to 1")
         if images.shape[1] > channels:
             images = images.mean(1, keepdim=True)
         return patchify(images, self.config.patch_size)
