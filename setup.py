@@ -38,6 +38,8 @@ INSTRUCTION_SETS = {
     "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
     "_avx2": ["-mavx2", "-mfma", "-mf16c"],
 }
+# The rasteriser's comparisons of depth round every operation by itself, so that all implementations agree.
+UNFUSED = ("raster", ["-ffp-contract=off"])
 # Machine code for Ampere, Hopper (with its own instructions) and Blackwell, and PTX for what comes after.
 CUDA_ARCHITECTURES = "8.0;9.0a;10.0+PTX"
 OLDEST_ARCHITECTURE = 80
@@ -82,10 +84,11 @@ def cuda_targets(architectures: str | None = None) -> list[str]:
 
 def instruction_set_flags(source: Path) -> list[str] | None:
     """Compiler flags of a CPU source by its name's ending; ``None`` where this machine's family has no such thing."""
+    unfused = UNFUSED[1] if source.stem.startswith(UNFUSED[0]) else []
     for ending, flags in INSTRUCTION_SETS.items():
         if source.stem.endswith(ending):
-            return flags if X86 else None
-    return []
+            return [*flags, *unfused] if X86 else None
+    return unfused
 
 
 class BuildNative(build_ext):

@@ -17,7 +17,7 @@ import torch
 from benchmarks.contender import CannotRun, Case, Contender, Subject
 from benchmarks.subjects import SUBJECTS
 
-OPERATORS = ("attention", "span_mask", "vq")
+OPERATORS = ("attention", "span_mask", "vq", "raster")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -17,12 +17,14 @@ __all__ = [
     "DecodeShape",
     "LookupShape",
     "PretrainShape",
+    "RasterShape",
     "SpanShape",
     "attention_shapes",
     "data_shapes",
     "decode_shapes",
     "lookup_shapes",
     "pretrain_shapes",
+    "raster_shapes",
     "span_shapes",
 ]
 
@@ -163,6 +165,50 @@ def lookup_shapes(scale: Scale, device: str) -> list[LookupShape]:
         LookupShape(8192, 1024, 32, offset=10.0),
         LookupShape(8192, 16384, 64),
         LookupShape(8192 * more, 262144, 16),  # the largest codebooks in use
+    ]
+
+
+@dataclass(frozen=True)
+class RasterShape:
+    """Pictures of a head: ``batch`` of ``size``², 2 · ``rings`` · ``sectors`` triangles each.
+
+    Attributes:
+        step: with the gradients of positions and colours.
+        perspective: or weak perspective, where w is 1 for all vertices.
+    """
+
+    batch: int
+    size: int
+    rings: int
+    sectors: int
+    step: bool = False
+    perspective: bool = True
+
+    @property
+    def triangles(self) -> int:
+        return 2 * self.rings * self.sectors
+
+    @property
+    def name(self) -> str:
+        what = "draw and gradients" if self.step else "draw"
+        how = "" if self.perspective else ", weak perspective"
+        return f"{what}, {self.batch} × {self.size}², {self.triangles} triangles{how}"
+
+
+def raster_shapes(scale: Scale) -> list[RasterShape]:
+    """Shapes of the ``raster`` subject."""
+    if scale == "miniature":
+        return [RasterShape(2, 24, 12, 12), RasterShape(2, 24, 12, 12, True), RasterShape(2, 24, 12, 12, True, False)]
+    # The mesh of a morphable model in the pictures of a batch.
+    batch = [RasterShape(8, 224, 104, 106), RasterShape(8, 224, 104, 106, True)]
+    if scale == "quick":
+        return batch
+    return [
+        *batch,
+        RasterShape(8, 224, 104, 106, True, False),
+        RasterShape(1, 224, 104, 106, True),  # a photo that is fitted
+        RasterShape(1, 1024, 104, 106),  # a picture to look at
+        RasterShape(16, 64, 30, 30, True),  # a coarse mesh
     ]
 
 

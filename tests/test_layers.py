@@ -16,17 +16,18 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED: dict[str, set[str]] = {
     "ops": {"kernels"},
     "faces": set(),
+    "morphable": {"ops", "faces"},
     "models": {"ops", "faces"},
     "objectives": {"ops"},
     "data": {"ops", "faces"},
     "training": {"ops", "objectives", "data"},
     "evaluation": {"ops", "faces", "models", "objectives", "data", "training"},
-    "systems": {"ops", "faces", "models", "objectives", "data", "training", "evaluation"},
+    "systems": {"ops", "faces", "morphable", "models", "objectives", "data", "training", "evaluation"},
     "diagnosis": {"ops", "kernels"},
     "integrations": {"ops", "models"},
     "cli": {
-        *("ops", "faces", "models", "objectives", "data", "training", "evaluation", "systems", "diagnosis"),
-        "integrations",
+        *("ops", "faces", "morphable", "models", "objectives", "data", "training", "evaluation", "systems"),
+        *("diagnosis", "integrations"),
     },
 }
 EVERYBODY = {"configuration", "errors", "files", "integers", "progress", "__version__", "get_include"}

@@ -93,7 +93,9 @@ def test_every_gpu_target_is_in_the_cuda_library() -> None:
     portable = subprocess.run([tool, "--list-ptx", library], capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"^arch = (\w+)", usage, re.MULTILINE)) == {"sm_80", "sm_90a", "sm_100"}
     assert set(re.findall(r"sm_\d+a?", portable)) == {"sm_100"}
-    for kernel in ("sample_kernel", "scan_kernel", "pack_kernel", "corrupt_kernel", "nominate_kernel", "decide_kernel"):
+    kernels = ["sample_kernel", "scan_kernel", "pack_kernel", "corrupt_kernel", "nominate_kernel", "decide_kernel"]
+    kernels += ["project_kernel", "cover_kernel", "cover_large_kernel", "resolve_kernel", "corner_gradient_kernel"]
+    for kernel in kernels:
         assert len(re.findall(rf"Function \S*{kernel}", usage)) >= 3, kernel
 
 

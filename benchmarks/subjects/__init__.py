@@ -7,11 +7,13 @@ from benchmarks.subjects.attention import Attention
 from benchmarks.subjects.data import Data
 from benchmarks.subjects.decode import Decode
 from benchmarks.subjects.pretrain_step import PretrainStep
+from benchmarks.subjects.raster import Rasterisation
 from benchmarks.subjects.span_mask import SpanMasks
 from benchmarks.subjects.vq import CodebookLookup
 
 __all__ = ["SUBJECTS"]
 
 SUBJECTS: dict[str, Subject] = {
-    subject.name: subject for subject in (Attention(), SpanMasks(), CodebookLookup(), PretrainStep(), Decode(), Data())
+    subject.name: subject
+    for subject in (Attention(), SpanMasks(), CodebookLookup(), Rasterisation(), PretrainStep(), Decode(), Data())
 }

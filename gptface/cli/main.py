@@ -44,6 +44,7 @@ COMMANDS = {
     "inpaint": "fill a masked part of a photo",
     "unmask": "remove what covers a face",
     "caption": "face to caption",
+    "face3d": "draw a morphable 3D face by named shapes, and write it as a mesh",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gptface.objectives.alignment import alignment_loss, code_activations
 from gptface.objectives.components import component_count, component_loss, component_means, components_seen
 from gptface.objectives.face_parsing import parsing_counts, parsing_losses
 from gptface.objectives.image_text_matching import (
@@ -29,6 +30,8 @@ from gptface.objectives.relations import relation_count, relation_loss
 __all__ = [
     "Negatives",
     "adversarial_weight",
+    "alignment_loss",
+    "code_activations",
     "component_count",
     "component_loss",
     "component_means",

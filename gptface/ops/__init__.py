@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gptface.ops.attention import IntervalMask, masked_attention
 from gptface.ops.gather import gather_rows
+from gptface.ops.raster import Raster, antialias, interpolate, rasterize, triangle_neighbours
 from gptface.ops.registry import Implementation, implementations
 from gptface.ops.span_mask import (
     FacialRegions,
@@ -49,6 +50,7 @@ __all__ = [
     "PackedCodebook",
     "Poisson",
     "QuantizerOutput",
+    "Raster",
     "ResidualQuantizerOutput",
     "ResidualVectorQuantizer",
     "SpanMask",
@@ -56,12 +58,16 @@ __all__ = [
     "Uniform",
     "VQLookup",
     "VectorQuantizer",
+    "antialias",
     "corrupt_tokens",
     "gather_rows",
     "implementations",
+    "interpolate",
     "mask_tokens",
     "masked_attention",
     "pack_codebook",
+    "rasterize",
     "sample_span_mask",
+    "triangle_neighbours",
     "vq_lookup",
 ]

@@ -15,7 +15,12 @@ from gptface.ops import implementations
 
 CPU = torch.device("cpu")
 OPTIONS = Options(scale="miniature", case_seconds=0.0, rounds=(2, 2), memory=False)
-OPERATORS = {"attention": "masked_attention", "span_mask": "sample_span_mask", "vq": "vq_lookup"}
+OPERATORS = {
+    "attention": "masked_attention",
+    "span_mask": "sample_span_mask",
+    "vq": "vq_lookup",
+    "raster": "rasterize",
+}
 CASES = [
     pytest.param(subject, case, id=f"{name}: {case.name}")
     for name, subject in SUBJECTS.items()

@@ -11,14 +11,14 @@ from gptface.objectives import normalised_patches, patch_loss
 
 def test_normalised_patches_have_mean_0_and_standard_deviation_1_whatever_the_light() -> None:
     torch.manual_seed(0)
-    patches = torch.rand(2, 5, 48) * 0.8 - 0.4
+    patches = torch.rand(2, 5, 48) * 1.2 - 0.8
     made = normalised_patches(patches)
     wanted = patches.double().numpy()
-    spread = np.sqrt(wanted.var(-1, ddof=1, keepdims=True) + 1e-3)
+    spread = np.sqrt(wanted.var(-1, ddof=1, keepdims=True) + 1e-2)
     np.testing.assert_allclose(made, (wanted - wanted.mean(-1, keepdims=True)) / spread, rtol=1e-5, atol=1e-5)
     assert made.mean(-1).abs().max() < 1e-5
-    torch.testing.assert_close(made.var(-1), torch.ones(2, 5), rtol=0.05, atol=0)
-    torch.testing.assert_close(normalised_patches(patches + 0.5), made, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made.var(-1), torch.ones(2, 5), rtol=0.1, atol=0)
+    torch.testing.assert_close(normalised_patches(patches + 0.4), made, rtol=1e-4, atol=1e-4)
 
 
 def test_a_flat_patch_is_zero_and_not_noise() -> None:

@@ -46,13 +46,14 @@ def test_headers_by_themselves(name: str, checks: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
-def test_cuda_lookup_of_short_vectors_on_the_threads_of_a_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checks", ["vq_short_checks", "raster_checks"])
+def test_cuda_kernels_on_the_threads_of_a_cpu(checks: str, tmp_path: Path) -> None:
     native = ROOT / "tests" / "native"
     command = [str(COMPILER), "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-pthread"]
     command += [
         f"-I{ROOT / 'csrc' / 'include'}",
         f"-I{native / 'cuda_on_threads'}",
-        str(native / "vq_short_checks.cpp"),
+        str(native / f"{checks}.cpp"),
     ]
     subprocess.run([*command, "-o", str(tmp_path / "checks")], check=True)
     ran = subprocess.run([str(tmp_path / "checks")], capture_output=True, text=True)

@@ -12,11 +12,14 @@ import pytest
 import torch
 
 from gptface.ops import (
+    antialias,
     corrupt_tokens,
     gather_rows,
     implementations,
+    interpolate,
     mask_tokens,
     masked_attention,
+    rasterize,
     registry,
     sample_span_mask,
     vq_lookup,
@@ -66,6 +69,8 @@ def test_every_operator_refuses_an_unknown_name_in_the_same_words() -> None:
     drawn: dict[str, Any] = {"seed": 0, "step": 0, "sample_ids": ids, "impl": "magic"}
     corruption: dict[str, Any] = {"mask_id": 1, "vocabulary_ranges": [(2, 9)], **drawn}
     nothing = SpanMask(tokens.bool(), ids[:0], torch.zeros(2, dtype=torch.int64), tokens.int() - 1)
+    positions, triangles = torch.zeros(1, 3, 4), torch.tensor([[0, 1, 2]])
+    raster = rasterize(positions, triangles, 2, 2)
     calls = {
         "masked_attention": lambda: masked_attention(x, x, x, impl="magic"),
         "vq_lookup": lambda: vq_lookup(x, x[0, 0], impl="magic"),
@@ -73,6 +78,9 @@ def test_every_operator_refuses_an_unknown_name_in_the_same_words() -> None:
         "sample_span_mask": lambda: sample_span_mask(spec, **drawn),
         "corrupt_tokens": lambda: corrupt_tokens(tokens, nothing, **corruption),
         "mask_tokens": lambda: mask_tokens(tokens, spec, **corruption),
+        "rasterize": lambda: rasterize(positions, triangles, 2, 2, impl="magic"),
+        "interpolate": lambda: interpolate(positions, raster, triangles, impl="magic"),
+        "antialias": lambda: antialias(torch.zeros(1, 2, 2, 3), raster, positions, triangles, impl="magic"),
     }
     assert set(calls) == {found.operator for found in implementations()} - {"test"}
     for operator, call in calls.items():

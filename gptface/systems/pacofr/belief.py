@@ -120,9 +120,10 @@ class BeliefPredictor(nn.Module):
 def lowest_frequencies(patch_size: int, channels: int, count: int) -> Tensor:
     """The ``count`` lowest frequencies of a patch's two-dimensional cosine transform: float32 (P, ``count``).
 
-    P is ``channels · patch_size²``; columns are orthogonal, of length P^(−1/2), so that a normalised patch, whose
-    squares sum to P, comes out no longer than 1. Colours take turns at each frequency, and constants come last: a
-    normalised patch has none.
+    P is ``channels · patch_size²``; columns are orthogonal, of length P^(−1/2) on average, so that a normalised patch,
+    whose squares sum to P, comes out about as long as 1. Each is weighed by the root of its frequency: pictures hold
+    less of the high ones, in which edges lie, and codes would not look at them. Colours take turns at each frequency,
+    and constants come last: a normalised patch has none.
     """
     places = torch.arange(patch_size, dtype=torch.float64) + 0.5
     waves = torch.cos(torch.pi / patch_size * places[:, None] * torch.arange(patch_size))
@@ -130,7 +131,9 @@ def lowest_frequencies(patch_size: int, channels: int, count: int) -> Tensor:
     rows, columns = torch.meshgrid(torch.arange(patch_size), torch.arange(patch_size), indexing="ij")
     pitch = (rows.square() + columns.square()).flatten()
     pitch[0] = pitch.max() + 1
-    basis = torch.einsum("yr,xc->yxrc", waves, waves).flatten(2).flatten(0, 1)[:, pitch.argsort(stable=True)]
+    basis = torch.einsum("yr,xc->yxrc", waves, waves).flatten(2).flatten(0, 1)
+    pitch, order = pitch.sort(stable=True)
+    basis = basis[:, order] * pitch.double().pow(0.25)
     coloured = torch.einsum("pf,cd->cpfd", basis, torch.eye(channels, dtype=torch.float64))
     coloured = coloured.flatten(2).flatten(0, 1)[:, :count]
-    return (coloured * coloured.shape[0] ** -0.5).float()
+    return (coloured / coloured.norm() * (count / coloured.shape[0]) ** 0.5).float()

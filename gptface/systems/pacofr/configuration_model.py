@@ -8,10 +8,11 @@ from gptface.errors import InputError
 from gptface.models.configuration import ModelConfig
 from gptface.models.patches import patch_grid
 
-__all__ = ["CODES", "ENCODES", "PaCoFRConfig", "PaCoFREncoderConfig"]
+__all__ = ["CODES", "ENCODES", "STEMS", "PaCoFRConfig", "PaCoFREncoderConfig"]
 
 CODES = ("belief", "random", "none")
 ENCODES = ("all", "visible")
+STEMS = ("linear", "convolution")
 
 
 class PaCoFREncoderConfig(ModelConfig):
@@ -26,6 +27,9 @@ class PaCoFREncoderConfig(ModelConfig):
         num_attention_heads: of every layer.
         intermediate_size: width of the feed-forward parts.
         layer_norm_eps: of the layer normalisations.
+        stem: ``"linear"``: a patch is embedded by one linear map of its pixels; ``"convolution"``: by convolutions of
+            3 × 3 and stride 2 over the whole picture (Xiao et al., 2106.14881), which see over a patch's edge. Masked
+            patches are blank to them.
     """
 
     model_type = "gptface_pacofr_encoder"
@@ -40,6 +44,7 @@ class PaCoFREncoderConfig(ModelConfig):
         num_attention_heads: int = 4,
         intermediate_size: int = 512,
         layer_norm_eps: float = 1e-6,
+        stem: str = "linear",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,6 +56,7 @@ class PaCoFREncoderConfig(ModelConfig):
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
         self.layer_norm_eps = layer_norm_eps
+        self.stem = stem
         names = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
         self.check_at_least(1, *names, "intermediate_size")
         if channels not in (1, 3) or isinstance(channels, bool):
@@ -60,6 +66,10 @@ class PaCoFREncoderConfig(ModelConfig):
             raise InputError(f"image_size {image_size} is less than patch_size {patch_size}: no patch fits")
         patch_grid(image_size, image_size, patch_size)
         check_heads("hidden_size", hidden_size, num_attention_heads)
+        if stem not in STEMS:
+            raise InputError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
+        if stem == "convolution" and (patch_size & (patch_size - 1) or patch_size < 4):
+            raise InputError(f"patch_size must be a power of 2 from 4 for a stem of convolutions, got {patch_size}")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -90,6 +100,8 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         belief_size: hidden width of the belief predictor.
         codes: where the tokens of masked patches come from. ``"belief"``: from the patch's own pixels; ``"random"``: as
             many codes drawn at random; ``"none"``: one learned mask token, as in a masked autoencoder.
+        token_share: share of the masked patches that have such a token, drawn at random; the others have the mask
+            token, so that something is left to be told from what is around them.
         encodes: ``"all"``: the tokens stand in the encoder's sequence in place of the masked patches, as in the paper;
             ``"visible"``: the encoder sees the visible patches only, and the tokens wait in the decoder.
         decoder_size: width of the decoder.
@@ -109,6 +121,7 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         straight_through: bool = False,
         belief_size: int = 128,
         codes: str = "belief",
+        token_share: float = 1.0,
         encodes: str = "visible",
         decoder_size: int = 64,
         decoder_layers: int = 1,
@@ -123,6 +136,7 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         self.straight_through = straight_through
         self.belief_size = belief_size
         self.codes = codes
+        self.token_share = token_share
         self.encodes = encodes
         self.decoder_size = decoder_size
         self.decoder_layers = decoder_layers
@@ -137,6 +151,8 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         check_above_0("belief_temperature", belief_temperature)
         if not isinstance(straight_through, bool):
             raise InputError(f"straight_through must be true or false, got {straight_through!r}")
+        if not isinstance(token_share, int | float) or not 0 < token_share <= 1:
+            raise InputError(f"token_share must be above 0 and at most 1, got {token_share!r}")
         for name, value, allowed in (("codes", codes, CODES), ("encodes", encodes, ENCODES)):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

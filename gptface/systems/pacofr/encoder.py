@@ -6,16 +6,19 @@ import math
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from gptface.errors import InputError
 from gptface.evaluation.encoders import saved_model_kind
 from gptface.models.loading import StrictPreTrainedModel
-from gptface.models.patches import FactorisedPositions, PatchEmbedding, patchify
+from gptface.models.packing import rearrange_rows
+from gptface.models.patches import FactorisedPositions, PatchEmbedding, patchify, unpatchify
 from gptface.models.transformer_layer import ResidualProjection, TransformerLayer
 from gptface.ops import IntervalMask
 from gptface.systems.pacofr.configuration_model import PaCoFREncoderConfig
+from gptface.systems.pacofr.masking import PatchMask
 
 __all__ = ["ENCODER", "PaCoFREncoder", "initialise", "transformer_layers"]
 
@@ -30,7 +33,11 @@ def transformer_layers(count: int, width: int, heads: int, intermediate_size: in
 
 def initialise(module: nn.Module, layers: int) -> None:
     """Fill the weights of one part: maps keep the scale of their inputs, what is added to a residual stream less."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Conv2d):
+        init.normal_(module.weight, std=(module.in_channels * module.kernel_size[0] * module.kernel_size[1]) ** -0.5)
+        if module.bias is not None:
+            init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
         deviation = 0.7 * module.in_features**-0.5
         if isinstance(module, ResidualProjection):
             deviation *= 0.5 / math.sqrt(2 * layers)
@@ -42,6 +49,32 @@ def initialise(module: nn.Module, layers: int) -> None:
     elif isinstance(module, nn.LayerNorm):
         init.ones_(module.weight)
         init.zeros_(module.bias)
+
+
+class ConvolutionStem(nn.Module):
+    """3 × 3 convolutions of stride 2, GELU between them, until a position stands for a patch.
+
+    Args:
+        patch_size: a power of 2.
+        width: of the states, C; halved for every layer before the last, down to 16.
+        channels: of the images.
+    """
+
+    def __init__(self, patch_size: int, width: int, channels: int) -> None:
+        super().__init__()
+        count = patch_size.bit_length() - 1
+        widths = [max(16, width >> (count - 1 - level)) for level in range(count)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+            for inputs, outputs in zip([channels, *widths], widths, strict=False)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``images (B, channels, H, W)`` to ``(B, N, C)``, row by row."""
+        states = images
+        for level, convolution in enumerate(self.convolutions):
+            states = convolution(functional.gelu(states) if level else states)
+        return states.flatten(2).mT
 
 
 class PaCoFREncoder(StrictPreTrainedModel):
@@ -65,7 +98,11 @@ class PaCoFREncoder(StrictPreTrainedModel):
         self.grid = config.grid
         self.width = config.hidden_size
         width, heads = config.hidden_size, config.num_attention_heads
-        self.embedding = PatchEmbedding(config.patch_size, width, channels=config.channels)
+        self.embedding = (
+            ConvolutionStem(config.patch_size, width, config.channels)
+            if config.stem == "convolution"
+            else PatchEmbedding(config.patch_size, width, channels=config.channels)
+        )
         self.positions = FactorisedPositions(config.grid, width)
         self.layers = transformer_layers(
             config.num_hidden_layers, width, heads, config.intermediate_size, config.layer_norm_eps
@@ -82,18 +119,29 @@ class PaCoFREncoder(StrictPreTrainedModel):
         Raises:
             InputError: another shape, or bytes.
         """
+        return patchify(self.colours(images), self.config.patch_size)
+
+    def colours(self, images: Tensor) -> Tensor:
+        """Images float (B, 3 or ``channels``, S, S) in the colours that the encoder sees, (B, ``channels``, S, S)."""
         size, channels = self.config.image_size, self.config.channels
         if images.ndim != 4 or images.shape[1] not in (3, channels) or tuple(images.shape[2:]) != (size, size):
             raise InputError(f"images: shape {tuple(images.shape)}; they must be (B, 3, {size}, {size})")
         if not images.is_floating_point():
             raise InputError(f"images: {images.dtype}; they must be floating point, from -1 to 1")
-        if images.shape[1] > channels:
-            images = images.mean(1, keepdim=True)
-        return patchify(images, self.config.patch_size)
+        return images.mean(1, keepdim=True) if images.shape[1] > channels else images
 
     def embed(self, patches: Tensor) -> Tensor:
-        """Pixels of patches (..., ``patch_pixels``) to states (..., C), without positions."""
-        return self.embedding.projection(patches)
+        """Patches (B, N, ``patch_pixels``) to states (B, N, C), without positions."""
+        if isinstance(self.embedding, PatchEmbedding):
+            return self.embedding.projection(patches)
+        return self.embedding(unpatchify(patches, self.config.patch_size, self.grid))
+
+    def embed_visible(self, patches: Tensor, mask: PatchMask) -> Tensor:
+        """States (V, C) of the visible patches among (B, N, ``patch_pixels``), which see nothing of the masked ones."""
+        if isinstance(self.embedding, PatchEmbedding):
+            return self.embedding.projection(patches.flatten(0, 1).index_select(0, mask.visible_rows.clamp_min(0)))
+        states = self.embed(patches.masked_fill(mask.masked.unsqueeze(2), 0.0)).flatten(0, 1)
+        return rearrange_rows(states, mask.visible_rows, mask.visible_places)
 
     def contextualise(self, states: Tensor, mask: IntervalMask | None = None) -> Tensor:
         """States with their positions, (B, n, C) of any n patches, through all layers and the last normalisation."""

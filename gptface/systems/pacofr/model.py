@@ -107,8 +107,8 @@ class PaCoFR(StrictPreTrainedModel):
         beliefs, tokens = self._tokens(targets, mask)
         standing = self.mask_token.weight.to(flat.dtype).expand(len(targets), -1)
         if self.token is not None and tokens is not None:
-            standing = standing + self.token(tokens)
-        visible = self.encoder.embed(flat.index_select(0, mask.visible_rows.clamp_min(0)))
+            standing = standing + self._given(self.token(tokens))
+        visible = self.encoder.embed_visible(patches, mask)
         positions = self.encoder.positions()
         if self.config.encodes == "all":
             states = _together(visible, standing, mask).view(batch, number, -1)
@@ -140,6 +140,12 @@ class PaCoFR(StrictPreTrainedModel):
             stacked = states.view(-1, mask.visible_each, states.shape[-1])
             return self.encoder.contextualise(stacked).flatten(0, 1)
         return self.encoder.contextualise(states.unsqueeze(0), mask.attention_mask()).squeeze(0)
+
+    def _given(self, tokens: Tensor) -> Tensor:
+        """Tokens (M, C) of those masked patches that have one, zeros for the others."""
+        if self.config.token_share == 1:
+            return tokens
+        return torch.where(torch.rand(len(tokens), 1, device=tokens.device) < self.config.token_share, tokens, 0.0)
 
     def _tokens(self, targets: Tensor, mask: PatchMask) -> tuple[Beliefs | None, Tensor | None]:
         """What stands for the masked patches, of normalised pixels (M, P)."""

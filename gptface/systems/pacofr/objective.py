@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from gptface.faces.token_regions import TOKEN_REGIONS
 from gptface.models.packing import rearrange_rows
 from gptface.objectives import (
+    alignment_loss,
+    code_activations,
     component_count,
     component_loss,
     component_means,
@@ -71,9 +73,12 @@ class PaCoFRObjective(nn.Module):
         section: losses, masks and seed.
         steps_an_epoch: optimiser steps in which all processes together see as many faces as there are.
 
+    The heads have done their work after the training, and are no part of the model. There is none without its loss: a
+    parameter without a gradient would stop a training of several processes.
+
     Attributes:
-        summary: from the mean feature of a component to what it is compared by; ``None`` without the component loss. It
-            has done its work after the training, and is no part of the model.
+        activations: from a visible patch's feature to how near its pixels are to every code.
+        summary: from the mean feature of a component to what it is compared by.
     """
 
     components: Tensor
@@ -83,7 +88,14 @@ class PaCoFRObjective(nn.Module):
         self.model = model
         self.section = section
         self.steps_an_epoch = steps_an_epoch
-        self.summary = summary_head(model.config.hidden_size) if section.losses.components else None
+        width, codes = model.config.hidden_size, model.config.codebook_size
+        aligned = section.losses.alignment > 0 and model.belief is not None
+        # Each draws from a seed of its own, so that one loss more or less changes no other head.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(section.seed)
+            self.activations = linear_head(width, codes) if aligned else None
+            torch.manual_seed(section.seed)
+            self.summary = summary_head(width) if section.losses.components else None
         places = [COMPONENTS.index(name) if name in COMPONENTS else -1 for name in TOKEN_REGIONS]
         self.register_buffer("components", torch.tensor(places), persistent=False)
 
@@ -106,21 +118,21 @@ class PaCoFRObjective(nn.Module):
         return weight * min(1.0, max(0.0, 2.0 - epochs / length))
 
     def counts(self, faces: MaskedFaces, moment: Moment) -> Tensor:
-        """float32 (3,): masked patches, pairs of components' patches, and components seen in both views."""
+        """float32 (4,): masked patches, visible ones, pairs of components' patches, components seen in both views."""
         mask = self.mask(faces, moment)
-        numbers = [mask.masked.sum().float(), torch.zeros_like(mask.masked.sum()).float()]
-        numbers.append(numbers[1])
+        masked = mask.masked.sum().float()
+        numbers = [masked, mask.masked.numel() - masked, torch.zeros_like(masked), torch.zeros_like(masked)]
         if self.section.losses.relation:
-            numbers[1] = relation_count(self._labels(faces) >= 0, mask.masked)
+            numbers[2] = relation_count(self._labels(faces) >= 0, mask.masked)
         if self.section.losses.components:
-            numbers[2] = component_count(components_seen(self._visible_labels(faces, mask), len(COMPONENTS)))
+            numbers[3] = component_count(components_seen(self._visible_labels(faces, mask), len(COMPONENTS)))
         return torch.stack(numbers)
 
     def forward(self, faces: MaskedFaces, moment: Moment) -> Losses:
         mask = self.mask(faces, moment)
         out: PaCoFROutput = self.model(faces.images, mask)
         assert out.predicted is not None and out.targets is not None
-        masked, pairs, both = (None, None, None) if moment.counts is None else moment.counts.unbind()
+        masked, visible, pairs, both = [None] * 4 if moment.counts is None else moment.counts.unbind()
         parts = {"pixels": patch_loss(out.predicted, out.targets, masked, mask.usable)}
         total = parts["pixels"]
         if self.section.losses.relation:
@@ -128,6 +140,9 @@ class PaCoFRObjective(nn.Module):
             predicted = rearrange_rows(out.predicted, mask.masked_places, mask.masked_rows).view_as(out.truth)
             parts["relation"] = relation_loss(predicted, out.truth, self._labels(faces) >= 0, mask.masked, pairs)
             total = total + self.section.losses.relation * parts["relation"]
+        if self.activations is not None:
+            parts["alignment"] = self._alignment(faces, mask, out, visible)
+            total = total + self.section.losses.alignment * parts["alignment"]
         if self.summary is not None and self.training:  # a held-out face has one view
             assert out.features is not None
             labels = self._visible_labels(faces, mask)
@@ -158,6 +173,17 @@ class PaCoFRObjective(nn.Module):
         """``_labels``, −1 for masked patches too."""
         return self._labels(faces).masked_fill(mask.masked, -1)
 
+    def _alignment(self, faces: MaskedFaces, mask: PatchMask, out: PaCoFROutput, visible: Tensor | None) -> Tensor:
+        assert self.activations is not None and self.model.belief is not None and out.features is not None
+        belief = self.model.belief
+        with torch.no_grad():
+            pictures = self.model.encoder.colours(faces.images)
+            codes = belief.codebook.codebook
+            near = code_activations(pictures, self.model.config.patch_size, belief.projection, codes).flatten(0, 1)
+            near = near.index_select(0, mask.visible_rows.clamp_min(0))
+        usable = mask.visible_rows >= 0 if mask.padded else None
+        return alignment_loss(self.activations(out.features), near, visible, usable)
+
     def _incubation(self, out: PaCoFROutput, mask: PatchMask, masked: Tensor | None) -> Tensor:
         """The loss of every so manieth masked patch, which stands for those between."""
         assert out.beliefs is not None and out.targets is not None and self.model.belief is not None
@@ -178,11 +204,16 @@ class PaCoFRObjective(nn.Module):
         return batch * least >= LEAK_ROWS * self.model.config.code_dim
 
 
+def linear_head(width: int, outputs: int) -> nn.Linear:
+    """A linear map from features of ``width``."""
+    head = nn.Linear(width, outputs)
+    initialise(head, 1)
+    return head
+
+
 def summary_head(width: int) -> nn.Sequential:
     """A multilayer perceptron from features of ``width`` to what components are compared by."""
-    head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, SUMMARY_SIZE))
-    head.apply(lambda module: initialise(module, 1))
-    return head
+    return nn.Sequential(linear_head(width, 2 * width), nn.GELU(), linear_head(2 * width, SUMMARY_SIZE))
 
 
 def mean_entropy(weights: Tensor, usable: Tensor | None) -> Tensor:

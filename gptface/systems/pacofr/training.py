@@ -51,6 +51,10 @@ class PaCoFRStage(Stage):
                 f"enlarged ones have nothing to learn from; allowed: {config.image_size} or more"
             )
         check_ratio(section, config)
+        if section.losses.alignment and config.codes != "none" and config.patch_size % 2:
+            raise InputError(
+                f"pacofr.losses.alignment: must be 0 for patches of {config.patch_size} pixels; allowed: an even number"
+            )
         faces = Faces(data, "train", output, accelerator, verbose=verbose)
         torch.manual_seed(section.seed)
         self.model = PaCoFR(config)
@@ -60,6 +64,8 @@ class PaCoFRStage(Stage):
         self.objective = PaCoFRObjective(self.model, section, len(faces) / stepped)
         model = self.model
         hidden = kernels(model.encoder.layers, model.decoder_layers)
+        if config.stem == "convolution":
+            hidden += kernels(model.encoder.embedding)[1:]  # the first sees pixels: no hidden layer
         self.phases = [Phase("pacofr", self.objective, matrices=hidden)]
         self.flops_per_sample = step_flops(config, section) * (2 if section.losses.components else 1)
         size, channels = config.image_size, config.channels

@@ -34,9 +34,22 @@ inline unsigned long long atomicAdd(unsigned long long* place, unsigned long lon
   return std::atomic_ref<unsigned long long>(*place).fetch_add(value);
 }
 
-// kernel<<<grid, threads>>>(argument)
-template <class Kernel, class Argument>
-void run_kernel(Kernel kernel, dim3 grid, unsigned threads, const Argument& argument) {
+inline int atomicAdd(int* place, int value) { return std::atomic_ref<int>(*place).fetch_add(value); }
+
+template <class Number>
+Number atomicMin(Number* place, Number value) {
+  std::atomic_ref<Number> there(*place);
+  Number old = there.load();
+  while (value < old && !there.compare_exchange_weak(old, value)) {
+  }
+  return old;
+}
+
+inline thread_local dim3 gridDim;
+
+// kernel<<<grid, threads>>>(arguments...)
+template <class Kernel, class... Arguments>
+void run_kernel(Kernel kernel, dim3 grid, unsigned threads, const Arguments&... arguments) {
   for (unsigned y = 0; y < grid.y; ++y)
     for (unsigned x = 0; x < grid.x; ++x) {
       threads_of_the_block = std::make_unique<std::barrier<>>(threads);
@@ -45,7 +58,8 @@ void run_kernel(Kernel kernel, dim3 grid, unsigned threads, const Argument& argu
         running.emplace_back([&, thread] {
           threadIdx = {thread, 0, 0};
           blockIdx = {x, y, 0};
-          kernel(argument);
+          gridDim = grid;
+          kernel(arguments...);
         });
       for (std::thread& thread : running) thread.join();
     }

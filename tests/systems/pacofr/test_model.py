@@ -12,10 +12,12 @@ from torch import Tensor
 from transformers import AutoModel
 
 from gptface.errors import InputError
+from gptface.objectives import normalised_patches
 from gptface.systems import open_encoder, random_encoder
 from gptface.systems.pacofr import PaCoFR, PaCoFRConfig, PaCoFREncoder, PaCoFREncoderConfig
 from gptface.systems.pacofr.masking import PatchMask, draw_mask
 
+STEMS = ("linear", "convolution")
 VARIANTS = [(codes, encodes) for codes in ("belief", "random", "none") for encodes in ("all", "visible")]
 
 
@@ -109,6 +111,9 @@ def test_images_of_another_kind_are_refused() -> None:
         ({"straight_through": "no"}, "straight_through must be true or false, got 'no'"),
         ({"layer_norm_eps": -1.0}, "layer_norm_eps must be a number above 0, got -1.0"),
         ({"codes": "beliefs"}, "codes must be one of belief, random, none, got 'beliefs'"),
+        ({"token_share": 0}, "token_share must be above 0 and at most 1, got 0"),
+        ({"stem": "none"}, "stem must be one of linear, convolution, got 'none'"),
+        ({"stem": "convolution", "image_size": 36, "patch_size": 6}, "patch_size must be a power of 2 from 4"),
         ({"encodes": "masked"}, "encodes must be one of all, visible, got 'masked'"),
         ({"decoder_size": 40, "decoder_heads": 4}, "decoder_size divided by its number of heads must be a multiple"),
         ({"hidden_size": 32.0}, "hidden_size must be an integer of at least 1, got 32.0"),
@@ -124,7 +129,7 @@ def test_impossible_configurations(fields: dict[str, Any], sentence: str) -> Non
 
 
 def test_the_whole_model_comes_back_from_its_folder(tmp_path: Path) -> None:
-    model = make_model(channels=1, encodes="all", candidates=2)
+    model = make_model(channels=1, encodes="all", candidates=2, stem="convolution")
     model(make_images(2), make_mask(2))  # the codebook's statistics move
     model.eval().save_pretrained(tmp_path)
     for loaded in (PaCoFR.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
@@ -239,12 +244,25 @@ def test_random_codes_say_nothing_of_their_patch_and_are_codes() -> None:
     assert torch.equal(model(-images, mask).tokens, one)
 
 
+def test_a_share_of_the_masked_patches_has_tokens() -> None:
+    model, images, mask = make_model(token_share=0.25).eval(), make_images(40), make_mask(40)
+    given = model._given(torch.ones(480, 32)).any(1)
+    assert 0.18 < float(given.float().mean()) < 0.32
+    assert make_model()._given(torch.ones(480, 32)).all()
+    torch.manual_seed(0)
+    one = model(images, mask).predicted
+    torch.manual_seed(0)
+    assert torch.equal(model(images, mask).predicted, one)
+    assert not torch.equal(model(images, mask).predicted, one)
+
+
 def test_codes_start_as_patterns_of_pixels() -> None:
     model = make_model()
-    patches = torch.randn(400, 192)
+    coarse = torch.nn.functional.interpolate(torch.randn(400, 3, 3, 3), (8, 8), mode="bilinear")
+    patches = normalised_patches(coarse.flatten(1))
     model.belief.start(patches, 0)
     targets = model.belief.targets(patches)
-    assert targets.norm(dim=1).max() <= 1.2
+    assert 0.5 < targets.norm(dim=1).mean() < 1.5
     distances = torch.cdist(targets, model.belief.codebook.codebook.detach()).min(1).values
     assert distances.mean() < 0.8 * targets.norm(dim=1).mean()
     other = make_model()
@@ -262,9 +280,12 @@ def test_fewer_patches_than_codes_do() -> None:
 # Packing -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("codes", "encodes"), [("belief", "visible"), ("none", "visible"), ("belief", "all")])
-def test_pictures_of_a_range_of_ratios_are_each_what_they_are_alone(codes: str, encodes: str) -> None:
-    model, images = make_model(codes=codes, encodes=encodes).eval(), make_images(5)
+@pytest.mark.parametrize(
+    ("codes", "encodes", "stem"),
+    [("belief", "visible", "linear"), ("none", "visible", "convolution"), ("belief", "all", "convolution")],
+)
+def test_pictures_of_a_range_of_ratios_are_each_what_they_are_alone(codes: str, encodes: str, stem: str) -> None:
+    model, images = make_model(codes=codes, encodes=encodes, stem=stem).eval(), make_images(5)
     mask = make_mask(5, ratio=(0.3, 0.9))
     assert mask.visible_each is None and len({int(row.sum()) for row in mask.masked}) > 1
     out = model(images, mask)
@@ -291,7 +312,8 @@ def test_packed_is_stacked_where_the_counts_agree() -> None:
 @pytest.mark.parametrize(("codes", "encodes"), VARIANTS)
 def test_the_loss_reaches_every_parameter(codes: str, encodes: str, candidates: int) -> None:
     """One without a gradient would stop a training of several processes."""
-    model = make_model(codes=codes, encodes=encodes, candidates=candidates)
+    stem = STEMS[candidates > 1]
+    model = make_model(codes=codes, encodes=encodes, candidates=candidates, token_share=0.5, stem=stem)
     out = model(make_images(3), make_mask(3))
     (out.predicted - out.targets).square().mean().backward()
     without = {name for name, value in model.named_parameters() if value.grad is None}
@@ -314,18 +336,21 @@ def hidden_pixels_changed(images: Tensor, mask: PatchMask, value: float) -> Tens
 
 @pytest.mark.parametrize("ratio", [0.75, (0.4, 0.8)])
 @pytest.mark.parametrize("encodes", ["all", "visible"])
-def test_without_tokens_nothing_is_known_of_masked_pixels(encodes: str, ratio: Any) -> None:
-    model, images, mask = make_model(codes="none", encodes=encodes).eval(), make_images(3), make_mask(3, ratio=ratio)
+@pytest.mark.parametrize("stem", STEMS)
+def test_without_tokens_nothing_is_known_of_masked_pixels(stem: str, encodes: str, ratio: Any) -> None:
+    model, images = make_model(codes="none", encodes=encodes, stem=stem).eval(), make_images(3)
+    mask = make_mask(3, ratio=ratio)
     wanted = model(images, mask)
     for value in (0.3, float("nan")):
         found = model(hidden_pixels_changed(images, mask, value), mask)
         assert torch.equal(found.predicted, wanted.predicted) and torch.equal(found.features, wanted.features)
 
 
+@pytest.mark.parametrize("stem", STEMS)
 @pytest.mark.parametrize("encodes", ["all", "visible"])
-def test_with_tokens_masked_pixels_speak_through_them_alone(encodes: str) -> None:
+def test_with_tokens_masked_pixels_speak_through_them_alone(encodes: str, stem: str) -> None:
     """The prediction is a function of the visible pixels and the tokens: the same tokens, the same prediction."""
-    model, images, mask = make_model(encodes=encodes).eval(), make_images(3), make_mask(3)
+    model, images, mask = make_model(encodes=encodes, stem=stem).eval(), make_images(3), make_mask(3)
     wanted = model(images, mask)
     hidden = hidden_pixels_changed(torch.zeros_like(images), mask, 1.0) == 1
     changed = torch.where(hidden, images.flip(0, 3), images)

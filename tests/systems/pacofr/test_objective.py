@@ -10,15 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from gptface.faces.token_regions import TOKEN_REGIONS
-from gptface.objectives import component_loss, incubation_loss, patch_loss, relation_loss
+from gptface.objectives import (
+    alignment_loss,
+    code_activations,
+    component_loss,
+    incubation_loss,
+    patch_loss,
+    relation_loss,
+)
 from gptface.systems.pacofr import PaCoFR, PaCoFRConfig
 from gptface.systems.pacofr.configuration import PaCoFRSection
 from gptface.systems.pacofr.masking import PatchMask
 from gptface.systems.pacofr.objective import COMPONENTS, MaskedFaces, PaCoFRObjective
 from gptface.training.stage import Moment
 
-PLAIN = {"incubation": 0.0, "relation": 0.0, "components": 0.0}
-ALL = {"incubation": 0.1, "relation": 0.3, "components": 0.3}
+PLAIN = {"incubation": 0.0, "relation": 0.0, "alignment": 0.0, "components": 0.0}
+ALL = {"incubation": 0.1, "relation": 0.3, "alignment": 0.5, "components": 0.3}
 
 
 def make_objective(
@@ -68,10 +75,11 @@ def test_the_loss_is_the_weighed_sum_of_its_parts() -> None:
     objective = make_objective(ALL)
     loss, parts = objective(make_faces(4), Moment(0, 0, 0.0))
     assert set(parts) == {
-        "pixels", "relation", "components", "component_accuracy", "incubation", "code_usage", "code_perplexity",
-        "belief_entropy", "leak",
+        "pixels", "relation", "alignment", "components", "component_accuracy", "incubation", "code_usage",
+        "code_perplexity", "belief_entropy", "leak",
     }  # fmt: skip
-    wanted = parts["pixels"] + 0.3 * parts["relation"] + 0.3 * parts["components"] + 0.1 * parts["incubation"]
+    weights = {"pixels": 1.0, **ALL}
+    wanted = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
     torch.testing.assert_close(loss, wanted)
     assert parts["components"].item() > 0 and parts["relation"].item() > 0
 
@@ -91,6 +99,12 @@ def test_each_part_is_what_it_says(encodes: str) -> None:
     wanted = relation_loss(predicted, out.truth, labels >= 0, mask.masked)
     torch.testing.assert_close(parts["relation"], wanted)
 
+    belief = objective.model.belief
+    near = code_activations(faces.images, 8, belief.projection, belief.codebook.codebook.detach())
+    assert objective.activations is not None
+    wanted = alignment_loss(objective.activations(out.features), near.flatten(0, 1)[~mask.masked.flatten()])
+    torch.testing.assert_close(parts["alignment"], wanted)
+
     features = torch.zeros(8, 16, 32)
     features[~mask.masked] = out.features
     means, seen = torch.zeros(8, 4, 32), torch.zeros(8, 4, dtype=torch.bool)
@@ -103,7 +117,6 @@ def test_each_part_is_what_it_says(encodes: str) -> None:
     loss, accuracy = component_loss(objective.summary(means), seen, 0.1)
     torch.testing.assert_close((parts["components"], parts["component_accuracy"]), (loss, accuracy))
 
-    belief = objective.model.belief
     wanted = incubation_loss(
         out.beliefs.queries, belief.targets(out.targets), belief.codebook.codebook, belief.temperature
     )
@@ -112,7 +125,7 @@ def test_each_part_is_what_it_says(encodes: str) -> None:
     torch.testing.assert_close(parts["belief_entropy"], entropy)
 
 
-@pytest.mark.parametrize("name", ["incubation", "relation", "components"])
+@pytest.mark.parametrize("name", ["incubation", "relation", "alignment", "components"])
 def test_a_weight_of_0_removes_a_loss_without_a_trace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No parameter, no work, and the other losses and gradients to the bit."""
     faces = make_faces(4)
@@ -124,6 +137,7 @@ def test_a_weight_of_0_removes_a_loss_without_a_trace(name: str, monkeypatch: py
     functions = {
         "incubation": ("incubation_loss",),
         "relation": ("relation_loss", "relation_count"),
+        "alignment": ("alignment_loss", "code_activations"),
         "components": ("component_loss", "component_means", "component_count", "components_seen"),
     }
     for function in functions[name]:
@@ -132,11 +146,12 @@ def test_a_weight_of_0_removes_a_loss_without_a_trace(name: str, monkeypatch: py
     moment = Moment(0, 0, 0.0)
     counts = without.counts(faces, moment)
     loss, rest = without(faces, moment)
-    assert counts.shape == (3,)
+    assert counts.shape == (4,)
     assert set(parts) - set(rest) == {name} | ({"component_accuracy"} if name == "components" else set())
     assert all(torch.equal(value, parts[key]) for key, value in rest.items())
     assert {key for key, value in gradients(without, loss).items()} == {key for key, _ in without.named_parameters()}
-    assert any(key.startswith("summary") for key, _ in without.named_parameters()) == (name != "components")
+    for head, loss_name in (("summary", "components"), ("activations", "alignment")):
+        assert any(key.startswith(head) for key, _ in without.named_parameters()) == (name != loss_name)
 
 
 def test_a_loss_that_is_gone_leaves_the_gradients_of_the_others_to_the_bit() -> None:
@@ -149,12 +164,12 @@ def test_a_loss_that_is_gone_leaves_the_gradients_of_the_others_to_the_bit() -> 
 
 def test_without_regions_neither_masks_nor_losses_look_for_them() -> None:
     objective = make_objective({"incubation": 0.1}, regions=False)
-    faces = dataclasses.replace(make_faces(4, views=1), regions=None)
+    faces = dataclasses.replace(make_faces(2, views=1), regions=None)
     moment = Moment(0, 0, 0.0)
-    assert objective.counts(faces, moment)[:3].tolist() == [48, 0, 0]
+    assert objective.counts(faces, moment).tolist() == [24, 8, 0, 0]
     loss, parts = objective(faces, moment)
     assert loss.isfinite() and set(parts) == {
-        "pixels", "incubation", "code_usage", "code_perplexity", "belief_entropy", "leak"
+        "pixels", "incubation", "code_usage", "code_perplexity", "belief_entropy"
     }  # fmt: skip
 
 
@@ -187,28 +202,28 @@ def test_no_incubation_without_beliefs_or_epochs_or_training() -> None:
 
 def uneven_passes() -> list[tuple[MaskedFaces, Moment]]:
     """Two passes of unequal numbers of faces, of components' patches and, by a range of ratios, of masked patches."""
-    first, second = make_faces(3, seed=1), make_faces(6, seed=2)
-    first.regions[:, 10:] = TOKEN_REGIONS.index("skin")
+    first, second = make_faces(4, seed=1), make_faces(9, seed=2)
+    first.regions[:, 12:] = TOKEN_REGIONS.index("skin")
     return [(first, Moment(3, 6, 0.5)), (second, Moment(3, 7, 0.5))]
 
 
 def by_definition(objective: PaCoFRObjective, passes: list[tuple[MaskedFaces, Moment]]) -> Tensor:
-    """Every loss over all its targets at once. Negatives of a component are the faces of its own pass."""
+    """Every loss over all its targets at once; a component's negatives, and the spread of activations, are a pass's."""
     losses = objective.section.losses
-    sums, numbers = [torch.zeros(()) for _ in range(4)], [0.0] * 4
+    sums: dict[str, Tensor] = {}
+    numbers: dict[str, float] = {}
     for faces, moment in passes:
         mask = objective.mask(faces, moment)
         out = objective.model(faces.images, mask)
         _, parts = objective(faces, Moment(moment.step, moment.micro_step, moment.share))
-        pairs, both = objective.counts(faces, moment)[1:].tolist()
+        visible, pairs, both = objective.counts(faces, moment)[1:].tolist()
         masked = float(len(out.targets))
-        for i, (name, count) in enumerate(
-            (("pixels", masked), ("relation", pairs), ("components", both), ("incubation", masked))
-        ):
-            sums[i] = sums[i] + parts[name] * count
-            numbers[i] += count
-    weights = (1.0, losses.relation, losses.components, losses.incubation)
-    return sum(weight * total / number for weight, total, number in zip(weights, sums, numbers, strict=True))  # type: ignore[return-value]
+        assert visible == len(out.features)
+        named = {"pixels": masked, "relation": pairs, "alignment": visible, "components": both, "incubation": masked}
+        for name, count in named.items():
+            sums[name] = sums.get(name, torch.zeros(())) + parts[name] * count
+            numbers[name] = numbers.get(name, 0.0) + count
+    return sum((getattr(losses, name, 1.0) * sums[name] / numbers[name] for name in sums), torch.zeros(()))
 
 
 @pytest.mark.parametrize("ratio", [0.5, (0.3, 0.9)])
@@ -245,7 +260,7 @@ def test_incubation_of_many_patches_looks_at_some_for_all(monkeypatch: pytest.Mo
     )
     torch.testing.assert_close(some, wanted)
     assert some.item() != full.item()
-    moment.counts = torch.tensor([144.0 * 2, 1, 1])
+    moment.counts = torch.tensor([144.0 * 2, 1, 1, 1])
     torch.testing.assert_close(objective(faces, moment)[1]["incubation"], wanted / 2)
 
 

@@ -1,0 +1,74 @@
+"""Morphable face models: one linear model, its readers, camera, light, renderer and mesh export. Usable alone.
+
+>>> model = load_morphable_model("synthetic")
+>>> parameters = named_parameters(model, expression={"mouthSmile_L": 1.0}, pose={"yaw": 20.0})
+>>> rendering = draw(model, parameters, 224, 224)
+"""
+
+from gptface.morphable.albedo import add_analytic_albedo, laplacian_modes
+from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, clip_to_pixels, place
+from gptface.morphable.geometry import vertex_normals
+from gptface.morphable.light import ambient_light, directional_light, irradiance, spherical_harmonics, studio_light
+from gptface.morphable.loading import MODEL_NAMES, load_morphable_model
+from gptface.morphable.mesh_files import check_mesh_path, write_mesh
+from gptface.morphable.model import MorphableModel
+from gptface.morphable.parameters import (
+    FaceParameters,
+    draw,
+    named_parameters,
+    portrait_distance,
+    project_landmarks,
+)
+from gptface.morphable.pictures import check_picture_path, contact_sheet, portrait, turntable, write_picture
+from gptface.morphable.prior import expression_energy, gaussian_energy, light_energy, prior_energy
+from gptface.morphable.renderer import Rendering, linear_to_srgb, render, srgb_to_linear
+from gptface.morphable.rotation import (
+    angles_to_matrix,
+    matrix_to_angles,
+    matrix_to_rotation_6d,
+    rotation_6d_to_matrix,
+)
+from gptface.morphable.shape_arguments import named_weights
+
+__all__ = [
+    "MODEL_NAMES",
+    "FaceParameters",
+    "MorphableModel",
+    "PerspectiveCamera",
+    "Rendering",
+    "WeakPerspectiveCamera",
+    "add_analytic_albedo",
+    "ambient_light",
+    "angles_to_matrix",
+    "check_mesh_path",
+    "check_picture_path",
+    "clip_to_pixels",
+    "contact_sheet",
+    "directional_light",
+    "draw",
+    "expression_energy",
+    "gaussian_energy",
+    "irradiance",
+    "laplacian_modes",
+    "light_energy",
+    "linear_to_srgb",
+    "load_morphable_model",
+    "matrix_to_angles",
+    "matrix_to_rotation_6d",
+    "named_parameters",
+    "named_weights",
+    "place",
+    "portrait",
+    "portrait_distance",
+    "prior_energy",
+    "project_landmarks",
+    "render",
+    "rotation_6d_to_matrix",
+    "spherical_harmonics",
+    "srgb_to_linear",
+    "studio_light",
+    "turntable",
+    "vertex_normals",
+    "write_mesh",
+    "write_picture",
+]

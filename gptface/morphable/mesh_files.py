@@ -1,0 +1,68 @@
+"""Meshes written for other programs: OBJ, PLY and GLB with a colour a vertex."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gptface.errors import InputError
+from gptface.files import atomic_write
+from gptface.morphable.renderer import linear_to_srgb
+
+__all__ = ["MESH_SUFFIXES", "check_mesh_path", "write_mesh"]
+
+MESH_SUFFIXES = (".obj", ".ply", ".glb")
+
+
+def check_mesh_path(path: Path) -> None:
+    """Refuse a path whose suffix is no mesh format that is written.
+
+    Raises:
+        InputError: another suffix.
+    """
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        raise InputError(f"{path} names no mesh format; allowed suffixes: {', '.join(MESH_SUFFIXES)}")
+
+
+def write_mesh(path: Path, vertices: Tensor, triangles: Tensor, albedo: Tensor | None = None) -> None:
+    """Write one mesh; vertices that no triangle uses are left out.
+
+    OBJ and PLY are in centimetres with sRGB colours; GLB, as its standard wants, in metres with linear colours.
+
+    Args:
+        path: its suffix chooses the format: ``.obj``, ``.ply`` or ``.glb``.
+        vertices: ``(V, 3)`` centimetres.
+        triangles: ``(T, 3)``.
+        albedo: ``(V, 3)`` linear light.
+
+    Raises:
+        InputError: a suffix that is no mesh format, coordinates that are not finite, indices out of range, or trimesh
+            is missing.
+    """
+    check_mesh_path(path)
+    try:
+        import trimesh
+    except ModuleNotFoundError:
+        raise InputError('meshes are written with trimesh: pip install "gptface[morphable]"') from None
+    if vertices.ndim != 2 or vertices.shape[1] != 3:
+        raise InputError(f"vertices has the shape {tuple(vertices.shape)}; it must be (vertices, 3)")
+    if not bool(torch.isfinite(vertices).all()):
+        raise InputError("vertices holds values that are not finite; a mesh file needs finite coordinates")
+    corners = triangles.detach().cpu().numpy().astype(np.int64)
+    if corners.size and (corners.min() < 0 or corners.max() >= len(vertices)):
+        raise InputError(f"triangles name vertices that do not exist; allowed: 0 to {len(vertices) - 1}")
+    suffix = path.suffix.lower()
+    scale = 0.01 if suffix == ".glb" else 1.0
+    mesh = trimesh.Trimesh(vertices.detach().cpu().numpy().astype(np.float64) * scale, corners, process=False)
+    if albedo is not None:
+        shown = albedo.detach().clamp(0, 1) if suffix == ".glb" else linear_to_srgb(albedo.detach())
+        colours = (shown.cpu().numpy() * 255).round().astype(np.uint8)
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
+    mesh.remove_unreferenced_vertices()
+    data: Any = mesh.export(file_type=suffix[1:])
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)

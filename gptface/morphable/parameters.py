@@ -1,0 +1,162 @@
+"""Everything that makes one picture of one head: shape, colour, light, pose and lens, as one record of tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from gptface.errors import InputError
+from gptface.morphable.camera import PerspectiveCamera, clip_to_pixels, place
+from gptface.morphable.light import studio_light
+from gptface.morphable.model import MorphableModel
+from gptface.morphable.renderer import Rendering, render
+from gptface.morphable.rotation import IDENTITY_6D, angles_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
+
+__all__ = ["FaceParameters", "draw", "named_parameters", "portrait_distance", "project_landmarks"]
+
+FOCAL = 6.0
+"""A portrait lens: 19° from the lower edge to the upper."""
+
+
+@dataclass(frozen=True)
+class FaceParameters:
+    """Parameters of ``B`` heads. Tensors of floats, all on one device; gradients flow through every one.
+
+    Attributes:
+        identity: ``(B, I)``.
+        expression: ``(B, E)``.
+        albedo: ``(B, A)``.
+        rotation: ``(B, 6)``, see :func:`rotation_6d_to_matrix`.
+        translation: ``(B, 3)`` where the head's centre is before the camera, centimetres.
+        light: ``(B, 9, 3)`` in the camera's frame.
+        focal: ``(B,)`` see :class:`PerspectiveCamera`.
+    """
+
+    identity: Tensor
+    expression: Tensor
+    albedo: Tensor
+    rotation: Tensor
+    translation: Tensor
+    light: Tensor
+    focal: Tensor
+
+    @classmethod
+    def neutral(cls, model: MorphableModel, batch: int = 1) -> FaceParameters:
+        """The mean face, facing the camera, filling a portrait, in studio light."""
+        device = model.mean.device
+        return cls(
+            identity=torch.zeros(batch, len(model.identity_names), device=device),
+            expression=torch.zeros(batch, len(model.expression_names), device=device),
+            albedo=torch.zeros(batch, len(model.albedo_names), device=device),
+            rotation=torch.tensor(IDENTITY_6D, device=device).repeat(batch, 1),
+            translation=torch.tensor([0.0, 0.0, -portrait_distance(model)], device=device).repeat(batch, 1),
+            light=studio_light(batch).to(device),
+            focal=torch.full((batch,), FOCAL, device=device),
+        )
+
+    def replace(self, **changed: Tensor) -> FaceParameters:
+        """The same with some fields changed."""
+        return replace(self, **changed)
+
+    def check(self) -> FaceParameters:
+        """Itself, if every number is finite. Waits for the device.
+
+        Raises:
+            InputError: a field holds NaN or infinity; the sentence names it.
+        """
+        for field in fields(self):
+            if not bool(torch.isfinite(getattr(self, field.name)).all()):
+                raise InputError(f"the parameters' {field.name} holds values that are not finite")
+        return self
+
+    def vertices(self, model: MorphableModel) -> Tensor:
+        """Vertices ``(B, V, 3)`` in the model's own frame: no pose."""
+        return model(self.identity, self.expression)
+
+    def placed(self, model: MorphableModel, points: Tensor) -> Tensor:
+        """Points ``(B, N, 3)`` of the model's frame in the camera's frame."""
+        return place(points, rotation_6d_to_matrix(self.rotation), self.translation, model.centre)
+
+
+def portrait_distance(model: MorphableModel) -> float:
+    """Centimetres from the lens at which the mean head fills a square portrait."""
+    if len(model.landmark_vertices) == 68:
+        marks = model.landmarks(model.mean[None])[0]
+        half = 1.42 * float(marks[27, 1] - marks[8, 1])
+    else:
+        drawn = model.drawn_vertices()
+        half = 0.56 * float((drawn.amax(0) - drawn.amin(0)).max())
+    return FOCAL * max(half, 1e-3)
+
+
+def draw(
+    model: MorphableModel,
+    parameters: FaceParameters,
+    height: int,
+    width: int,
+    *,
+    background: Tensor | None = None,
+    smooth: bool = False,
+) -> Rendering:
+    """Render heads; see :func:`render`. Differentiable in every parameter."""
+    vertices = parameters.placed(model, parameters.vertices(model))
+    return render(
+        vertices,
+        model.triangles,
+        model.albedo(parameters.albedo),
+        parameters.light,
+        PerspectiveCamera(parameters.focal),
+        height,
+        width,
+        background=background,
+        smooth=smooth,
+        neighbours=model.neighbours() if smooth else None,
+    )
+
+
+def project_landmarks(model: MorphableModel, parameters: FaceParameters, height: int, width: int) -> Tensor:
+    """The landmarks in the picture, ``(B, L, 2)`` pixels, x right and y down."""
+    points = parameters.placed(model, model.landmarks(parameters.vertices(model)))
+    return clip_to_pixels(PerspectiveCamera(parameters.focal).clip(points, width / height), height, width)
+
+
+def named_parameters(
+    model: MorphableModel,
+    *,
+    identity: Mapping[str, float] | None = None,
+    expression: Mapping[str, float] | None = None,
+    albedo: Mapping[str, float] | None = None,
+    pose: Mapping[str, float] | None = None,
+) -> FaceParameters:
+    """One head from named weights and angles.
+
+    Args:
+        model: whose shapes are named.
+        identity, expression, albedo: name → weight; the rest is 0.
+        pose: ``yaw``, ``pitch``, ``roll`` in degrees (see :func:`angles_to_matrix`).
+
+    Raises:
+        InputError: an unknown name, or a weight that is no finite number.
+    """
+    angles = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0}
+    for name, value in (pose or {}).items():
+        if name not in angles:
+            raise InputError(f"pose {name!r} is unknown; allowed: yaw, pitch, roll")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"pose {name}: {value!r} is no angle; it must be a finite number of degrees")
+        angles[name] = float(value)
+    turned = angles_to_matrix(*(torch.tensor([angle]) for angle in angles.values()))
+    return (
+        FaceParameters.neutral(model)
+        .replace(
+            identity=model.weights("identity", identity or {}),
+            expression=model.weights("expression", expression or {}),
+            albedo=model.weights("albedo", albedo or {}),
+            rotation=matrix_to_rotation_6d(turned).to(model.mean.device),
+        )
+        .check()
+    )
