@@ -11,23 +11,33 @@ __all__ = ["linear_leak"]
 RIDGE = 1e-4
 
 
-def linear_leak(tokens: Tensor, targets: Tensor) -> Tensor:
+def linear_leak(tokens: Tensor, targets: Tensor, usable: Tensor | None = None) -> Tensor:
     """Share of the patches' variance that a linear map from their tokens explains (adjusted R²): scalar, 0 to 1.
 
     0: a token says nothing of its patch (a mask token, a code drawn at random). 1: the answer is in the question.
 
     Args:
-        tokens: ``(M, D)``, with M well above D.
+        tokens: ``(M, D)``, with M well above D; NaN comes of M ≤ D + 1.
         targets: ``(M, P)``, normalised pixels.
+        usable: bool ``(M,)``, which rows are patches; others are padding. By default all.
     """
-    rows, width = tokens.shape
-    if rows <= width + 1:
-        return tokens.new_full((), float("nan"))
-    tokens = tokens.double() - tokens.double().mean(0)
-    targets = targets.double() - targets.double().mean(0)
+    width = tokens.shape[1]
+    kept = tokens.new_ones(len(tokens), 1) if usable is None else usable.unsqueeze(1)
+    kept = kept.double()
+    rows = kept.sum()
+    tokens, targets = _centred(tokens.double(), kept), _centred(targets.double(), kept)
     covariance = tokens.T @ tokens
     ridge = RIDGE * covariance.diagonal().mean() + torch.finfo(torch.float32).tiny
-    factor = torch.linalg.cholesky(covariance + ridge * torch.eye(width, dtype=tokens.dtype, device=tokens.device))
+    covariance.diagonal().add_(ridge)
+    # Not `cholesky`, which on a GPU waits to hear whether it went well.
+    factor, _ = torch.linalg.cholesky_ex(covariance)
     projected = torch.linalg.solve_triangular(factor, tokens.T @ targets, upper=False)
     unexplained = 1 - projected.square().sum() / targets.square().sum().clamp_min(1e-12)
-    return (1 - unexplained * (rows - 1) / (rows - width - 1)).clamp(0, 1).float()
+    degrees = rows - width - 1
+    return torch.where(degrees > 0, 1 - unexplained * (rows - 1) / degrees, torch.nan).clamp(0, 1).float()
+
+
+def _centred(rows: Tensor, kept: Tensor) -> Tensor:
+    """Rows less the mean of those that are kept; the others 0."""
+    rows = torch.where(kept > 0, rows, 0.0)
+    return (rows - rows.sum(0) / kept.sum().clamp_min(1)) * kept
