@@ -43,7 +43,9 @@ class PaCoFRLossWeights(Section):
     """Cross-entropy of beliefs to the code nearest to the pixels, during incubation."""
     relation: Weight = 0.3
     """Cosines between patches of facial components, predicted against true. Needs region maps."""
-    components: Weight = 0.3
+    alignment: Weight = 1.0
+    """Every visible patch's feature to tell how near the pixels in and around it are to each code. Needs codes."""
+    components: Weight = 0.0
     """Every component of a face (brows, eyes, nose, mouth) to be found again in a second view of it, among all faces of
     the batch: two views a face. Ours, not the paper's. Needs region maps."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -26,10 +27,6 @@ from gptface.systems.pacofr.masking import PatchMask
 
 __all__ = ["PaCoFR", "PaCoFROutput"]
 
-SUMMARY_SIZE = 64
-"""Length of what a component of a face is compared by, over two views."""
-
-
 @dataclass
 class PaCoFROutput(ModelOutput):
     """What the model makes of a batch of B pictures, M of whose patches are masked.
@@ -41,6 +38,8 @@ class PaCoFROutput(ModelOutput):
         beliefs: of the masked patches; ``None`` where tokens do not come from them.
         tokens: (M, ``code_dim``), what stands for the masked patches; ``None`` with ``codes="none"``.
         features: (V, C), the encoder's features of the visible patches.
+
+    On a GPU, rows for which the mask has a place but no patch hold what is not to be used (:attr:`PatchMask.usable`).
     """
 
     predicted: Tensor | None = None
@@ -57,7 +56,6 @@ class PaCoFR(StrictPreTrainedModel):
     Attributes:
         encoder: what is kept after pre-training.
         belief: predictor and codebook; ``None`` with ``codes="none"``.
-        summary: from the mean feature of a component to what it is compared by.
     """
 
     config_class = PaCoFRConfig
@@ -85,11 +83,6 @@ class PaCoFR(StrictPreTrainedModel):
         )
         self.decoder_norm = nn.LayerNorm(config.decoder_size, eps=config.layer_norm_eps)
         self.to_pixels = nn.Linear(config.decoder_size, config.patch_pixels)
-        self.summary = nn.Sequential(
-            nn.Linear(config.hidden_size, 2 * config.hidden_size),
-            nn.GELU(),
-            nn.Linear(2 * config.hidden_size, SUMMARY_SIZE),
-        )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -111,19 +104,20 @@ class PaCoFR(StrictPreTrainedModel):
         flat = patches.flatten(0, 1)
         truth = normalised_patches(flat)
         targets = truth.index_select(0, mask.masked_rows.clamp_min(0))
-        beliefs, tokens = self._tokens(targets)
+        beliefs, tokens = self._tokens(targets, mask)
         standing = self.mask_token.weight.to(flat.dtype).expand(len(targets), -1)
         if self.token is not None and tokens is not None:
-            standing = standing + self.token(tokens)
+            standing = standing + self._given(self.token(tokens))
         visible = self.encoder.embed_visible(patches, mask)
         positions = self.encoder.positions()
         if self.config.encodes == "all":
             states = _together(visible, standing, mask).view(batch, number, -1)
             encoded = self.encoder.contextualise(states + positions)
             decoded = self.to_decoder(encoded)
-            features = encoded.flatten(0, 1).index_select(0, mask.visible_rows.clamp_min(0))
+            features = rearrange_rows(encoded.flatten(0, 1), mask.visible_rows, mask.visible_places)
         else:
-            states = visible + positions.index_select(0, mask.visible_rows.clamp_min(0) % number)
+            # Of the ways to gather, the one whose gradient adds in the same order every time on a GPU too.
+            states = visible + functional.embedding(mask.visible_rows.clamp_min(0) % number, positions)
             features = self._encode_visible(states, mask)
             decoded = _together(self.to_decoder(features), standing, mask).view(batch, number, -1)
         decoded = decoded + self.decoder_positions()
@@ -147,14 +141,21 @@ class PaCoFR(StrictPreTrainedModel):
             return self.encoder.contextualise(stacked).flatten(0, 1)
         return self.encoder.contextualise(states.unsqueeze(0), mask.attention_mask()).squeeze(0)
 
-    def _tokens(self, targets: Tensor) -> tuple[Beliefs | None, Tensor | None]:
+    def _given(self, tokens: Tensor) -> Tensor:
+        """Tokens (M, C) of those masked patches that have one, zeros for the others."""
+        if self.config.token_share == 1:
+            return tokens
+        return torch.where(torch.rand(len(tokens), 1, device=tokens.device) < self.config.token_share, tokens, 0.0)
+
+    def _tokens(self, targets: Tensor, mask: PatchMask) -> tuple[Beliefs | None, Tensor | None]:
         """What stands for the masked patches, of normalised pixels (M, P)."""
         if self.belief is None:
             return None, None
         if self.config.codes == "random":
             codes = self.belief.codebook.codebook
-            return None, codes[torch.randint(len(codes), (len(targets),), device=codes.device)]
-        beliefs = self.belief(targets)
+            drawn = torch.randint(len(codes), (len(targets),), device=codes.device)
+            return None, functional.embedding(drawn, codes)
+        beliefs = self.belief(targets, mask.usable)
         return beliefs, beliefs.tokens
 
 
