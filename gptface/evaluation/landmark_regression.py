@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -68,11 +69,18 @@ class PatchRegressor(nn.Module):
 
 
 @torch.no_grad()
-def fit_frozen(regressor: PatchRegressor, faces: LandmarkFaces, apart: np.ndarray) -> dict[str, Any]:
+def fit_frozen(
+    regressor: PatchRegressor,
+    faces: LandmarkFaces,
+    apart: np.ndarray,
+    *,
+    advance: Callable[[float], None] = lambda done: None,
+) -> dict[str, Any]:
     """Give a regressor, whose encoder stays as it is, the principal components of its patches and the ridge solution.
 
     Args:
         apart: bool ``(N,)``: faces by which the penalty is chosen.
+        advance: is told of how many faces the features are there; the regression then takes seconds.
 
     Returns:
         ``penalty`` and ``dimensions``.
@@ -87,7 +95,7 @@ def fit_frozen(regressor: PatchRegressor, faces: LandmarkFaces, apart: np.ndarra
     directions = torch.linalg.eigh(centred.mT @ centred / len(sample))[1].flip(1)[:, : regressor.project.out_features]
     regressor.project.weight.copy_(directions.mT)
     regressor.project.bias.copy_(-(mean @ directions))
-    descriptors = over_pictures(faces.images, regressor.size, device, regressor.descriptors).cpu()
+    descriptors = over_pictures(faces.images, regressor.size, device, regressor.descriptors, advance=advance).cpu()
     solution = fit_ridge(descriptors, torch.from_numpy(faces.points).flatten(1), apart)
     # The same map on descriptors of a like size for every encoder, so that one learning rate suits all.
     scale = descriptors.std(0).mean().clamp_min(1e-6)

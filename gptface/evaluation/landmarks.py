@@ -34,7 +34,7 @@ from gptface.evaluation.metrics import cluster_bootstrap_interval
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.pictures import SheetRow, draw_sheet
 from gptface.evaluation.training_pictures import training_size
-from gptface.progress import Display
+from gptface.progress import Countdown, Display
 
 __all__ = ["LandmarkTest", "landmark_lines", "measure_landmarks"]
 
@@ -135,13 +135,13 @@ def measure_landmarks(
         )
         count = train.points.shape[1]
         if random is not None:
-            display.line(f"{RANDOM}: features of {len(train)} faces")
             regressor = PatchRegressor(random(wish.seed), count).to(device)
-            facts[RANDOM] = fit_frozen(regressor, train, apart)
+            progress = Countdown(display, f"{RANDOM}: features of {len(train)} faces", len(train))
+            facts[RANDOM] = fit_frozen(regressor, train, apart, advance=progress.advance)
             measure(RANDOM, regressor)
-        display.line(f"{FROZEN}: features of {len(train)} faces")
         regressor = PatchRegressor(encoder(), count).to(device)
-        facts[FROZEN] = fit_frozen(regressor, train, apart)
+        progress = Countdown(display, f"{FROZEN}: features of {len(train)} faces", len(train))
+        facts[FROZEN] = fit_frozen(regressor, train, apart, advance=progress.advance)
         measure(FROZEN, regressor)
         if wish.recipe is not None:
             record = fine_tune_landmarks(regressor, train, apart, wish.recipe, seed=wish.seed, display=display)

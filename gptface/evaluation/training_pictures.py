@@ -38,11 +38,25 @@ def plain_pictures(images: Tensor, size: int) -> Tensor:
 
 @torch.no_grad()
 def over_pictures(
-    images: np.ndarray, size: int, device: torch.device, compute: Callable[[Tensor], Tensor], *, batch: int = 128
+    images: np.ndarray,
+    size: int,
+    device: torch.device,
+    compute: Callable[[Tensor], Tensor],
+    *,
+    batch: int = 128,
+    advance: Callable[[float], None] = lambda done: None,
 ) -> Tensor:
-    """``compute`` of all pictures, uint8 ``(N, 1 or 3, H, W)``, as :func:`plain_pictures`, a batch at a time."""
-    cuts = (torch.from_numpy(images[start : start + batch]) for start in range(0, len(images), batch))
-    return torch.cat([compute(plain_pictures(cut.to(device), size)) for cut in cuts])
+    """``compute`` of all pictures, uint8 ``(N, 1 or 3, H, W)``, as :func:`plain_pictures`, a batch at a time.
+
+    Args:
+        advance: is told how many are done.
+    """
+    found = []
+    for start in range(0, len(images), batch):
+        cut = torch.from_numpy(images[start : start + batch]).to(device)
+        found.append(compute(plain_pictures(cut, size)))
+        advance(start + len(cut))
+    return torch.cat(found)
 
 
 class RandomPictures:

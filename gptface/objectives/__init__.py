@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gptface.objectives.alignment import alignment_loss, code_activations
-from gptface.objectives.components import component_count, component_loss, component_means
+from gptface.objectives.components import component_count, component_loss, component_means, components_seen
 from gptface.objectives.face_parsing import parsing_counts, parsing_losses
 from gptface.objectives.image_text_matching import (
     Negatives,
@@ -35,6 +35,7 @@ __all__ = [
     "component_count",
     "component_loss",
     "component_means",
+    "components_seen",
     "contrastive_loss",
     "discriminator_hinge_loss",
     "gathered_cross_entropy",

@@ -30,12 +30,18 @@ def restored_patches(normalised: Tensor, patches: Tensor) -> Tensor:
     return normalised.float() * (variance + FLAT).sqrt() + mean
 
 
-def patch_loss(predicted: Tensor, target: Tensor, normaliser: Tensor | None = None) -> Tensor:
+def patch_loss(
+    predicted: Tensor, target: Tensor, normaliser: Tensor | None = None, usable: Tensor | None = None
+) -> Tensor:
     """Mean square error a patch and number: scalar float32.
 
     Args:
         predicted, target: ``(M, P)``, of the masked patches.
         normaliser: number of patches that the sum is divided by in place of M, for a pass that is one of several.
+        usable: bool ``(M,)``, which of them are patches; others are padding and do not count. By default all.
     """
     error = (predicted.float() - target.float()).square().mean(-1)
+    if usable is not None:
+        error = torch.where(usable, error, 0.0)
+        normaliser = usable.sum() if normaliser is None else normaliser
     return error.mean() if normaliser is None else divided(error.sum(), normaliser)

@@ -117,7 +117,7 @@ class PaCoFREncoder(StrictPreTrainedModel):
         """Images float (B, 3 or ``channels``, S, S) to patches (B, N, ``patch_pixels``).
 
         Raises:
-            InputError: another shape.
+            InputError: another shape, or bytes.
         """
         return patchify(self.colours(images), self.config.patch_size)
 
@@ -126,6 +126,8 @@ class PaCoFREncoder(StrictPreTrainedModel):
         size, channels = self.config.image_size, self.config.channels
         if images.ndim != 4 or images.shape[1] not in (3, channels) or tuple(images.shape[2:]) != (size, size):
             raise InputError(f"images: shape {tuple(images.shape)}; they must be (B, 3, {size}, {size})")
+        if not images.is_floating_point():
+            raise InputError(f"images: {images.dtype}; they must be floating point, from -1 to 1")
         return images.mean(1, keepdim=True) if images.shape[1] > channels else images
 
     def embed(self, patches: Tensor) -> Tensor:
@@ -152,10 +154,12 @@ class PaCoFREncoder(StrictPreTrainedModel):
         return self.contextualise(self.embed(self.cut(images)) + self.positions())
 
     def forward_visible(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Features (B, n, C) of the patches ``visible`` int64 (B, n) of ``images``, which see each other alone."""
-        patches = self.cut(images)
-        patches = patches.gather(1, visible.unsqueeze(2).expand(-1, -1, patches.shape[2]))
-        return self.contextualise(self.embed(patches) + self.positions()[visible])
+        """Features (B, n, C) of the patches ``visible`` int64 (B, n) of ``images``.
+
+        The layers see these patches alone; a stem of convolutions also sees the edges of their neighbours.
+        """
+        states = self.embed(self.cut(images)) + self.positions()
+        return self.contextualise(states.gather(1, visible.unsqueeze(2).expand(-1, -1, states.shape[2])))
 
     def forward_named_features(self, images: Tensor) -> dict[str, Tensor]:
         """Features (B, N, C) of the ``"last layer"``, and of the ``"penultimate layer"`` and the ``"middle layer"``."""
