@@ -79,24 +79,32 @@ class _Problem:
         return model.train()
 
     def objective(self, kind: str, model: PaCoFR) -> PaCoFRObjective:
-        batch = self.settings["batch"]
-        return PaCoFRObjective(model, self.section(kind), faces=10_000, passed=batch).to(self.device)
+        """The losses and, where there are some, their heads, the same every time."""
+        return PaCoFRObjective(model, self.section(kind), steps_an_epoch=100).to(self.device)
 
     @functools.cached_property
     def oracles(self) -> dict[str, Step]:
         """In float32: of the plain autoencoder; of all losses, of ours with the reference attention."""
-        found = {kind: _gradients(kind, *self.plain_loss(kind)) for kind in ("pixels", "beliefs")}
+        steps = {kind: self.plain(kind) for kind in ("pixels", "beliefs")}
         model = self.model("all")
         for module in model.modules():
             if isinstance(module, SelfAttention):
                 module.impl = "reference"
-        return {**found, "all": _gradients("all", model, self.loss("all", model))}
+        steps["all"] = self.own("all", model)
+        found = {}
+        for kind, (module, loss) in steps.items():
+            value = loss()
+            value.backward()
+            found[kind] = _step(kind, module, value)
+        return found
 
-    def loss(self, kind: str, model: PaCoFR) -> Callable[[], Tensor]:
+    def own(self, kind: str, model: PaCoFR) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """What is trained, and its loss, masks drawn afresh in every call."""
         objective = self.objective(kind, model)
-        return lambda: objective(self.faces, Moment(0, 0, 0.0))[0]
+        return objective, lambda: objective(self.faces, Moment(0, 0, 0.0))[0]
 
-    def plain_loss(self, kind: str) -> tuple[PlainMaskedAutoencoder, Callable[[], Tensor]]:
+    def plain(self, kind: str) -> tuple[PlainMaskedAutoencoder, Callable[[], Tensor]]:
+        """The same of the plain autoencoder."""
         model = self.model(kind)
         masked = self.objective(kind, model).mask(self.faces, Moment(0, 0, 0.0)).masked
         plain = PlainMaskedAutoencoder(self.config(kind), RATIO).to(self.device).train()
@@ -105,15 +113,11 @@ class _Problem:
         return plain, lambda: plain(self.faces.images, masked)
 
 
-def _gradients(kind: str, model: nn.Module, loss: Callable[[], Tensor]) -> Step:
-    model.zero_grad(set_to_none=True)
-    value = loss()
-    value.backward()
-    return _step(kind, model, value)
-
-
-def _step(kind: str, model: nn.Module, loss: Tensor) -> Step:
-    found = {name: torch.zeros_like(p) if p.grad is None else p.grad.float() for name, p in model.named_parameters()}
+def _step(kind: str, module: nn.Module, loss: Tensor) -> Step:
+    found = {
+        name.removeprefix("model."): torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.float()
+        for name, parameter in module.named_parameters()
+    }
     return Step(kind, loss.detach().float(), found)
 
 
@@ -190,23 +194,25 @@ def _faces(settings: Mapping[str, Any], device: torch.device) -> MaskedFaces:
 
 def _prepare(problem: _Problem, kind: str, compiled: bool) -> Prepared:
     model = problem.model(kind)
-    if compiled:
-        for layer in [*model.encoder.layers, *model.decoder_layers]:
-            layer.compile(dynamic=False)
-    return _prepare_step(problem, kind, model, problem.loss(kind, model))
+    _compile(model, compiled)
+    return _prepare_step(problem, kind, *problem.own(kind, model))
 
 
 def _prepare_plain(problem: _Problem, kind: str, compiled: bool) -> Prepared:
-    model, loss = problem.plain_loss(kind)
-    if compiled:
-        for layer in [*model.encoder.layers, *model.decoder_layers]:
-            layer.compile(dynamic=False)
+    model, loss = problem.plain(kind)
+    _compile(model, compiled)
     return _prepare_step(problem, kind, model, loss)
 
 
-def _prepare_step(problem: _Problem, kind: str, model: nn.Module, loss: Callable[[], Tensor]) -> Prepared:
+def _compile(model: PaCoFR | PlainMaskedAutoencoder, wanted: bool) -> None:
+    """The layers, as a training with ``compile`` does."""
+    for layer in [*model.encoder.layers, *model.decoder_layers] if wanted else []:
+        layer.compile(dynamic=False)
+
+
+def _prepare_step(problem: _Problem, kind: str, module: nn.Module, loss: Callable[[], Tensor]) -> Prepared:
     # A learning rate of 0: the optimiser does its work, and every step starts from the same weights.
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.0, fused=True)
 
     def run(_: None) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -216,4 +222,4 @@ def _prepare_step(problem: _Problem, kind: str, model: nn.Module, loss: Callable
         optimizer.step()
         return value.detach()
 
-    return Prepared(run, None, lambda value: _step(kind, model, value))
+    return Prepared(run, None, lambda value: _step(kind, module, value))
