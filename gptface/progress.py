@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -10,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from typing_extensions import Self
 
-__all__ = ["Display", "format_duration"]
+__all__ = ["Countdown", "Display", "format_duration"]
 
 
 def format_duration(seconds: float | None) -> str:
@@ -61,3 +63,37 @@ class Display:
 
     def line(self, text: str) -> None:
         self._console.print(text, markup=False)
+
+
+class Countdown:
+    """A counted piece of work within a display: how much of it is done, and the time that remains at this pace.
+
+    Args:
+        display: where it is shown: a bar on a terminal, elsewhere a line every half minute and one at the end.
+        title: what is being done.
+        total: how many there are to do.
+    """
+
+    LINE_EVERY = 30.0  # seconds
+
+    def __init__(self, display: Display, title: str, total: float) -> None:
+        self._display, self._title, self._total = display, title, total
+        self._begin = self._spoke = time.monotonic()
+
+    def after(self, past: float) -> Callable[[float], None]:
+        """:meth:`advance` of a part before which ``past`` were done."""
+        return lambda done: self.advance(past + done)
+
+    def advance(self, done: float) -> None:
+        """``done`` of the total is done."""
+        now = time.monotonic()
+        share = done / self._total
+        if share >= 1:
+            self._display.advance(1.0, self._title)
+            self._display.line(f"{self._title}: {format_duration(now - self._begin)}")
+            return
+        remaining = format_duration((now - self._begin) * (1 / share - 1) if share > 0 else None)
+        self._display.advance(share, f"{self._title}, remaining {remaining}")
+        if now - self._spoke > self.LINE_EVERY:
+            self._spoke = now
+            self._display.line(f"{self._title}: {share:.0%}, remaining {remaining}")

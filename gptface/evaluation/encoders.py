@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gptface.models.loading import StrictPreTrainedModel
 
-__all__ = ["EncoderKind", "FaceEncoder", "NamedFeatures", "named_features", "saved_model_kind"]
+__all__ = ["EncoderKind", "FaceEncoder", "NamedFeatures", "VisibleFeatures", "named_features", "saved_model_kind"]
 
 LAST_LAYER = "last layer"
 
@@ -46,6 +46,15 @@ class NamedFeatures(Protocol):
         ...
 
 
+@runtime_checkable
+class VisibleFeatures(Protocol):
+    """A :class:`FaceEncoder` that can look at some of a picture's patches, at the cost of those alone."""
+
+    def forward_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+        """``images`` as for ``forward_features``, ``visible`` int64 (B, n) patches to their features (B, n, C)."""
+        ...
+
+
 def named_features(encoder: FaceEncoder, images: Tensor) -> Mapping[str, Tensor]:
     """Every feature that ``encoder`` offers, by name; at least ``"last layer"``."""
     if isinstance(encoder, NamedFeatures):
@@ -75,17 +84,18 @@ def saved_model_kind(model_class: type[StrictPreTrainedModel], summary: str) -> 
 
     A system's module ``encoder`` then is one line: ``ENCODER = saved_model_kind(ItsEncoder, "an encoder of …")``.
     """
-    kind: str = model_class.config_class.model_type  # type: ignore[union-attr]
+    configuration_class = model_class.config_class
+    assert configuration_class is not None, model_class
 
     def initialise(folder: Path, seed: int) -> FaceEncoder:
-        configuration = model_class.config_class.from_pretrained(folder, local_files_only=True)  # type: ignore[union-attr]
+        configuration = configuration_class.from_pretrained(folder, local_files_only=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return model_class(configuration).eval()
 
     return EncoderKind(
         summary,
-        lambda folder: _model_type(folder) == kind,
+        lambda folder: _model_type(folder) == configuration_class.model_type,
         lambda folder: model_class.from_pretrained(folder).eval(),
         initialise,
     )

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
-__all__ = ["pixel_features"]
+from gptface.errors import InputError
+
+__all__ = ["HOG_SETTING", "HOG_SIZE", "hog_features", "pixel_features"]
+
+# As Dalal and Triggs set it for people (2005): nine unsigned orientations, blocks of 2 × 2 cells, L2-Hys. Eight cells
+# across an aligned face.
+HOG_SIZE = 128
+HOG_SETTING = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2), "block_norm": "L2-Hys"}
 
 
 def pixel_features(images: np.ndarray, size: int = 32) -> np.ndarray:
-    """Grey values of ``images`` (uint8 ``(N, H, W, 3)``) averaged down to ``size``²: ``(N, size*size)`` float32."""
-    grey = torch.from_numpy(images.astype(np.float32).mean(axis=-1) / 255).unsqueeze(1)
+    """Grey values of ``images`` (uint8 ``(N, H, W, C)``) averaged down to ``size``²: ``(N, size*size)`` float32."""
+    grey = torch.from_numpy(images.mean(axis=-1, dtype=np.float32) / 255).unsqueeze(1)
     return torch.nn.functional.adaptive_avg_pool2d(grey, size).flatten(1).numpy()
+
+
+def hog_features(images: np.ndarray, advance: Callable[[int], None] | None = None) -> np.ndarray:
+    """Histograms of oriented gradients of ``images`` (uint8 ``(N, 128, 128, C)``), by scikit-image: (N, 1764) float32.
+
+    Args:
+        images: at ``HOG_SIZE``; colours are averaged.
+        advance: called with the number of images done, now and then.
+
+    Raises:
+        InputError: images of another size, or scikit-image is absent.
+    """
+    if images.ndim != 4 or images.shape[1:3] != (HOG_SIZE, HOG_SIZE):
+        raise InputError(f"images: {images.shape}; HOG is taken of (N, {HOG_SIZE}, {HOG_SIZE}, C)")
+    try:
+        from skimage.feature import hog
+    except ModuleNotFoundError:
+        raise InputError('HOG needs scikit-image: pip install "gptface[probe]"') from None
+    found = []
+    for number, image in enumerate(images, 1):
+        found.append(hog(image.mean(-1, dtype=np.float32) / 255, **HOG_SETTING).astype(np.float32))
+        if advance is not None and (number % 64 == 0 or number == len(images)):
+            advance(number)
+    return np.stack(found)

@@ -7,7 +7,11 @@ import math
 import numpy as np
 
 __all__ = [
+    "accuracy_interval",
     "balanced_accuracy",
+    "class_counts",
+    "cluster_bootstrap_interval",
+    "mean_f1",
     "outside_change_share",
     "paired_gain",
     "wilson_interval",
@@ -62,3 +66,59 @@ def outside_change_share(before: np.ndarray, after: np.ndarray, mask: np.ndarray
 def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Mean over the classes present in ``truth`` of the share of that class that is recognised."""
     return float(np.mean([(predicted[truth == label] == label).mean() for label in np.unique(truth)]))
+
+
+def cluster_bootstrap_interval(
+    values: np.ndarray, groups: np.ndarray, *, replicates: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the mean of ``values`` when whole groups, such as people, are drawn anew with replacement.
+
+    Photos of one person are right or wrong together; an interval that counts them as independent is too narrow.
+
+    Args:
+        values: ``(N,)``, such as whether each answer is right, or the difference of two such.
+        groups: ``(N,)`` identities.
+        replicates: how many draws.
+        seed: of the draws.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(member, np.asarray(values, dtype=np.float64)), np.bincount(member)
+    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
+    low, high = np.quantile((draws @ sums) / (draws @ sizes), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """95 % interval of an accuracy: over groups by the bootstrap, Wilson's where there are none.
+
+    Where every answer is right, or every one wrong, drawing anew cannot vary: then Wilson's, with a group as one trial.
+
+    Args:
+        right: ``(N,)``, whether each answer is right; shares of 1 where several runs answered.
+        groups: ``(N,)`` identities.
+    """
+    right = np.asarray(right, dtype=np.float64)
+    if groups is None:
+        return wilson_interval(round(float(right.sum())), len(right))
+    if right.min() == right.max() and right.min() in (0.0, 1.0):
+        people = len(np.unique(groups))
+        return wilson_interval(people if right.min() else 0, people)
+    return cluster_bootstrap_interval(right, groups)
+
+
+def class_counts(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class was found rightly, found wrongly and missed: int64 ``(3, classes)``."""
+    right = np.bincount(truth[predicted == truth], minlength=classes)
+    found, there = np.bincount(predicted, minlength=classes), np.bincount(truth, minlength=classes)
+    return np.stack([right, found - right, there - right])
+
+
+def mean_f1(counts: np.ndarray) -> np.ndarray:
+    """Mean F1 over classes from ``counts (..., 3, classes)`` as :func:`class_counts` gives them.
+
+    A class that neither occurs nor is found takes no part.
+    """
+    right, wrong, missed = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    total = 2 * right + wrong + missed
+    scores = np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
+    return scores.sum(-1) / np.maximum((total > 0).sum(-1), 1)

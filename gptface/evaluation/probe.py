@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from gptface.errors import InputError
-from gptface.evaluation.face_set import FaceSet
 from gptface.evaluation.metrics import balanced_accuracy
+from gptface.evaluation.selection import selection_splits
 
-__all__ = ["ProbeResult", "Representation", "linear_probe", "probe_faces"]
+__all__ = ["PENALTIES", "ProbeResult", "linear_probe", "probe_candidates"]
 
-# Images uint8 (N, H, W, 3) to one or more candidate features of them, name -> (N, D).
-Representation = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+# Predicted and true labels to what is to be high.
+Score = Callable[[np.ndarray, np.ndarray], float]
 
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+# From the strongest on: each fit starts where the one before it ended.
+PENALTIES = (1e-1, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+GRADIENT_TOLERANCE = 1e-4  # of the mean loss a face, whose gradient at the start is about 0.1
+MAXIMUM_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,10 @@ class ProbeResult:
         accuracy: share of test rows labelled rightly.
         balanced: mean over classes of the per-class share (classes are often uneven).
         majority: accuracy of always answering the commonest training class.
-        penalty: the L2 weight that the selection split chose.
-        selection: balanced accuracy on the selection split, for choosing between representations without the test rows.
+        penalty: the L2 weight that the selection splits chose.
+        selection: mean score on the selection splits, for choosing without the test rows.
         predictions: ``(N_test,)`` int64.
+        candidate: name of the representation that the selection splits chose.
     """
 
     accuracy: float
@@ -40,25 +45,132 @@ class ProbeResult:
     penalty: float
     selection: float
     predictions: np.ndarray
+    candidate: str = ""
 
 
-def _fit(
-    features: torch.Tensor, labels: torch.Tensor, classes: int, penalty: float, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Minimise the weighted cross-entropy + penalty·‖W‖² by L-BFGS from zero: convex, so the start does not matter."""
-    weight = torch.zeros(features.shape[1], classes, requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], lr=1.0, max_iter=200, history_size=20, line_search_fn="strong_wolfe")
+def _logistic_regression() -> Callable[..., Any]:
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ModuleNotFoundError:
+        raise InputError('a linear probe needs scikit-learn: pip install "gptface[probe]"') from None
+    return LogisticRegression
 
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = functional.cross_entropy(features @ weight + bias, labels, weight=weights)
-        loss = loss + penalty * weight.square().sum()
-        loss.backward()
-        return loss
 
-    optimiser.step(closure)
-    return weight.detach(), bias.detach()
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """A fit that stops at its last step is near enough to the optimum: weak penalties are there to be compared."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="sklearn")
+        yield
+
+
+class _Path:
+    """Fits along falling penalties, each from the weights of the one before."""
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, balanced: bool) -> None:
+        self._features, self._labels = features, labels
+        # The mean loss over the rows plus penalty * width * |W|²: wide features have a larger norm, and this lets one
+        # list of penalties serve every width.
+        self._scale = 2 * len(labels) * features.shape[1]
+        self._model = _logistic_regression()(
+            class_weight="balanced" if balanced else None,
+            max_iter=MAXIMUM_STEPS,
+            tol=GRADIENT_TOLERANCE,
+            warm_start=True,
+        )
+
+    def fit(self, penalty: float) -> Callable[[np.ndarray], np.ndarray]:
+        """The prediction of the fit with ``penalty``."""
+        self._model.C = 1 / (self._scale * penalty)
+        with _quietly():
+            self._model.fit(self._features, self._labels)
+        return self._model.predict
+
+
+@dataclass(frozen=True)
+class _Standard:
+    """Training rows' mean and deviation of each feature; a feature that never varies in training tells nothing."""
+
+    mean: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> _Standard:
+        mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+        varies = deviation > 1e-6 * np.abs(mean)
+        factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies & (deviation > 0))
+        return cls(mean.astype(np.float32), factor.astype(np.float32))
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        return (np.asarray(features, dtype=np.float32) - self.mean) * self.factor
+
+
+def _choose_penalty(
+    features: np.ndarray, labels: np.ndarray, splits: list[np.ndarray], balanced: bool, score: Score
+) -> tuple[float, float]:
+    """The penalty with the best mean score on the splits, and that score; of equals the strongest."""
+    scores = np.zeros(len(PENALTIES))
+    for held_out in splits:
+        path = _Path(features[~held_out], labels[~held_out], balanced)
+        scores += [score(path.fit(penalty)(features[held_out]), labels[held_out]) for penalty in PENALTIES]
+    best = int(np.argmax(scores))
+    return PENALTIES[best], float(scores[best]) / len(splits)
+
+
+def probe_candidates(
+    train: Mapping[str, np.ndarray],
+    train_labels: np.ndarray,
+    test: Mapping[str, np.ndarray],
+    test_labels: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    balanced: bool = True,
+    score: Score = balanced_accuracy,
+) -> ProbeResult:
+    """:func:`linear_probe` of the best of several representations of the same faces.
+
+    The selection splits choose the representation together with its penalty; the test rows take no part in either.
+
+    Args:
+        train, test: features by name, the same names in both.
+        train_labels, test_labels, groups, seed: as for :func:`linear_probe`.
+        balanced: whether classes are weighted by inverse frequency.
+        score: predicted and true labels to the number by which the selection splits choose.
+    """
+    for rows, labels, which in ((train, train_labels, "train"), (test, test_labels, "test")):
+        for name, features in rows.items():
+            if len(features) != len(labels):
+                raise InputError(
+                    f"linear probe: features and labels differ in length: {which} {name} {len(features)} and "
+                    f"{len(labels)}"
+                )
+    if len(train_labels) < 10:
+        raise InputError(f"linear probe: {len(train_labels)} training faces; at least 10 are needed")
+    labels = np.asarray(train_labels, dtype=np.int64)
+    splits = selection_splits(labels, groups, seed=seed)
+    if not train:
+        raise InputError("linear probe: there is no representation to probe")
+    choices = {
+        name: _choose_penalty(_Standard.of(rows)(rows), labels, splits, balanced, score) for name, rows in train.items()
+    }
+    name = max(choices, key=lambda candidate: choices[candidate][1])
+    penalty, chosen = choices[name]
+    standard = _Standard.of(train[name])
+    path = _Path(standard(train[name]), labels, balanced)
+    for step in PENALTIES[: PENALTIES.index(penalty) + 1]:
+        predict = path.fit(step)
+    predictions = np.asarray(predict(standard(test[name])), dtype=np.int64)
+    majority = int(np.bincount(labels).argmax())
+    return ProbeResult(
+        accuracy=float((predictions == test_labels).mean()),
+        balanced=balanced_accuracy(predictions, np.asarray(test_labels)),
+        majority=float((np.asarray(test_labels) == majority).mean()),
+        penalty=penalty,
+        selection=chosen,
+        predictions=predictions,
+        candidate=name,
+    )
 
 
 def linear_probe(
@@ -68,10 +180,9 @@ def linear_probe(
     test_labels: np.ndarray,
     *,
     groups: np.ndarray | None = None,
-    selection_share: float = 0.15,
     seed: int = 0,
 ) -> ProbeResult:
-    """Fit on the training rows, choose the L2 penalty on a held-out part of them, measure once on the test rows.
+    """Fit on the training rows, choose the L2 penalty on held-out parts of them, measure once on the test rows.
 
     The test rows take no part in the choice. Classes are weighted by inverse frequency, because a probe on uneven data
     otherwise answers the commonest class; the penalty is chosen by balanced accuracy.
@@ -79,100 +190,12 @@ def linear_probe(
     Args:
         train_features, test_features: ``(N, D)`` float arrays; standardised here with the training rows' statistics.
         train_labels, test_labels: ``(N,)`` integers from 0.
-        groups: ``(N_train,)`` identities; rows of one identity never stand on both sides of the selection split.
-        selection_share: share of the groups (or rows) held out for choosing the penalty.
-        seed: of the selection split.
-    """
-    if len(train_features) != len(train_labels) or len(test_features) != len(test_labels):
-        raise InputError(
-            f"linear_probe: features and labels differ in length: train {len(train_features)} and {len(train_labels)}, "
-            f"test {len(test_features)} and {len(test_labels)}"
-        )
-    if len(train_labels) < 10:
-        raise InputError(f"linear_probe: train_features has {len(train_labels)} rows; at least 10 are needed")
-    classes = int(max(train_labels.max(), test_labels.max())) + 1
-    features = torch.from_numpy(np.ascontiguousarray(train_features, dtype=np.float32))
-    labels = torch.from_numpy(np.asarray(train_labels, dtype=np.int64))
-    held_out = torch.from_numpy(np.ascontiguousarray(test_features, dtype=np.float32))
-    mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
-    features, held_out = (features - mean) / deviation, (held_out - mean) / deviation
-    # Wide features have a larger norm; dividing by sqrt(D) lets one grid of penalties serve every width.
-    features, held_out = features / features.shape[1] ** 0.5, held_out / features.shape[1] ** 0.5
-
-    units = np.asarray(groups) if groups is not None else np.arange(len(train_labels))
-    names = np.unique(units)
-    chosen = np.random.default_rng(seed).permutation(names)[: max(1, round(selection_share * len(names)))]
-    selection = torch.from_numpy(np.isin(units, chosen))
-
-    def class_weights(of: torch.Tensor) -> torch.Tensor:
-        counts = torch.bincount(of, minlength=classes).float()
-        return torch.where(counts > 0, of.numel() / (classes * counts.clamp_min(1)), torch.zeros_like(counts))
-
-    fitting = ~selection
-    weights = class_weights(labels[fitting])
-    scores = []
-    for penalty in PENALTIES:
-        weight, bias = _fit(features[fitting], labels[fitting], classes, penalty, weights)
-        predicted = (features[selection] @ weight + bias).argmax(1)
-        scores.append(balanced_accuracy(predicted.numpy(), labels[selection].numpy()))
-    penalty = PENALTIES[int(np.argmax(scores))]
-    weight, bias = _fit(features, labels, classes, penalty, class_weights(labels))
-    predictions = (held_out @ weight + bias).argmax(1).numpy()
-    majority = int(torch.bincount(labels).argmax())
-    return ProbeResult(
-        accuracy=float((predictions == test_labels).mean()),
-        balanced=balanced_accuracy(predictions, np.asarray(test_labels)),
-        majority=float((np.asarray(test_labels) == majority).mean()),
-        penalty=penalty,
-        selection=max(scores),
-        predictions=predictions,
-    )
-
-
-def _metadata(faces: FaceSet, field: str, which: str) -> list[str]:
-    missing = sum(field not in sample.metadata for sample in faces.samples)
-    if missing:
-        known = sorted(faces.samples[0].metadata)
-        raise InputError(f"{missing} {which} faces have no metadata field {field!r}; the first one has {known}")
-    return [str(sample.metadata[field]) for sample in faces.samples]
-
-
-def probe_faces(
-    train: FaceSet,
-    test: FaceSet,
-    representations: Mapping[str, Representation],
-    *,
-    field: str,
-    group_field: str | None = None,
-    seed: int = 0,
-) -> dict[str, ProbeResult]:
-    """Put the same linear probe to several representations of the same faces.
-
-    Where a representation has more than one candidate, the selection split of the training faces chooses among them:
-    the test faces take no part in that either.
-
-    Args:
-        train, test: faces whose metadata hold the label.
-        representations: by the names under which their results are returned.
-        field: metadata field of the label, such as ``"expression"``.
-        group_field: metadata field of identities that must not stand on both sides of the selection split.
-        seed: of that split.
+        groups: ``(N_train,)`` identities; rows of one identity never stand on both sides of a selection split.
+        seed: of the selection splits (see :func:`~gptface.evaluation.selection.selection_splits`).
 
     Raises:
-        InputError: a face has no such field, or a label of the test faces does not occur in training.
+        InputError: lengths that differ, too few rows or people, or scikit-learn is absent.
     """
-    known, wanted = _metadata(train, field, "training"), _metadata(test, field, "test")
-    classes = {name: index for index, name in enumerate(sorted(set(known)))}
-    unknown = sorted(set(wanted) - set(classes))
-    if unknown:
-        raise InputError(f"labels {unknown} of field {field!r} occur among the test faces but not in training")
-    train_labels, test_labels = (np.array([classes[name] for name in names]) for names in (known, wanted))
-    groups = None if group_field is None else np.array(_metadata(train, group_field, "training"))
-    results = {}
-    for name, represent in representations.items():
-        ours, theirs = represent(train.images), represent(test.images)
-        candidates = [
-            linear_probe(ours[kind], train_labels, theirs[kind], test_labels, groups=groups, seed=seed) for kind in ours
-        ]
-        results[name] = max(candidates, key=lambda result: result.selection)
-    return results
+    return probe_candidates(
+        {"features": train_features}, train_labels, {"features": test_features}, test_labels, groups=groups, seed=seed
+    )

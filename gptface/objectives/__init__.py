@@ -15,7 +15,7 @@ from gptface.objectives.image_text_matching import (
 )
 from gptface.objectives.incubation import incubation_loss
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
-from gptface.objectives.patches import normalised_patches, patch_loss
+from gptface.objectives.patches import normalised_patches, patch_loss, restored_patches
 from gptface.objectives.reconstruction import (
     adversarial_weight,
     discriminator_hinge_loss,
@@ -55,5 +55,6 @@ __all__ = [
     "reconstruction_losses",
     "relation_count",
     "relation_loss",
+    "restored_patches",
     "same_captions",
 ]

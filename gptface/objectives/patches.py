@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gptface.objectives.normalisation import divided
 
-__all__ = ["normalised_patches", "patch_loss"]
+__all__ = ["normalised_patches", "patch_loss", "restored_patches"]
 
 # Variance below which a patch counts as flat, for pixels in [−1, 1]: below a deviation of 13 grey levels in 256 what is
 # seen is skin's grain and the camera's noise more than form.
@@ -19,6 +19,15 @@ def normalised_patches(patches: Tensor) -> Tensor:
     patches = patches.float()
     variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
     return (patches - mean) * (variance + FLAT).rsqrt()
+
+
+def restored_patches(normalised: Tensor, patches: Tensor) -> Tensor:
+    """``normalised (..., P)`` with the mean and the spread of ``patches``: the inverse of :func:`normalised_patches`.
+
+    For showing predictions: mean and spread are those of the true patches and no part of what was predicted.
+    """
+    variance, mean = torch.var_mean(patches.float(), dim=-1, keepdim=True)
+    return normalised.float() * (variance + FLAT).sqrt() + mean
 
 
 def patch_loss(

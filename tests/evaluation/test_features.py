@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import sys
 
-from gptface.evaluation.features import pixel_features
+import numpy as np
+import pytest
+
+from gptface.errors import InputError
+from gptface.evaluation.features import hog_features, pixel_features
 
 
 def test_pixel_features_are_means_of_grey_blocks() -> None:
@@ -13,3 +17,26 @@ def test_pixel_features_are_means_of_grey_blocks() -> None:
     expected = (images.mean(-1) / 255).reshape(3, 4, 2, 4, 2).mean((2, 4)).reshape(3, 16)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_hog_sees_the_direction_of_edges_and_not_how_light_the_picture_is() -> None:
+    rows = np.arange(128, dtype=np.uint8)[:, None, None] // 4 % 2 * np.uint8(100)
+    flat, upright = (np.broadcast_to(stripes, (128, 128, 3)) for stripes in (rows, rows.swapaxes(0, 1)))
+    seen: list[int] = []
+    first, lighter, other = hog_features(np.stack([flat, flat + np.uint8(80), upright]), seen.append)
+    assert first.dtype == np.float32 and first.shape == (7 * 7 * 2 * 2 * 9,) and seen == [3]
+    np.testing.assert_allclose(lighter, first, atol=1e-5)
+    directions, turned = first.reshape(-1, 9).sum(0), other.reshape(-1, 9).sum(0)
+    assert directions.argmax() != turned.argmax()
+    assert directions.max() > 0.95 * directions.sum()
+
+
+def test_hog_is_taken_at_one_size() -> None:
+    with pytest.raises(InputError, match=r"\(2, 64, 64, 3\); HOG is taken of \(N, 128, 128, C\)"):
+        hog_features(np.zeros((2, 64, 64, 3), dtype=np.uint8))
+
+
+def test_hog_without_scikit_image_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    with pytest.raises(InputError, match=r'pip install "gptface\[probe\]"'):
+        hog_features(np.zeros((1, 128, 128, 3), dtype=np.uint8))

@@ -10,7 +10,9 @@ import torch
 
 from gptface.data.statistics import unigram_entropy
 from gptface.evaluation.metrics import (
+    accuracy_interval,
     balanced_accuracy,
+    cluster_bootstrap_interval,
     outside_change_share,
     paired_gain,
     wilson_interval,
@@ -53,3 +55,33 @@ def test_one_changed_pixel_outside_the_mask_is_seen() -> None:
 def test_balanced_accuracy_does_not_reward_the_commonest_class() -> None:
     truth = np.array([0] * 9 + [1])
     assert balanced_accuracy(np.zeros(10, dtype=int), truth) == 0.5
+
+
+def test_the_bootstrap_over_people_is_wider_where_a_person_is_right_or_wrong_as_a_whole() -> None:
+    generator = np.random.default_rng(0)
+    people = np.repeat(np.arange(100), 6)
+    together = np.repeat(generator.random(100) < 0.8, 6).astype(float)
+    alone = (generator.random(600) < 0.8).astype(float)
+    widths = [np.ptp(cluster_bootstrap_interval(values, people)) for values in (together, alone)]
+    assert widths[0] > 1.8 * widths[1]
+    low, high = wilson_interval(int(alone.sum()), 600)
+    assert widths[1] == pytest.approx(high - low, rel=0.25)
+
+
+def test_the_bootstrap_over_single_faces_is_near_wilsons_and_repeats_itself() -> None:
+    right = np.arange(500) % 4 > 0
+    found = cluster_bootstrap_interval(right, np.arange(500))
+    assert found == pytest.approx(wilson_interval(375, 500), abs=0.01)
+    assert found == cluster_bootstrap_interval(right, np.arange(500))
+    assert accuracy_interval(right) == wilson_interval(375, 500)
+    assert accuracy_interval(right, np.arange(500)) == found
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_where_all_answers_are_alike_the_interval_counts_people(value: float) -> None:
+    people = np.arange(60) // 3
+    assert accuracy_interval(np.full(60, value), people) == wilson_interval(int(20 * value), 20)
+
+
+def test_several_runs_count_as_shares_of_an_answer() -> None:
+    assert accuracy_interval(np.full(10, 0.5)) == wilson_interval(5, 10)

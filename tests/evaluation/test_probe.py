@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from gptface.data.sample import Sample
 from gptface.errors import InputError
-from gptface.evaluation.face_set import FaceSet
-from gptface.evaluation.probe import linear_probe, probe_faces
+from gptface.evaluation.probe import linear_probe, probe_candidates
 
 
 def _data(signal: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -47,53 +47,49 @@ def test_probe_refuses_lengths_that_differ() -> None:
         linear_probe(features[:400], labels[:399], features[400:], labels[400:])
 
 
-def faces_of(labels: np.ndarray, **more: list[str]) -> FaceSet:
-    """Noise whose red channel tells the label, and its metadata."""
-    images = np.random.default_rng(len(labels)).integers(0, 100, (len(labels), 4, 4, 3), dtype=np.uint8)
-    images[..., 0] += (50 * labels).astype(np.uint8)[:, None, None]
-    names = ["low", "middle", "high"]
-    samples = [
-        Sample(
-            sample_id=row,
-            image=image,
-            caption="",
-            metadata={"tone": names[labels[row]]} | {k: v[row] for k, v in more.items()},
-        )
-        for row, image in enumerate(images)
-    ]
-    return FaceSet(images, [""] * len(labels), samples, {})
+def test_the_training_rows_choose_among_candidates() -> None:
+    features, labels = _data(3.0)
+    noise = np.random.default_rng(5).normal(size=(600, 40))
+    train, test = ({"noise": noise[part], "signal": features[part]} for part in (slice(400), slice(400, None)))
+    result = probe_candidates(train, labels[:400], test, labels[400:])
+    assert result.candidate == "signal" and result.accuracy > 0.8
+    assert result.accuracy == linear_probe(features[:400], labels[:400], features[400:], labels[400:]).accuracy
 
 
-def test_representations_are_compared_and_the_training_faces_choose_among_candidates() -> None:
-    generator = np.random.default_rng(0)
-    train, test = faces_of(generator.integers(0, 3, 200)), faces_of(generator.integers(0, 3, 90))
-    seen: list[int] = []
-
-    def colours(images: np.ndarray) -> dict[str, np.ndarray]:
-        seen.append(len(images))
-        return {"blue": images[..., 2].mean((1, 2))[:, None], "red": images[..., 0].mean((1, 2))[:, None]}
-
-    found = probe_faces(
-        train,
-        test,
-        {"colours": colours, "blue": lambda images: {"blue": images[..., 2].reshape(len(images), -1)}},
-        field="tone",
-    )
-    assert found["colours"].accuracy > 0.9 and found["blue"].balanced < 0.5
-    assert seen == [200, 90]
+def test_the_test_rows_take_no_part_in_any_choice() -> None:
+    features, labels = _data(1.0)
+    noise = np.random.default_rng(5).normal(size=(600, 40))
+    train = {"noise": noise[:400], "signal": features[:400]}
+    first = probe_candidates(train, labels[:400], {"noise": noise[400:], "signal": features[400:]}, labels[400:])
+    other = probe_candidates(train, labels[:400], {"noise": noise[:50], "signal": -features[:50]}, labels[:50][::-1])
+    assert (first.candidate, first.penalty, first.selection) == (other.candidate, other.penalty, other.selection)
 
 
-def test_labels_that_are_missing_or_were_never_seen_are_named_before_anything_is_computed() -> None:
-    train, test = faces_of(np.arange(20) % 2), faces_of(np.arange(20) % 3)
+def test_a_feature_that_never_varies_in_training_cannot_upset_the_test() -> None:
+    features, labels = _data(4.0)
+    frozen = np.concatenate([features, np.full((600, 1), 3.0)], axis=1)
+    frozen[400:, -1] = 1e6
+    plain = linear_probe(features[:400], labels[:400], features[400:], labels[400:])
+    result = linear_probe(frozen[:400], labels[:400], frozen[400:], labels[400:])
+    assert result.accuracy == pytest.approx(plain.accuracy, abs=0.02)
 
-    def never(images: np.ndarray) -> dict[str, np.ndarray]:
-        raise AssertionError("computed")
 
-    with pytest.raises(InputError, match=r"labels \['high'\] of field 'tone' occur among the test faces but not in"):
-        probe_faces(train, test, {"x": never}, field="tone")
-    with pytest.raises(
-        InputError, match=r"20 training faces have no metadata field 'age'; the first one has \['tone'\]"
-    ):
-        probe_faces(train, test, {"x": never}, field="age")
-    with pytest.raises(InputError, match="20 training faces have no metadata field 'person'"):
-        probe_faces(train, train, {"x": never}, field="tone", group_field="person")
+def test_uneven_classes_weigh_alike() -> None:
+    generator = np.random.default_rng(1)
+    labels = (generator.random(1200) < 0.06).astype(int)
+    features = generator.normal(size=(1200, 6)) + 1.2 * labels[:, None] * np.eye(6)[0]
+    result = linear_probe(features[:800], labels[:800], features[800:], labels[800:])
+    assert result.balanced > 0.65 and result.accuracy < result.majority
+
+
+def test_probe_without_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = _data(1.0)
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(InputError, match=r'pip install "gptface\[probe\]"'):
+        linear_probe(features[:400], labels[:400], features[400:], labels[400:])
+
+
+def test_probe_of_too_few_rows_is_refused() -> None:
+    features, labels = _data(1.0)
+    with pytest.raises(InputError, match="9 training faces; at least 10"):
+        linear_probe(features[:9], labels[:9], features[400:], labels[400:])

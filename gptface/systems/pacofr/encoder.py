@@ -153,6 +153,14 @@ class PaCoFREncoder(StrictPreTrainedModel):
         """``images`` float (B, 3, S, S) in [−1, 1] to features (B, N, C), row by row."""
         return self.contextualise(self.embed(self.cut(images)) + self.positions())
 
+    def forward_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Features (B, n, C) of the patches ``visible`` int64 (B, n) of ``images``.
+
+        The layers see these patches alone; a stem of convolutions also sees the edges of their neighbours.
+        """
+        states = self.embed(self.cut(images)) + self.positions()
+        return self.contextualise(states.gather(1, visible.unsqueeze(2).expand(-1, -1, states.shape[2])))
+
     def forward_named_features(self, images: Tensor) -> dict[str, Tensor]:
         """Features (B, N, C) of the ``"last layer"``, and of the ``"penultimate layer"`` and the ``"middle layer"``."""
         states = self.embed(self.cut(images)) + self.positions()

@@ -1,0 +1,134 @@
+"""``gptface evaluate finetune``: reads faces, has networks trained on their labels, writes what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gptface.errors import InputError
+from gptface.evaluation.classifier import PatchClassifier, check_savable, save_classifier
+from gptface.evaluation.device import pick_device
+from gptface.evaluation.encoders import FaceEncoder
+from gptface.evaluation.fine_tuning import Recipe
+from gptface.evaluation.label_shares import (
+    ENCODER,
+    NETWORK_RECIPE,
+    Trained,
+    compare_label_shares,
+    contenders,
+    summarise,
+)
+from gptface.evaluation.labelled_faces import read_labelled_faces, refuse_shared_people
+from gptface.evaluation.numbers import write_numbers
+from gptface.evaluation.training_pictures import training_size
+from gptface.progress import Display
+
+__all__ = ["FineTuning", "measure_fine_tuning"]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What is to be measured.
+
+    Attributes:
+        train, test: shards, globs or directories.
+        label: metadata field, of which ``classes`` are told apart.
+        group: metadata field of the person, or ``None``.
+        shares: of the training labels, each in (0, 1].
+        seeds: trainings of each.
+        recipe: of the encoder and of its architecture from random weights.
+        network: of the small network from scratch; ``None``: without it.
+        pooling: of the encoder's patches.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        output: JSON file, or ``None``.
+        save: folder for the classifier, or ``None``.
+        facts: further entries of the JSON, such as the encoder's folder.
+    """
+
+    train: Sequence[str]
+    test: Sequence[str]
+    label: str
+    classes: Sequence[str]
+    group: str | None = None
+    shares: Sequence[float] = (1.0,)
+    seeds: int = 1
+    recipe: Recipe = field(default_factory=Recipe)
+    network: Recipe | None = NETWORK_RECIPE
+    pooling: str = "attentive"
+    device: str = "auto"
+    output: Path | None = None
+    save: Path | None = None
+    facts: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"seeds: got {self.seeds}; at least 1 is needed")
+        wrong = [share for share in self.shares if not 0 < share <= 1]
+        if wrong or not self.shares:
+            raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
+
+
+def measure_fine_tuning(
+    wish: FineTuning,
+    encoder: Callable[[], FaceEncoder] | None = None,
+    random: Callable[[int], FaceEncoder] | None = None,
+) -> dict[str, Any]:
+    """Train and measure; the result is written to ``wish.output`` in one step, when all is done.
+
+    Args:
+        encoder: opens the pre-trained encoder afresh; ``None``: only the network from scratch.
+        random: its architecture with fresh weights of a seed; ``None``: without.
+
+    Returns:
+        ``rows`` and ``gains`` of :func:`~gptface.evaluation.label_shares.summarise`, with what was asked for.
+
+    Raises:
+        InputError: whatever of the wish cannot be had, before anything is trained.
+    """
+    device = pick_device(wish.device)
+    chosen = contenders(encoder, random, wish.classes, wish.recipe, pooling=wish.pooling, network=wish.network)
+    if not chosen:
+        raise InputError("encoder: there is none, and without the network from scratch there is nothing to train")
+    if wish.save is not None:
+        if encoder is None:
+            raise InputError("save: there is no encoder to fine-tune; give --encoder")
+        check_savable(encoder())
+    size = max(training_size(contender.size) for contender in chosen)
+    train, test = (
+        read_labelled_faces(paths, size, wish.label, wish.classes, wish.group, name=name)
+        for paths, name in ((wish.train, "training"), (wish.test, "test"))
+    )
+    if wish.group is not None:
+        refuse_shared_people(train, test)
+
+    def keep(trained: Trained, network: nn.Module) -> None:
+        first_and_fullest = trained.seed == 0 and trained.share == max(wish.shares)
+        if wish.save is not None and trained.name == ENCODER and first_and_fullest:
+            assert isinstance(network, PatchClassifier)
+            right = float((trained.predictions == test.labels).mean())
+            save_classifier(network, wish.save, label=wish.label, accuracy=right, n=len(test))
+
+    with Display("finetune") as display:
+        results = compare_label_shares(
+            chosen, train, test, wish.shares, wish.seeds, device=device, display=display, keep=keep
+        )
+    summary = {
+        **dict(wish.facts),
+        "label": wish.label,
+        "classes": list(wish.classes),
+        "train_faces": len(train),
+        "test_faces": len(test),
+        "test_people": len(set(test.groups.tolist())) if wish.group is not None else None,
+        "recipes": {contender.name: asdict(contender.recipe) for contender in chosen},
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        **summarise(results, test.labels, None if wish.group is None else test.groups),
+    }
+    if wish.output is not None:
+        write_numbers(wish.output, summary)
+    return summary

@@ -1,0 +1,139 @@
+"""Faces with one label each, kept small in memory, and divided by person and by how many labels are used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gptface.data.reading import Reading
+from gptface.data.sample import Sample
+from gptface.data.shards import FaceShards
+from gptface.errors import InputError
+from gptface.evaluation.compact_images import compact_image, stack_images
+from gptface.progress import Display
+
+__all__ = ["LabelledFaces", "label_subset", "people_apart", "read_labelled_faces", "refuse_shared_people"]
+
+
+@dataclass(frozen=True)
+class LabelledFaces:
+    """Faces of the wanted classes, in the order of their data set.
+
+    Attributes:
+        images: uint8 ``(N, C, S, S)``; ``C`` is 1 where every picture is grey, else 3.
+        labels: int64 ``(N,)``, indices into ``classes``.
+        classes: names, in the order in which they were asked for.
+        groups: ``(N,)`` names of the people; each face its own where no field of people was named.
+        keys: names of the pictures.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    groups: np.ndarray
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_labelled_faces(
+    paths: Sequence[str], size: int, field: str, classes: Sequence[str], group_field: str | None, *, name: str
+) -> LabelledFaces:
+    """The faces of ``paths`` (shards, globs, directories) whose metadata field is one of ``classes``.
+
+    Says on stderr what was read and what could not be used.
+
+    Args:
+        size: side in pixels.
+        field: metadata field of the label; values are compared as text.
+        classes: at least two; faces with other values are left out.
+        group_field: metadata field of the person.
+        name: which faces these are, for messages.
+
+    Raises:
+        InputError: fewer than two classes, a class without a face, faces without the label, or a face of a class
+            without a person.
+    """
+    wanted = {label: index for index, label in enumerate(classes)}
+    if len(wanted) < 2 or len(wanted) != len(classes):
+        raise InputError(f"classes: got {', '.join(classes) or 'none'}; at least two different ones are needed")
+    dataset = FaceShards(list(paths), size)
+    images, labels, groups, keys = [], [], [], []
+    skipped: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    without: list[str] = []
+    for item in dataset:
+        if not isinstance(item, Sample):
+            skipped[item.reason] += 1
+            continue
+        notes.update(item.metadata.get("reading_notes", ()))
+        value = item.metadata.get(field)
+        if value is None:
+            without.append(str(item.metadata["key"]))
+            continue
+        found[str(value)] += 1
+        if str(value) not in wanted:
+            continue
+        if group_field is not None and group_field not in item.metadata:
+            raise InputError(f"group: {name} face {item.metadata['key']} has no metadata field {group_field!r}")
+        images.append(compact_image(item.image))
+        labels.append(wanted[str(value)])
+        keys.append(str(item.metadata["key"]))
+        groups.append(keys[-1] if group_field is None else str(item.metadata[group_field]))
+    if without and found:
+        raise InputError(
+            f"label: {len(without)} of {len(without) + found.total()} {name} faces have no metadata field {field!r}, "
+            f"such as {without[0]}; every face must have one"
+        )
+    absent = [label for label in classes if not found[label]]
+    if absent:
+        has = ", ".join(f"{label} ({count})" for label, count in found.most_common(8)) or "no such field"
+        raise InputError(f"classes: no {name} face has {field} {' or '.join(absent)}; found: {has}")
+    display = Display(name)
+    for line in Reading.of(dataset, len(images), skipped, notes).lines(f"{name} faces", "decoded into memory"):
+        display.line(line)
+    return LabelledFaces(stack_images(images), np.array(labels), tuple(classes), np.array(groups), tuple(keys))
+
+
+def refuse_shared_people(train: LabelledFaces, test: LabelledFaces) -> None:
+    """Refuse a test on people of the training faces.
+
+    Raises:
+        InputError: there are some.
+    """
+    both = sorted(set(train.groups.tolist()) & set(test.groups.tolist()))
+    if both:
+        raise InputError(
+            f"group: {len(both)} people of the test faces are among the training faces too, such as {both[0]}; "
+            "a test needs people who were not trained on"
+        )
+
+
+def label_subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Sorted rows of a random ``share`` of every class, at least one of each; smaller shares lie within larger ones.
+
+    Args:
+        labels: int ``(N,)``.
+        share: in (0, 1].
+        seed: of the draw.
+    """
+    generator = np.random.default_rng(seed)
+    rows = []
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        rows.append(members[: max(1, round(share * len(members)))])
+    return np.sort(np.concatenate(rows))
+
+
+def people_apart(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """bool ``(N,)``: which rows are held out: whole people, drawn until they have ``share`` of the rows or more."""
+    names, member = np.unique(groups, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    sizes = np.bincount(member, minlength=len(names))[order]
+    count = int(np.searchsorted(np.cumsum(sizes), share * len(groups))) + 1
+    return np.isin(member, order[:count])

@@ -1,0 +1,236 @@
+"""``gptface evaluate landmarks``: how well landmarks are read off an encoder's features, on people it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from gptface.errors import InputError
+from gptface.evaluation.device import pick_device
+from gptface.evaluation.encoders import FaceEncoder
+from gptface.evaluation.fine_tuning import Recipe
+from gptface.evaluation.labelled_faces import people_apart
+from gptface.evaluation.landmark_faces import (
+    LandmarkFaces,
+    Portraits,
+    eye_centres,
+    normalised_errors,
+    read_landmark_faces,
+    read_portraits,
+)
+from gptface.evaluation.landmark_regression import (
+    LANDMARK_RECIPE,
+    PatchRegressor,
+    fine_tune_landmarks,
+    fit_frozen,
+    predict_landmarks,
+)
+from gptface.evaluation.metrics import cluster_bootstrap_interval
+from gptface.evaluation.numbers import write_numbers
+from gptface.evaluation.pictures import SheetRow, draw_sheet
+from gptface.evaluation.training_pictures import training_size
+from gptface.progress import Countdown, Display
+
+__all__ = ["LandmarkTest", "landmark_lines", "measure_landmarks"]
+
+HELD_OUT_SHARE = 0.1
+MEAN, RANDOM = "mean shape", "random encoder, frozen"
+FROZEN, FINE_TUNED = "encoder, frozen", "encoder, fine-tuned"
+SHOWN = 8  # faces of the sheet
+_CELL = 256
+
+
+@dataclass(frozen=True)
+class LandmarkTest:
+    """What is to be measured.
+
+    Attributes:
+        train, test: shards, globs or directories.
+        train_landmarks, test_landmarks: .npz files of their points.
+        group: metadata field of the person, or ``None``.
+        portraits, portrait_landmarks: portraits of one window, and an .npz file whose points 0 and 1 are the pupils.
+        recipe: of the fine-tuning; ``None``: frozen features only.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        seed: of the random encoder, the faces held out and the fine-tuning.
+        output: JSON file, or ``None``.
+        sheet: PNG of the first test faces with the points found, or ``None``.
+        facts: further entries of the JSON.
+    """
+
+    train: Sequence[str]
+    train_landmarks: str
+    test: Sequence[str]
+    test_landmarks: str
+    group: str | None = None
+    portraits: Sequence[str] = ()
+    portrait_landmarks: str | None = None
+    recipe: Recipe | None = field(default_factory=lambda: LANDMARK_RECIPE)
+    device: str = "auto"
+    seed: int = 0
+    output: Path | None = None
+    sheet: Path | None = None
+    facts: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.portraits) != (self.portrait_landmarks is not None):
+            raise InputError("portraits: give both the portraits and their landmarks, or neither")
+        if self.sheet is not None and self.sheet.suffix.lower() != ".png":
+            raise InputError(f"sheet: {self.sheet}; its name must end in .png")
+
+
+def measure_landmarks(
+    wish: LandmarkTest, encoder: Callable[[], FaceEncoder], random: Callable[[int], FaceEncoder] | None = None
+) -> dict[str, Any]:
+    """Fit on the training faces, measure once on the test faces and the portraits; write what was asked for.
+
+    Args:
+        encoder: opens the pre-trained encoder.
+        random: its architecture with fresh weights of a seed; ``None``: without.
+
+    Returns:
+        ``rows`` (name, ``nme`` and its 95 % interval over the people, ``n``, ``set``) and ``gains`` (how far the
+        encoder's errors are below those of random weights, face by face), with what was asked for.
+
+    Raises:
+        InputError: whatever of the wish cannot be had, before anything is fitted.
+    """
+    device = pick_device(wish.device)
+    size = training_size(encoder().image_size)
+    train = read_landmark_faces(wish.train, wish.train_landmarks, size, group_field=wish.group, name="training")
+    test = read_landmark_faces(wish.test, wish.test_landmarks, size, group_field=wish.group, name="test")
+    if train.points.shape[1] != test.points.shape[1]:
+        raise InputError(
+            f"test landmarks: {test.points.shape[1]} points a face, while the training faces have "
+            f"{train.points.shape[1]}; they must be the same"
+        )
+    both = set(train.people.tolist()) & set(test.people.tolist()) if wish.group is not None else ()
+    if both:
+        raise InputError(f"group: {len(both)} people, such as {min(both)}, are among training and test faces")
+    portraits = None
+    if wish.portrait_landmarks is not None:
+        portraits = read_portraits(wish.portraits, wish.portrait_landmarks, train.points, size)
+    apart = people_apart(train.people, HELD_OUT_SHARE, wish.seed)
+    if apart.all():
+        raise InputError("group: all training faces are of one person; two at least are needed, to choose by one")
+    found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+    facts: dict[str, Any] = {}
+    with Display("landmarks") as display:
+
+        def measure(name: str, regressor: PatchRegressor) -> None:
+            found[name] = (
+                predict_landmarks(regressor, test.images),
+                None if portraits is None else predict_landmarks(regressor, portraits.images),
+            )
+            display.line(f"{name}: error {normalised_errors(found[name][0], test.points).mean():.4f}")
+
+        mean = train.points.mean(0, keepdims=True)
+        found[MEAN] = (
+            np.repeat(mean, len(test), 0),
+            None if portraits is None else np.repeat(mean, len(portraits.images), 0),
+        )
+        count = train.points.shape[1]
+        if random is not None:
+            regressor = PatchRegressor(random(wish.seed), count).to(device)
+            progress = Countdown(display, f"{RANDOM}: features of {len(train)} faces", len(train))
+            facts[RANDOM] = fit_frozen(regressor, train, apart, advance=progress.advance)
+            measure(RANDOM, regressor)
+        regressor = PatchRegressor(encoder(), count).to(device)
+        progress = Countdown(display, f"{FROZEN}: features of {len(train)} faces", len(train))
+        facts[FROZEN] = fit_frozen(regressor, train, apart, advance=progress.advance)
+        measure(FROZEN, regressor)
+        if wish.recipe is not None:
+            record = fine_tune_landmarks(regressor, train, apart, wish.recipe, seed=wish.seed, display=display)
+            facts[FINE_TUNED] = {"recipe": asdict(wish.recipe), **asdict(record)}
+            measure(FINE_TUNED, regressor)
+    summary = {
+        **dict(wish.facts),
+        "train_faces": len(train),
+        "points": count,
+        "fits": facts,
+        "portrait_window": None if portraits is None else list(portraits.window),
+        **_summarise(found, test, portraits),
+    }
+    if wish.sheet is not None:
+        _draw(wish.sheet, test, {name: points for name, (points, _) in found.items()})
+    if wish.output is not None:
+        write_numbers(wish.output, summary)
+    return summary
+
+
+def _summarise(
+    found: dict[str, tuple[np.ndarray, np.ndarray | None]], test: LandmarkFaces, portraits: Portraits | None
+) -> dict[str, Any]:
+    people = {"test faces": test.people}
+    errors = {"test faces": {name: normalised_errors(points, test.points) for name, (points, _) in found.items()}}
+    if portraits is not None:
+        distance = np.linalg.norm(portraits.pupils[:, 0] - portraits.pupils[:, 1], axis=-1)
+        people["pupils of portraits"] = np.arange(len(distance))
+        errors["pupils of portraits"] = {
+            name: np.linalg.norm(eye_centres(points) - portraits.pupils, axis=-1).mean(1) / distance
+            for name, (_, points) in found.items()
+            if points is not None
+        }
+    rows = [_row(name, which, own, people[which]) for which, by_name in errors.items() for name, own in by_name.items()]
+    gains = []
+    for which, by_name in errors.items():
+        for name in by_name.keys() & {FROZEN, FINE_TUNED} if RANDOM in by_name else ():
+            row = _row(name, which, by_name[RANDOM] - by_name[name], people[which])
+            gains.append({key: row[key] for key in ("name", "set", "interval", "n")} | {"below_random": row["nme"]})
+    return {"rows": rows, "gains": sorted(gains, key=lambda gain: (gain["set"], gain["name"]))}
+
+
+def _row(name: str, which: str, errors: np.ndarray, people: np.ndarray) -> dict[str, Any]:
+    return {
+        "name": name,
+        "set": which,
+        "nme": float(errors.mean()),
+        "interval": list(cluster_bootstrap_interval(errors, people)),
+        "median": float(np.median(errors)),
+        "worst_tenth": float(np.quantile(errors, 0.9)),
+        "n": len(errors),
+    }
+
+
+def landmark_lines(summary: Mapping[str, Any]) -> list[str]:
+    """``NAME NME 0.0312 [0.0301, 0.0324] median 0.0295 n 740``, a line a row, in shares of the eyes' distance; then a
+    line a gain."""
+    lines = []
+    for row in summary["rows"]:
+        low, high = row["interval"]
+        middle = f"median {row['median']:.4f} n {row['n']}"
+        lines.append(f"{_named(row)} NME {row['nme']:.4f} [{low:.4f}, {high:.4f}] {middle}")
+    for gain in summary["gains"]:
+        low, high = gain["interval"]
+        lines.append(f"{_named(gain)}, below random weights: {gain['below_random']:+.4f} [{low:+.4f}, {high:+.4f}]")
+    return lines
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return row["name"] if row["set"] == "test faces" else f"{row['name']}, {row['set']}"
+
+
+def _draw(path: Path, test: LandmarkFaces, found: dict[str, np.ndarray]) -> None:
+    """Faces spread over the test set, a row each: the true points in green, then those of each method in red."""
+    rows = []
+    for number in np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(int).tolist():
+        face = test.images[number].transpose(1, 2, 0)
+        cells = [_dotted(face, test.points[number], (40, 220, 60))]
+        cells += [_dotted(face, points[number], (255, 60, 40)) for points in found.values()]
+        errors = [normalised_errors(points[[number]], test.points[[number]])[0] for points in found.values()]
+        told = ", ".join(f"{name} {error:.3f}" for name, error in zip(found, errors, strict=True))
+        rows.append(SheetRow(cells, f"{test.keys[number]}: {told}"))
+    draw_sheet(path, rows, ["given", *found], cell=_CELL)
+
+
+def _dotted(face: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    picture = Image.fromarray(np.broadcast_to(face, (*face.shape[:2], 3)).copy())
+    picture = picture.resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    for x, y in (points * _CELL).tolist():
+        draw.rectangle((x - 1, y - 1, x, y), fill=colour)
+    return np.array(picture)

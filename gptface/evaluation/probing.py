@@ -1,0 +1,117 @@
+"""``gptface evaluate probe``: reads faces, compares frozen features by probes, writes what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gptface.errors import InputError
+from gptface.evaluation.device import pick_device
+from gptface.evaluation.encoders import FaceEncoder
+from gptface.evaluation.features import HOG_SETTING, HOG_SIZE
+from gptface.evaluation.labelled_faces import LabelledFaces, read_labelled_faces, refuse_shared_people
+from gptface.evaluation.numbers import write_numbers
+from gptface.evaluation.probe_comparison import compare_probes, reading_size
+from gptface.progress import Display
+
+__all__ = ["ENCODER", "RANDOM", "Probing", "measure_by_probe"]
+
+ENCODER, RANDOM = "encoder", "random weights"
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What is to be measured.
+
+    Attributes:
+        train, test: shards, globs or directories.
+        label: metadata field, of which ``classes`` are told apart.
+        group: metadata field of the person, or ``None``.
+        shares: of the training labels, each in (0, 1].
+        seeds: how many draws of labels, held-out people and weights of the attentive probe.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        output: JSON file, or ``None``.
+        facts: further entries of the JSON, such as the encoder's folder.
+    """
+
+    train: Sequence[str]
+    test: Sequence[str]
+    label: str
+    classes: Sequence[str]
+    group: str | None = None
+    shares: Sequence[float] = (1.0,)
+    seeds: int = 1
+    device: str = "auto"
+    output: Path | None = None
+    facts: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"seeds: got {self.seeds}; at least 1 is needed")
+        wrong = [share for share in self.shares if not 0 < share <= 1]
+        if wrong or not self.shares:
+            raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
+
+
+def _facts(faces: LabelledFaces, by_people: bool) -> dict[str, Any]:
+    counts = {name: int((faces.labels == label).sum()) for label, name in enumerate(faces.classes)}
+    return {"faces": len(faces), "classes": counts, "people": len(set(faces.groups.tolist())) if by_people else None}
+
+
+def measure_by_probe(
+    wish: Probing, encoder: Callable[[], FaceEncoder], random: Callable[[], FaceEncoder]
+) -> dict[str, Any]:
+    """Probe and measure; the result is written to ``wish.output`` in one step, when all is done.
+
+    Args:
+        encoder: opens the pre-trained encoder.
+        random: its architecture with fresh weights.
+
+    Returns:
+        ``rows`` of :func:`~gptface.evaluation.probe_comparison.compare_probes`, with what was asked for and read.
+
+    Raises:
+        InputError: whatever of the wish cannot be had, before anything is computed.
+    """
+    device = pick_device(wish.device)
+    encoders = {ENCODER: encoder(), RANDOM: random()}
+    for network in encoders.values():
+        if isinstance(network, nn.Module):
+            network.to(device)
+    size = reading_size(*encoders.values())
+    train, test = (
+        read_labelled_faces(paths, size, wish.label, wish.classes, wish.group, name=name)
+        for paths, name in ((wish.train, "training"), (wish.test, "test"))
+    )
+    by_people = wish.group is not None
+    if by_people:
+        refuse_shared_people(train, test)
+    facts = {"train": _facts(train, by_people), "test": _facts(test, by_people)}
+    interval = "95 %, Wilson's, each face on its own"
+    if by_people:
+        interval = f"95 %, bootstrap over the {facts['test']['people']} people of the test faces"
+    with Display("probe") as display:
+        display.line(f"probe: intervals are {interval}")
+        rows = compare_probes(
+            train, test, encoders, shares=wish.shares, seeds=wish.seeds, by_people=by_people, display=display
+        )
+    commonest = max(facts["train"]["classes"], key=facts["train"]["classes"].__getitem__)
+    summary = {
+        **dict(wish.facts),
+        "label": wish.label,
+        "classes": list(wish.classes),
+        "group": wish.group,
+        **facts,
+        "interval": interval,
+        "commonest_class": {"name": commonest, "accuracy": facts["test"]["classes"][commonest] / len(test)},
+        "hog": {"size": HOG_SIZE, **HOG_SETTING},
+        "device": device.type,
+        "rows": rows,
+    }
+    if wish.output is not None:
+        write_numbers(wish.output, summary)
+    return summary
