@@ -246,7 +246,8 @@ TOGETHER = (
 
 @pytest.mark.slow
 def test_two_processes_learn_what_two_accumulated_passes_do_and_resume(cache: Path, tmp_path: Path) -> None:
-    """The same faces, masks, first codes and losses; the codebook's statistics are of both, and the same on both."""
+    """The same faces, masks, first codes and losses; the codebook's statistics are of both, and the same on both: a
+    process that goes on has the first one's, and would go another way if its own had been others."""
     together, alone = tmp_path / "together", tmp_path / "alone"
     process = launch(2, "pacofr", tiny(cache, *TOGETHER), together)
     assert process.wait(timeout=300) == 0, (tmp_path / "together.log").read_text()
