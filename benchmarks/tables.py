@@ -42,8 +42,6 @@ README_CASES: tuple[tuple[str, str], ...] = (
     ("vq", "quantiser training step, N 4096, K 8192, D 256"),
     ("vq", "lookup, N 16384, K 8192, D 256"),
     ("vq", "lookup, N 65536, K 16384, D 8"),
-    ("raster", "draw, 8 × 224², 22048 triangles"),
-    ("raster", "draw and gradients, 8 × 224², 22048 triangles"),
     ("pretrain_step", "demo, B 24, bfloat16"),
     ("pretrain_step", "base, B 4, bfloat16"),
     ("decode", "tiny, batch 1, 8 steps"),

@@ -27,6 +27,7 @@ LOOK_EVERY = 10  # steps
 MOST_LOOKS = 50
 PATIENCE = 8  # looks without a gain
 LEAST_GAIN = 1e-3  # nats
+ENOUGH_FOR_ONE_SPLIT = 500  # labels: the loss that chooses here is smoother than the accuracy that chooses a penalty
 
 
 class AttentiveProbe(nn.Module):
@@ -168,7 +169,7 @@ def attentive_probe(
             )
     labels = np.asarray(train_labels, dtype=np.int64)
     classes = int(max(labels.max(), np.max(test_labels))) + 1
-    splits = selection_splits(labels, groups, seed=seed)
+    splits = selection_splits(labels, groups, seed=seed, enough=ENOUGH_FOR_ONE_SPLIT)
     standard = _Tokens(train_tokens)
     fits = len(splits) + 1
 

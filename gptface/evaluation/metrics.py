@@ -9,7 +9,9 @@ import numpy as np
 __all__ = [
     "accuracy_interval",
     "balanced_accuracy",
+    "class_counts",
     "cluster_bootstrap_interval",
+    "mean_f1",
     "outside_change_share",
     "paired_gain",
     "wilson_interval",
@@ -102,3 +104,21 @@ def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tu
         people = len(np.unique(groups))
         return wilson_interval(people if right.min() else 0, people)
     return cluster_bootstrap_interval(right, groups)
+
+
+def class_counts(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class was found rightly, found wrongly and missed: int64 ``(3, classes)``."""
+    right = np.bincount(truth[predicted == truth], minlength=classes)
+    found, there = np.bincount(predicted, minlength=classes), np.bincount(truth, minlength=classes)
+    return np.stack([right, found - right, there - right])
+
+
+def mean_f1(counts: np.ndarray) -> np.ndarray:
+    """Mean F1 over classes from ``counts (..., 3, classes)`` as :func:`class_counts` gives them.
+
+    A class that neither occurs nor is found takes no part.
+    """
+    right, wrong, missed = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    total = 2 * right + wrong + missed
+    scores = np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
+    return scores.sum(-1) / np.maximum((total > 0).sum(-1), 1)

@@ -16,6 +16,9 @@ from gptface.evaluation.selection import selection_splits
 
 __all__ = ["PENALTIES", "ProbeResult", "linear_probe", "probe_candidates"]
 
+# Predicted and true labels to what is to be high.
+Score = Callable[[np.ndarray, np.ndarray], float]
+
 # From the strongest on: each fit starts where the one before it ended.
 PENALTIES = (1e-1, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 GRADIENT_TOLERANCE = 1e-4  # of the mean loss a face, whose gradient at the start is about 0.1
@@ -31,7 +34,7 @@ class ProbeResult:
         balanced: mean over classes of the per-class share (classes are often uneven).
         majority: accuracy of always answering the commonest training class.
         penalty: the L2 weight that the selection splits chose.
-        selection: mean balanced accuracy on the selection splits, for choosing without the test rows.
+        selection: mean score on the selection splits, for choosing without the test rows.
         predictions: ``(N_test,)`` int64.
         candidate: name of the representation that the selection splits chose.
     """
@@ -64,13 +67,16 @@ def _quietly() -> Iterator[None]:
 class _Path:
     """Fits along falling penalties, each from the weights of the one before."""
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, features: np.ndarray, labels: np.ndarray, balanced: bool) -> None:
         self._features, self._labels = features, labels
         # The mean loss over the rows plus penalty * width * |W|²: wide features have a larger norm, and this lets one
         # list of penalties serve every width.
         self._scale = 2 * len(labels) * features.shape[1]
         self._model = _logistic_regression()(
-            class_weight="balanced", max_iter=MAXIMUM_STEPS, tol=GRADIENT_TOLERANCE, warm_start=True
+            class_weight="balanced" if balanced else None,
+            max_iter=MAXIMUM_STEPS,
+            tol=GRADIENT_TOLERANCE,
+            warm_start=True,
         )
 
     def fit(self, penalty: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -99,14 +105,14 @@ class _Standard:
         return (np.asarray(features, dtype=np.float32) - self.mean) * self.factor
 
 
-def _choose_penalty(features: np.ndarray, labels: np.ndarray, splits: list[np.ndarray]) -> tuple[float, float]:
-    """The penalty with the best mean balanced accuracy on the splits, and that accuracy; of equals the strongest."""
+def _choose_penalty(
+    features: np.ndarray, labels: np.ndarray, splits: list[np.ndarray], balanced: bool, score: Score
+) -> tuple[float, float]:
+    """The penalty with the best mean score on the splits, and that score; of equals the strongest."""
     scores = np.zeros(len(PENALTIES))
     for held_out in splits:
-        path = _Path(features[~held_out], labels[~held_out])
-        scores += [
-            balanced_accuracy(path.fit(penalty)(features[held_out]), labels[held_out]) for penalty in PENALTIES
-        ]
+        path = _Path(features[~held_out], labels[~held_out], balanced)
+        scores += [score(path.fit(penalty)(features[held_out]), labels[held_out]) for penalty in PENALTIES]
     best = int(np.argmax(scores))
     return PENALTIES[best], float(scores[best]) / len(splits)
 
@@ -119,6 +125,8 @@ def probe_candidates(
     *,
     groups: np.ndarray | None = None,
     seed: int = 0,
+    balanced: bool = True,
+    score: Score = balanced_accuracy,
 ) -> ProbeResult:
     """:func:`linear_probe` of the best of several representations of the same faces.
 
@@ -127,6 +135,8 @@ def probe_candidates(
     Args:
         train, test: features by name, the same names in both.
         train_labels, test_labels, groups, seed: as for :func:`linear_probe`.
+        balanced: whether classes are weighted by inverse frequency.
+        score: predicted and true labels to the number by which the selection splits choose.
     """
     for rows, labels, which in ((train, train_labels, "train"), (test, test_labels, "test")):
         for name, features in rows.items():
@@ -141,11 +151,13 @@ def probe_candidates(
     splits = selection_splits(labels, groups, seed=seed)
     if not train:
         raise InputError("linear probe: there is no representation to probe")
-    choices = {name: _choose_penalty(_Standard.of(rows)(rows), labels, splits) for name, rows in train.items()}
+    choices = {
+        name: _choose_penalty(_Standard.of(rows)(rows), labels, splits, balanced, score) for name, rows in train.items()
+    }
     name = max(choices, key=lambda candidate: choices[candidate][1])
-    penalty, score = choices[name]
+    penalty, chosen = choices[name]
     standard = _Standard.of(train[name])
-    path = _Path(standard(train[name]), labels)
+    path = _Path(standard(train[name]), labels, balanced)
     for step in PENALTIES[: PENALTIES.index(penalty) + 1]:
         predict = path.fit(step)
     predictions = np.asarray(predict(standard(test[name])), dtype=np.int64)
@@ -155,7 +167,7 @@ def probe_candidates(
         balanced=balanced_accuracy(predictions, np.asarray(test_labels)),
         majority=float((np.asarray(test_labels) == majority).mean()),
         penalty=penalty,
-        selection=score,
+        selection=chosen,
         predictions=predictions,
         candidate=name,
     )

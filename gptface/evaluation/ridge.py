@@ -36,7 +36,7 @@ class RidgeFit:
 
 
 def fit_ridge(features: Tensor, targets: Tensor, apart: np.ndarray) -> RidgeFit:
-    """Minimise ``‖features W + b − targets‖² + λ‖W‖²`` over the rows not ``apart``, ``λ = penalty · N · variance``.
+    """Minimise ``‖features W + b − targets‖² + λ‖W‖²``, ``λ = penalty · N · mean variance``, over rows not ``apart``.
 
     Of all penalties the one with the smallest error on the rows that are apart is taken. Nothing is fitted on these
     afterwards either, so that they can also choose between what is trained from there.

@@ -14,7 +14,12 @@ FOLDS = 5
 
 
 def selection_splits(
-    labels: np.ndarray, groups: np.ndarray | None = None, *, share: float = 0.15, seed: int = 0
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    share: float = 0.15,
+    seed: int = 0,
+    enough: int = ENOUGH_FOR_ONE_SPLIT,
 ) -> list[np.ndarray]:
     """Which rows are held out, to choose by.
 
@@ -26,6 +31,7 @@ def selection_splits(
         groups: ``(N,)`` identities; rows of one identity are never on both sides of a split.
         share: share of the groups (or rows) that is held out where there is one split.
         seed: of the splits.
+        enough: rows from which on one split is made.
 
     Returns:
         bool ``(N,)`` masks, at least one, true where a row is held out.
@@ -35,7 +41,7 @@ def selection_splits(
     """
     units = np.arange(len(labels)) if groups is None else np.asarray(groups)
     names = np.random.default_rng(seed).permutation(np.unique(units))
-    if len(labels) >= ENOUGH_FOR_ONE_SPLIT:
+    if len(labels) >= enough:
         parts = [names[: max(1, round(share * len(names)))]]
     else:
         parts = [names[fold::FOLDS] for fold in range(min(FOLDS, len(names)))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gptface.objectives.alignment import alignment_loss, code_activations
-from gptface.objectives.components import component_count, component_loss, component_means
+from gptface.objectives.components import component_count, component_loss, component_means, components_seen
 from gptface.objectives.face_parsing import parsing_counts, parsing_losses
 from gptface.objectives.image_text_matching import (
     Negatives,
@@ -15,7 +15,7 @@ from gptface.objectives.image_text_matching import (
 )
 from gptface.objectives.incubation import incubation_loss
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
-from gptface.objectives.patches import normalised_patches, patch_loss
+from gptface.objectives.patches import normalised_patches, patch_loss, restored_patches
 from gptface.objectives.reconstruction import (
     adversarial_weight,
     discriminator_hinge_loss,
@@ -35,6 +35,7 @@ __all__ = [
     "component_count",
     "component_loss",
     "component_means",
+    "components_seen",
     "contrastive_loss",
     "discriminator_hinge_loss",
     "gathered_cross_entropy",
@@ -54,5 +55,6 @@ __all__ = [
     "reconstruction_losses",
     "relation_count",
     "relation_loss",
+    "restored_patches",
     "same_captions",
 ]

@@ -43,14 +43,25 @@ def code_activations(images: Tensor, patch_size: int, projection: Tensor, codebo
     return pooled.flatten(2).mT
 
 
-def alignment_loss(predicted: Tensor, activations: Tensor, normaliser: Tensor | None = None) -> Tensor:
+def alignment_loss(
+    predicted: Tensor, activations: Tensor, normaliser: Tensor | None = None, usable: Tensor | None = None
+) -> Tensor:
     """Mean square error a patch and code, each code's activations brought to mean 0 and variance 1: scalar float32.
 
     Args:
         predicted: ``(V, K)``.
         activations: ``(V, K)`` of :func:`code_activations`.
-        normaliser: number of patches that the sum is divided by in place of V.
+        normaliser: number of patches that the sum is divided by in place of V. Mean and variance stay those of these V.
+        usable: bool ``(V,)``, which of them are patches; others are padding and do not count. By default all.
     """
-    variance, mean = torch.var_mean(activations, dim=0, keepdim=True)
+    if usable is None:
+        variance, mean = torch.var_mean(activations, dim=0, keepdim=True, correction=0)
+    else:
+        number = usable.sum().clamp_min(1)
+        mean = torch.where(usable.unsqueeze(1), activations, 0.0).sum(0) / number
+        variance = torch.where(usable.unsqueeze(1), (activations - mean).square(), 0.0).sum(0) / number
     error = (predicted.float() - (activations - mean) * (variance + 1e-8).rsqrt()).square().mean(-1)
+    if usable is not None:
+        error = torch.where(usable, error, 0.0)
+        normaliser = usable.sum() if normaliser is None else normaliser
     return error.mean() if normaliser is None else divided(error.sum(), normaliser)

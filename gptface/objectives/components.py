@@ -8,30 +8,31 @@ from torch.nn import functional
 
 from gptface.objectives.normalisation import divided
 
-__all__ = ["component_count", "component_loss", "component_means"]
+__all__ = ["component_count", "component_loss", "component_means", "components_seen"]
 
 
-def component_means(
-    features: Tensor, labels: Tensor, pictures: Tensor, batch: int, count: int
-) -> tuple[Tensor, Tensor]:
-    """Mean feature of every component of every picture, over the patches that are seen of it.
+def _members(labels: Tensor, count: int) -> Tensor:
+    """bool (B, G, N): which patches lie in each component."""
+    return labels.unsqueeze(1) == torch.arange(count, device=labels.device).view(-1, 1)
+
+
+def components_seen(labels: Tensor, count: int) -> Tensor:
+    """Which components have a patch: bool ``(B, G)``. Arguments as in :func:`component_means`."""
+    return _members(labels, count).any(2)
+
+
+def component_means(features: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Mean feature of every component of every picture: float32 ``(B, G, C)``, zeros where it has no patch.
 
     Args:
-        features: ``(V, C)``, of visible patches.
-        labels: int64 ``(V,)``, the component of each, 0 to ``count`` − 1, or −1 for none.
-        pictures: int64 ``(V,)``, the picture each belongs to; ignored where the label is −1.
-        batch: B, number of pictures.
+        features: ``(B, N, C)``, of all patches of the grid; finite, also where the label is −1.
+        labels: int64 ``(B, N)``, the component of each, 0 to ``count`` − 1, or −1 for patches that are not to count.
         count: G, number of components.
-
-    Returns:
-        ``means (B, G, C)`` float32, zeros where nothing is seen, and ``seen`` bool ``(B, G)``.
     """
-    inside = labels >= 0
-    places = torch.where(inside, pictures * count + labels, batch * count)
-    sums = features.new_zeros(batch * count + 1, features.shape[1], dtype=torch.float32)
-    sums = sums.index_add(0, places, features.float())[:-1]
-    sizes = torch.bincount(places, minlength=batch * count + 1)[:-1].unsqueeze(1)
-    return (sums / sizes.clamp_min(1)).view(batch, count, -1), (sizes > 0).view(batch, count)
+    members = _members(labels, count).float()
+    # A product of matrices: on a GPU, unlike a scatter, it adds in the same order every time.
+    with torch.autocast(features.device.type, enabled=False):
+        return members @ features.float() / members.sum(2, keepdim=True).clamp_min(1)
 
 
 def component_count(seen: Tensor) -> Tensor:

@@ -12,7 +12,12 @@ __all__ = ["incubation_loss"]
 
 
 def incubation_loss(
-    queries: Tensor, targets: Tensor, codebook: Tensor, temperature: float, normaliser: Tensor | None = None
+    queries: Tensor,
+    targets: Tensor,
+    codebook: Tensor,
+    temperature: float,
+    normaliser: Tensor | None = None,
+    usable: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of beliefs over all codes to the code nearest to each patch: scalar float32.
 
@@ -25,10 +30,15 @@ def incubation_loss(
         codebook: ``(K, D)``.
         temperature: above 0.
         normaliser: number of patches that the sum is divided by in place of R.
+        usable: bool ``(R,)``, which of them are patches; others are padding and do not count. By default all.
     """
     codes = codebook.detach().float()
     nearest = vq_lookup(targets.detach().float(), codes).indices
     # ‖query‖² is the same for every code.
-    logits = torch.addmm(-codes.square().sum(1), queries.float(), codes.T, alpha=2.0) / temperature
+    with torch.autocast(codes.device.type, enabled=False):  # a temperature makes much of small differences
+        logits = torch.addmm(-codes.square().sum(1), queries.float(), codes.T, alpha=2.0) / temperature
     losses = torch.nn.functional.cross_entropy(logits, nearest, reduction="none")
+    if usable is not None:
+        losses = torch.where(usable, losses, 0.0)
+        normaliser = usable.sum() if normaliser is None else normaliser
     return losses.mean() if normaliser is None else divided(losses.sum(), normaliser)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gptface.objectives.normalisation import divided
 
-__all__ = ["normalised_patches", "patch_loss"]
+__all__ = ["normalised_patches", "patch_loss", "restored_patches"]
 
 # Variance below which a patch counts as flat, for pixels in [−1, 1]: below a deviation of 13 grey levels in 256 what is
 # seen is skin's grain and the camera's noise more than form.
@@ -21,12 +21,27 @@ def normalised_patches(patches: Tensor) -> Tensor:
     return (patches - mean) * (variance + FLAT).rsqrt()
 
 
-def patch_loss(predicted: Tensor, target: Tensor, normaliser: Tensor | None = None) -> Tensor:
+def restored_patches(normalised: Tensor, patches: Tensor) -> Tensor:
+    """``normalised (..., P)`` with the mean and the spread of ``patches``: the inverse of :func:`normalised_patches`.
+
+    For showing predictions: mean and spread are those of the true patches and no part of what was predicted.
+    """
+    variance, mean = torch.var_mean(patches.float(), dim=-1, keepdim=True)
+    return normalised.float() * (variance + FLAT).sqrt() + mean
+
+
+def patch_loss(
+    predicted: Tensor, target: Tensor, normaliser: Tensor | None = None, usable: Tensor | None = None
+) -> Tensor:
     """Mean square error a patch and number: scalar float32.
 
     Args:
         predicted, target: ``(M, P)``, of the masked patches.
         normaliser: number of patches that the sum is divided by in place of M, for a pass that is one of several.
+        usable: bool ``(M,)``, which of them are patches; others are padding and do not count. By default all.
     """
     error = (predicted.float() - target.float()).square().mean(-1)
+    if usable is not None:
+        error = torch.where(usable, error, 0.0)
+        normaliser = usable.sum() if normaliser is None else normaliser
     return error.mean() if normaliser is None else divided(error.sum(), normaliser)

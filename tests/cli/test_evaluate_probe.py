@@ -12,7 +12,7 @@ import gptface.systems
 from gptface.cli.main import main
 from gptface.data.sample import Sample
 from gptface.data.shard_writer import write_shards
-from gptface.evaluation import attentive_probe
+from gptface.evaluation import attentive_probe, probe
 from tests.helpers.tiny_encoder import TinyEncoder
 from tests.systems.gptface.generation.systems import tiny_system
 
@@ -36,8 +36,9 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def short_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attentive_probe, "MOST_LOOKS", 2)
+    monkeypatch.setattr(probe, "PENALTIES", (1e-2, 1e-4))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from gptface.data.procedural import render_face, sample_specification
 from gptface.errors import InputError
-from gptface.evaluation import attentive_probe
+from gptface.evaluation import attentive_probe, probe
 from gptface.evaluation.labelled_faces import LabelledFaces
 from gptface.evaluation.probe_comparison import compare_probes, probe_lines, reading_size
 from tests.helpers.tiny_encoder import TinyEncoder
@@ -37,7 +37,9 @@ def dark_and_blond(count: int, start: int) -> LabelledFaces:
 def rows() -> list[dict[str, Any]]:
     encoders = {"encoder": TinyEncoder(), "random weights": TinyEncoder(seed=3)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attentive_probe, "MOST_LOOKS", 2)  # rows are looked at here, not how good they are
+        # Rows are looked at here, not how good they are.
+        patch.setattr(attentive_probe, "MOST_LOOKS", 2)
+        patch.setattr(probe, "PENALTIES", (1e-2, 1e-4))
         return compare_probes(
             dark_and_blond(60, 0), dark_and_blond(30, 10_000), encoders, shares=(0.4, 1.0), seeds=2
         )

@@ -34,7 +34,7 @@ def test_smiles_are_read_off_pixels_and_better_off_hog(photos: tuple[LabelledFac
         name: linear_probe(features(ours), train.labels, features(theirs), test.labels, groups=train.groups).accuracy
         for name, features in {"pixels": pixel_features, "hog": hog_features}.items()
     }
-    # A tenth of the training photos; with all of them 84.5 % and 87.7 %.
+    # On 668 of the training photos; with all 9,943 of them 84.5 % and 87.7 %.
     assert 0.77 < found["pixels"] < 0.86
     assert 0.83 < found["hog"] < 0.90
     assert found["hog"] > found["pixels"]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from gptface.configuration import Section
 from gptface.systems.gptface.configuration import Configuration
+from gptface.systems.pacofr.configuration import Configuration as PaCoFRConfiguration
 from gptface.systems.parser.configuration import Configuration as ParserConfiguration
 from gptface.training.configuration_files import configuration_to_yaml, load_configuration
 
-__all__ = ["launch", "tiny", "tiny_parser"]
+__all__ = ["launch", "tiny", "tiny_pacofr", "tiny_parser"]
 
 
 def _common(cache: Path, *stages: str) -> list[str]:
@@ -26,6 +27,11 @@ def _common(cache: Path, *stages: str) -> list[str]:
 def tiny(cache: Path, *overrides: str) -> Configuration:
     """GPTFace's ``tiny``."""
     return load_configuration(Configuration, "tiny", [*_common(cache, "tokenizer", "pretrain"), *overrides])
+
+
+def tiny_pacofr(cache: Path, *overrides: str) -> PaCoFRConfiguration:
+    """PaCo-FR's ``tiny``."""
+    return load_configuration(PaCoFRConfiguration, "tiny", [*_common(cache, "pacofr"), *overrides])
 
 
 def tiny_parser(cache: Path, *overrides: str) -> ParserConfiguration:

@@ -26,7 +26,8 @@ struct Pictures {
   std::vector<float> barycentric, depth;
 
   Pictures(int64_t batch, int64_t pixels)
-      : triangle(batch * pixels, -7), dropped(batch, -7), barycentric(batch * pixels * 2, -7), depth(batch * pixels, -7) {}
+      : triangle(batch * pixels, -7), dropped(batch, -7), barycentric(batch * pixels * 2, -7),
+        depth(batch * pixels, -7) {}
 
   void attach(RasterProblem& problem) {
     problem.triangle = triangle.data(), problem.dropped = dropped.data();
@@ -35,7 +36,8 @@ struct Pictures {
 };
 
 void run_blocks(int64_t threads, auto kernel, const auto&... arguments) {
-  run_kernel(kernel, {static_cast<unsigned>((threads + kRasterThreads - 1) / kRasterThreads)}, kRasterThreads, arguments...);
+  const auto blocks = static_cast<unsigned>((threads + kRasterThreads - 1) / kRasterThreads);
+  run_kernel(kernel, {blocks}, kRasterThreads, arguments...);
 }
 
 void draw_on_device(const RasterProblem& problem) {
@@ -107,7 +109,8 @@ void check(const char* name, int32_t height, int32_t width, float extent, unsign
   expect(out == out_device, name, "attributes");
 
   RasterGradientProblem gradient{};
-  gradient.positions = positions.data(), gradient.triangles = triangles.data(), gradient.triangle = host.triangle.data();
+  gradient.positions = positions.data(), gradient.triangles = triangles.data();
+  gradient.triangle = host.triangle.data();
   gradient.batch = batch, gradient.vertices = vertices, gradient.count = count;
   gradient.height = height, gradient.width = width;
   std::vector<float> upstream(batch * pixels * 2), sums(batch * vertices * 4, -7), corners(batch * pixels * 12, -7);

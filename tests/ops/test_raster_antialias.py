@@ -86,8 +86,8 @@ def test_a_nearer_surface_is_blended_with_what_is_behind_it() -> None:
 
 
 def test_the_area_of_a_disc_of_triangles_smaller_than_pixels() -> None:
-    """πr² within half a percent, where the count of pixels is off by more. Its derivative is the outline's length within
-    a tenth: the silhouette of a mesh is a zigzag of edges."""
+    """πr² within half a percent, where the count of pixels is off by more. Its derivative is the outline's length
+    within a tenth: the silhouette of a mesh is a zigzag of edges."""
     vertices, triangles = sphere(60, 90)
     exact, side = 0.61, 33
     radius = torch.tensor(exact, dtype=torch.float64, requires_grad=True)

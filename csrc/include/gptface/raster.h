@@ -142,8 +142,8 @@ struct SortedCorners {
   }
 };
 
-// z/w over a triangle: of its first corner, and what the edge functions of the other two add. A triangle of one depth has
-// exactly that everywhere.
+// z/w over a triangle: of its first corner, and what the edge functions of the other two add. A triangle of one depth
+// has exactly that everywhere.
 struct DepthPlane {
   double first, slope1, slope2;
   bool covers;  // false for a triangle without area, which covers nothing
@@ -199,8 +199,8 @@ GPTFACE_RASTER_INLINE double depth_at(const DepthPlane& plane, int64_t edge1, in
 GPTFACE_RASTER_INLINE double centre_x(int32_t column, int32_t width) { return (2.0 * column + 1.0) / width - 1.0; }
 GPTFACE_RASTER_INLINE double centre_y(int32_t row, int32_t height) { return 1.0 - (2.0 * row + 1.0) / height; }
 
-// The triangle behind a pixel in homogeneous coordinates; one entry a corner. Real is double, or a vector of them with a
-// pixel in each lane.
+// The triangle behind a pixel in homogeneous coordinates; one entry a corner. Real is double, or a vector of them with
+// a pixel in each lane.
 template <class Real>
 struct PixelTriangle {
   Real z[3], w[3];

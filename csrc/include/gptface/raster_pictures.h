@@ -1,7 +1,7 @@
 // Rasterisation on the CPU over threads: vertices, bins of triangles, tiles; and the gradients in bands of rows.
 //
-// A triangle goes into the bin of every tile that its bounding box touches, in ascending order, so what a tile shows does
-// not depend on who draws it. Gradients are summed in bands of rows whose number depends on the shapes alone, each band
+// A triangle goes into the bin of every tile that its bounding box touches, in ascending order, so what a tile shows
+// does not depend on who draws it. Gradients are summed in bands of rows whose number depends on the shapes alone, each band
 // in the order of its pixels, and then band after band: same call, same bits, on any number of threads.
 #pragma once
 
@@ -82,7 +82,8 @@ inline RasterBins fill_bins(
 
 }  // namespace detail
 
-inline void rasterize(const RasterKernels& kernels, const RasterProblem& problem, int workers, ParallelFor parallel_for) {
+inline void rasterize(
+    const RasterKernels& kernels, const RasterProblem& problem, int workers, ParallelFor parallel_for) {
   using namespace detail;
   std::vector<ScreenVertex> vertices(problem.batch * problem.vertices);
   const int64_t all_vertices = problem.batch * problem.vertices;
@@ -137,7 +138,8 @@ namespace detail {
 // costs a row of sums for every vertex.
 inline int64_t gradient_bands(int64_t batch, int64_t vertices, int32_t height, int32_t width) {
   const int64_t pixels = int64_t{height} * width, wanted = (8 + batch - 1) / std::max<int64_t>(batch, 1);
-  return std::clamp<int64_t>(pixels / std::max<int64_t>(kPixelsOfATask, vertices), 1, std::min<int64_t>(wanted, height));
+  const int64_t most = std::min<int64_t>(wanted, height);
+  return std::clamp<int64_t>(pixels / std::max<int64_t>(kPixelsOfATask, vertices), 1, most);
 }
 
 // body(sample, first row, last row, sums) for every band; then `total (groups, size)` is the sum of the bands of a

@@ -61,16 +61,17 @@ inline FromCentre lead(const float* position, const Centre& centre) {
 inline double cross(const FromCentre& a, const FromCentre& b) { return a.x * b.y - a.y * b.x; }
 
 inline bool in_front(const float* position) {
-  const float zero =
-      (position[0] - position[0]) + (position[1] - position[1]) + (position[2] - position[2]) + (position[3] - position[3]);
+  float zero = 0.0f;  // or NaN
+  for (int k = 0; k < 4; ++k) zero += position[k] - position[k];
   return zero == 0.0f && position[3] > 0.0f;
 }
 
 inline bool is_steep(const AntialiasProblem& problem, const float* begin, const float* end) {
-  const double x = static_cast<double>(end[0]) / end[3] * problem.width - static_cast<double>(begin[0]) / begin[3] * problem.width;
-  const double y =
-      static_cast<double>(end[1]) / end[3] * problem.height - static_cast<double>(begin[1]) / begin[3] * problem.height;
-  return std::abs(y) >= std::abs(x);
+  const auto extent = [&](int axis, int32_t size) {
+    return std::abs(
+        static_cast<double>(end[axis]) / end[3] * size - static_cast<double>(begin[axis]) / begin[3] * size);
+  };
+  return extent(1, problem.height) >= extent(0, problem.width);
 }
 
 // Between the pixel at (row, column) and the one to its right (`beside`) or below it.
@@ -188,7 +189,8 @@ inline void crossing_gradient(
   if (!crossing.found || crossing.alpha <= 0.0 || crossing.alpha >= 1.0) return;
   const int64_t first = (sample * problem.height + row) * problem.width + column;
   const int64_t second = first + (beside ? 1 : problem.width);
-  const int64_t near_pixel = crossing.first_is_near ? first : second, far_pixel = crossing.first_is_near ? second : first;
+  const int64_t near_pixel = crossing.first_is_near ? first : second;
+  const int64_t far_pixel = crossing.first_is_near ? second : first;
   const float* near_colour = problem.colour + near_pixel * problem.channels;
   const float* far_colour = problem.colour + far_pixel * problem.channels;
   const float* gradient = problem.gradient + (crossing.alpha < 0.5 ? near_pixel : far_pixel) * problem.channels;

@@ -8,7 +8,7 @@ import importlib
 __all__ = ["SUBJECTS", "add_parser"]
 
 # Each is a module of this package with `add_parser` and `run`, light to import: they are all imported for the help.
-SUBJECTS = ("system", "probe", "finetune", "landmarks")
+SUBJECTS = ("system", "probe", "finetune", "landmarks", "regions", "leak", "masked")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

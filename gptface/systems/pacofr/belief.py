@@ -58,8 +58,10 @@ class BeliefPredictor(nn.Module):
         super().__init__()
         self.straight_through = config.straight_through
         self.temperature = config.belief_temperature
-        self.expand = nn.Linear(config.patch_pixels, config.belief_size)
-        self.query = nn.Linear(config.belief_size, config.code_dim)
+        # Codes that are drawn at random need no predictor.
+        predicts = config.codes == "belief"
+        self.expand = nn.Linear(config.patch_pixels, config.belief_size) if predicts else None
+        self.query = nn.Linear(config.belief_size, config.code_dim) if predicts else None
         self.codebook = VectorQuantizer(
             config.code_dim,
             config.codebook_size,
@@ -74,18 +76,29 @@ class BeliefPredictor(nn.Module):
 
     def targets(self, normalised: Tensor) -> Tensor:
         """Normalised patches (R, P) in the space of the codes, (R, ``code_dim``), with a length of 1 at most."""
-        return normalised.float() @ self.projection
+        with torch.autocast(normalised.device.type, enabled=False):
+            return normalised.float() @ self.projection
 
-    def forward(self, normalised: Tensor) -> Beliefs:
+    def forward(self, normalised: Tensor, usable: Tensor | None = None) -> Beliefs:
         """The beliefs of normalised patches (R, P). In training mode the codebook's statistics are brought up to date,
-        and dead codes are revived."""
+        and dead codes are revived.
+
+        Args:
+            normalised: the patches.
+            usable: bool (R,), which of them count in the statistics; by default all.
+        """
+        assert self.expand is not None and self.query is not None, "codes are drawn at random"
         queries = self.query(functional.gelu(self.expand(normalised))).float()
-        out = self.codebook(queries)
-        if out.candidates is None or out.weights is None:  # k = 1: there is nothing to mix, nor a gradient to beliefs
-            candidates, weights = out.indices.unsqueeze(1), torch.ones_like(queries[:, :1])
+        # The codes as they are looked up: those that the same call revives are somewhere else after it.
+        codebook = self.codebook.codebook.clone() if self.training else self.codebook.codebook
+        out = self.codebook(queries, usable)
+        if out.candidates is None or out.weights is None:
+            # k = 1: nothing to mix, and no gradient to beliefs. That gradient is 0 and not absent, for a parameter that
+            # may have none stops several processes.
+            candidates, weights = out.indices.unsqueeze(1), queries[:, :1].softmax(1)
         else:
             candidates, weights = out.candidates, out.weights
-        codes = functional.embedding(candidates, self.codebook.codebook)
+        codes = functional.embedding(candidates, codebook)
         mixed = torch.einsum("rk,rkd->rd", weights, codes)
         if self.straight_through:
             mixed = mixed + (codes[:, 0] - mixed).detach()
@@ -93,11 +106,12 @@ class BeliefPredictor(nn.Module):
 
     @torch.no_grad()
     def start(self, normalised: Tensor, seed: int) -> None:
-        """Put the codes at k-means of normalised patches (R, P), before the first step.
+        """Put the codes at k-means of normalised patches (R, P) of all processes, before the first step.
 
-        With fewer patches than codes, codes repeat; those come to life again by revival.
+        With fewer patches than codes, codes repeat; those come to life again by revival. The patches may lie on another
+        device, where the work is then done.
         """
-        rows = self.targets(normalised).unsqueeze(0)
+        rows = (normalised.float() @ self.projection.to(normalised.device)).unsqueeze(0)
         usable = torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
         means, _ = kmeans(rows, usable, self.codebook.codebook_size, 10, spherical=False, seed=seed)
         self.codebook.weight.copy_(means.squeeze(0))

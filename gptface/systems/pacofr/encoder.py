@@ -117,7 +117,7 @@ class PaCoFREncoder(StrictPreTrainedModel):
         """Images float (B, 3 or ``channels``, S, S) to patches (B, N, ``patch_pixels``).
 
         Raises:
-            InputError: another shape.
+            InputError: another shape, or bytes.
         """
         return patchify(self.colours(images), self.config.patch_size)
 
@@ -126,6 +126,8 @@ class PaCoFREncoder(StrictPreTrainedModel):
         size, channels = self.config.image_size, self.config.channels
         if images.ndim != 4 or images.shape[1] not in (3, channels) or tuple(images.shape[2:]) != (size, size):
             raise InputError(f"images: shape {tuple(images.shape)}; they must be (B, 3, {size}, {size})")
+        if not images.is_floating_point():
+            raise InputError(f"images: {images.dtype}; they must be floating point, from -1 to 1")
         return images.mean(1, keepdim=True) if images.shape[1] > channels else images
 
     def embed(self, patches: Tensor) -> Tensor:

@@ -19,12 +19,14 @@ class PatchMask:
 
     Attributes:
         masked: bool (B, N).
-        masked_rows: int64 (M,), rows of the masked patches in order.
+        masked_rows: int64 (M,), rows of the masked patches in order. On a GPU the host may know an upper bound of M
+            only; −1 fills the rest, here and in ``visible_rows``.
         visible_rows: int64 (V,), rows of the others.
         masked_places: int64 (B · N,), place of each row in ``masked_rows``; −1 for visible ones.
         visible_places: int64 (B · N,), likewise.
         cu_visible: int64 (B + 1,): picture b owns ``visible_rows[cu_visible[b] : cu_visible[b + 1]]``.
         visible_each: how many patches every picture shows; ``None`` where they differ.
+        padded: whether there may be such −1.
     """
 
     masked: Tensor
@@ -34,6 +36,12 @@ class PatchMask:
     visible_places: Tensor
     cu_visible: Tensor
     visible_each: int | None
+    padded: bool = False
+
+    @property
+    def usable(self) -> Tensor | None:
+        """bool (M,), which entries of ``masked_rows`` are patches; ``None`` where all are."""
+        return self.masked_rows >= 0 if self.padded else None
 
     def attention_mask(self) -> IntervalMask | None:
         """What the visible patches of all pictures, in one row, see of one another; ``None`` where they are stacked."""
@@ -79,8 +87,8 @@ def split_patches(mask: SpanMask, fixed: bool) -> PatchMask:
     masked: Tensor = mask.mask
     batch, patches = masked.shape
     flat = masked.flatten()
-    # On a GPU the host may know a bound only; rows behind the last are −1 then.
-    count = batch * patches - len(mask.indices) if fixed or masked.device.type == "cpu" else batch * patches
+    padded = not fixed and masked.device.type != "cpu"
+    count = batch * patches if padded else batch * patches - len(mask.indices)
     visible_rows = torch.nonzero_static(~flat, size=count, fill_value=-1).squeeze(1)
     masked_places = torch.where(flat, flat.cumsum(0) - 1, -1)
     visible_places = torch.where(flat, -1, (~flat).cumsum(0) - 1)
@@ -93,4 +101,5 @@ def split_patches(mask: SpanMask, fixed: bool) -> PatchMask:
         visible_places,
         ends - mask.cu_masked,
         count // batch if fixed and batch else None,
+        padded,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -26,10 +27,6 @@ from gptface.systems.pacofr.masking import PatchMask
 
 __all__ = ["PaCoFR", "PaCoFROutput"]
 
-SUMMARY_SIZE = 64
-"""Length of what a component of a face is compared by, over two views."""
-
-
 @dataclass
 class PaCoFROutput(ModelOutput):
     """What the model makes of a batch of B pictures, M of whose patches are masked.
@@ -41,6 +38,8 @@ class PaCoFROutput(ModelOutput):
         beliefs: of the masked patches; ``None`` where tokens do not come from them.
         tokens: (M, ``code_dim``), what stands for the masked patches; ``None`` with ``codes="none"``.
         features: (V, C), the encoder's features of the visible patches.
+
+    On a GPU, rows for which the mask has a place but no patch hold what is not to be used (:attr:`PatchMask.usable`).
     """
 
     predicted: Tensor | None = None
@@ -57,8 +56,6 @@ class PaCoFR(StrictPreTrainedModel):
     Attributes:
         encoder: what is kept after pre-training.
         belief: predictor and codebook; ``None`` with ``codes="none"``.
-        activations: from a visible patch's feature to how near its pixels are to every code; ``None`` without codes.
-        summary: from the mean feature of a component to what it is compared by.
     """
 
     config_class = PaCoFRConfig
@@ -86,12 +83,6 @@ class PaCoFR(StrictPreTrainedModel):
         )
         self.decoder_norm = nn.LayerNorm(config.decoder_size, eps=config.layer_norm_eps)
         self.to_pixels = nn.Linear(config.decoder_size, config.patch_pixels)
-        self.activations = None if self.belief is None else nn.Linear(config.hidden_size, config.codebook_size)
-        self.summary = nn.Sequential(
-            nn.Linear(config.hidden_size, 2 * config.hidden_size),
-            nn.GELU(),
-            nn.Linear(2 * config.hidden_size, SUMMARY_SIZE),
-        )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -113,7 +104,7 @@ class PaCoFR(StrictPreTrainedModel):
         flat = patches.flatten(0, 1)
         truth = normalised_patches(flat)
         targets = truth.index_select(0, mask.masked_rows.clamp_min(0))
-        beliefs, tokens = self._tokens(targets)
+        beliefs, tokens = self._tokens(targets, mask)
         standing = self.mask_token.weight.to(flat.dtype).expand(len(targets), -1)
         if self.token is not None and tokens is not None:
             standing = standing + self._given(self.token(tokens))
@@ -123,9 +114,10 @@ class PaCoFR(StrictPreTrainedModel):
             states = _together(visible, standing, mask).view(batch, number, -1)
             encoded = self.encoder.contextualise(states + positions)
             decoded = self.to_decoder(encoded)
-            features = encoded.flatten(0, 1).index_select(0, mask.visible_rows.clamp_min(0))
+            features = rearrange_rows(encoded.flatten(0, 1), mask.visible_rows, mask.visible_places)
         else:
-            states = visible + positions.index_select(0, mask.visible_rows.clamp_min(0) % number)
+            # Of the ways to gather, the one whose gradient adds in the same order every time on a GPU too.
+            states = visible + functional.embedding(mask.visible_rows.clamp_min(0) % number, positions)
             features = self._encode_visible(states, mask)
             decoded = _together(self.to_decoder(features), standing, mask).view(batch, number, -1)
         decoded = decoded + self.decoder_positions()
@@ -155,14 +147,15 @@ class PaCoFR(StrictPreTrainedModel):
             return tokens
         return torch.where(torch.rand(len(tokens), 1, device=tokens.device) < self.config.token_share, tokens, 0.0)
 
-    def _tokens(self, targets: Tensor) -> tuple[Beliefs | None, Tensor | None]:
+    def _tokens(self, targets: Tensor, mask: PatchMask) -> tuple[Beliefs | None, Tensor | None]:
         """What stands for the masked patches, of normalised pixels (M, P)."""
         if self.belief is None:
             return None, None
         if self.config.codes == "random":
             codes = self.belief.codebook.codebook
-            return None, codes[torch.randint(len(codes), (len(targets),), device=codes.device)]
-        beliefs = self.belief(targets)
+            drawn = torch.randint(len(codes), (len(targets),), device=codes.device)
+            return None, functional.embedding(drawn, codes)
+        beliefs = self.belief(targets, mask.usable)
         return beliefs, beliefs.tokens
 
 

@@ -45,12 +45,23 @@ class PaCoFRStage(Stage):
         self.device = accelerator.device
         self.config = config = model_config(section)
         data = configuration.data
+        if data.image_size < config.image_size:
+            raise InputError(
+                f"data.image_size: {data.image_size} pixels, but the model's pictures have {config.image_size}, and "
+                f"enlarged ones have nothing to learn from; allowed: {config.image_size} or more"
+            )
+        check_ratio(section, config)
+        if section.losses.alignment and config.codes != "none" and config.patch_size % 2:
+            raise InputError(
+                f"pacofr.losses.alignment: must be 0 for patches of {config.patch_size} pixels; allowed: an even number"
+            )
         faces = Faces(data, "train", output, accelerator, verbose=verbose)
         torch.manual_seed(section.seed)
         self.model = PaCoFR(config)
         self.model.train()
-        passed = section.batch_size * accelerator.num_processes
-        self.objective = PaCoFRObjective(self.model, section, len(faces), passed)
+        self.processes = accelerator.num_processes
+        stepped = section.batch_size * section.accumulation * self.processes
+        self.objective = PaCoFRObjective(self.model, section, len(faces) / stepped)
         model = self.model
         hidden = kernels(model.encoder.layers, model.decoder_layers)
         if config.stem == "convolution":
@@ -92,12 +103,12 @@ class PaCoFRStage(Stage):
         return MaskedFaces(torch.cat([view.images for view in views]), torch.cat(sample_ids), regions)
 
     def _start(self, faces: Faces, resuming: bool) -> None:
-        """The codes at k-means of the first faces' patches. The same on every process: the first of all in order."""
+        """The codes at k-means of the first faces' patches: dealt to the processes, and clustered together."""
         if self.model.belief is None or resuming:
             return
-        batches = faces.batches(self._needs, self._masked, batch_size=FIRST_FACES, seed=self.section.seed)
-        images = next(batches).images
-        patches = self.model.encoder.cut(images).flatten(0, 1).cpu()
+        share = max(1, min(FIRST_FACES, len(faces)) // self.processes)
+        images = next(faces.batches(self._needs, self._masked, batch_size=share, seed=self.section.seed)).images
+        patches = self.model.encoder.cut(images).flatten(0, 1)
         self.model.belief.start(normalised_patches(patches), self.section.seed)
 
     def counts(self, batch: MaskedFaces, moment: Moment) -> Tensor:
@@ -115,14 +126,16 @@ class PaCoFRStage(Stage):
         """The losses of held-out faces as they are, under masks that are the same every time; means over batches."""
         if self.held_out is None:
             return {}
-        sums: dict[str, float] = {}
-        total = 0
-        for number, faces in enumerate(self.held_out):
-            _, parts = self.objective(faces, Moment(step=0, micro_step=number, share=0.0))
-            total += len(faces.images)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(faces.images)
-        return {name: value / total for name, value in sums.items() if name != "incubation"}
+        sums: dict[str, list[float]] = {}
+        with torch.random.fork_rng():
+            torch.manual_seed(self.section.seed)  # codes drawn at random are the same every time too
+            for number, faces in enumerate(self.held_out):
+                _, parts = self.objective(faces, Moment(step=0, micro_step=number, share=0.0))
+                weight = len(faces.images)
+                for name, value in parts.items():
+                    total, weights = sums.get(name, (0.0, 0.0))
+                    sums[name] = [total + float(value) * weight, weights + weight]
+        return {name: total / weights for name, (total, weights) in sums.items()}
 
 
 def model_config(section: PaCoFRSection) -> PaCoFRConfig:
@@ -137,6 +150,17 @@ def model_config(section: PaCoFRSection) -> PaCoFRConfig:
         )
     except InputError as error:
         raise InputError(f"pacofr.model: {error}") from error
+
+
+def check_ratio(section: PaCoFRSection, config: PaCoFRConfig) -> None:
+    """Raise ``InputError`` unless every picture has a masked patch and a visible one."""
+    ratio, patches = section.masks.ratio, config.num_patches
+    for share in ratio if isinstance(ratio, tuple) else (ratio,):
+        if not 0 < round(share * patches) < patches:
+            raise InputError(
+                f"pacofr.masks.ratio: {share:g} of the model's {patches} patches are {round(share * patches)}; "
+                f"allowed: 1 to {patches - 1} of them"
+            )
 
 
 def step_flops(config: PaCoFRConfig, section: PaCoFRSection) -> float:
