@@ -70,7 +70,7 @@ def test_a_silhouette_exactly_between_two_pixels_has_a_gradient(impl: str) -> No
     assert torch.equal(drawn, white)
     drawn.sum().backward()
     assert positions.grad is not None
-    assert math.isclose(float(positions.grad[0, 1:3, 0].sum()), 8 * 4, rel_tol=1e-5)  # rows, pixels a unit of clip space
+    assert math.isclose(float(positions.grad[0, 1:3, 0].sum()), 8 * 4, rel_tol=1e-5)  # rows, pixels a unit of x
 
 
 def test_the_border_of_the_picture_and_the_inside_of_a_surface_stay_as_they_are() -> None:
@@ -230,7 +230,7 @@ def test_refusals() -> None:
     refuses("neighbours is .*allowed: what triangle_neighbours", colour, raster, positions, triangles, neighbours=wrong)
     with pytest.raises(InputError, match="triangle_neighbours: triangles holds the vertex 19; allowed: 0 to 4"):
         triangle_neighbours(triangles, 5)
-    with pytest.raises(InputError, match="vertices: 1.5 is not a whole number"):
+    with pytest.raises(InputError, match=r"vertices: 1\.5 is not a whole number"):
         triangle_neighbours(triangles, 1.5)  # type: ignore[arg-type]
 
 

@@ -193,8 +193,8 @@ def _antialias(
     _check_triangle("antialias", triangle, triangles.shape[0])
     if neighbours.device.type == "cpu" and neighbours.numel() and int(neighbours.max()) >= triangles.shape[0]:
         raise InputError(
-            f"antialias: neighbours holds the triangle {int(neighbours.max())}; allowed: what triangle_neighbours returns "
-            f"for these triangles, of which there are {triangles.shape[0]}"
+            f"antialias: neighbours holds the triangle {int(neighbours.max())}; allowed: what triangle_neighbours "
+            f"returns for these triangles, of which there are {triangles.shape[0]}"
         )
     return _kernel("antialias", impl)(colour, triangle, depth, positions, triangles, neighbours)
 
