@@ -76,3 +76,11 @@ def test_paths_are_no_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "notes:" / "x").touch()
     monkeypatch.chdir(tmp_path)
     assert url_problem("notes:/x") is None  # it is there
+
+
+def test_a_folder_of_that_name_is_named_not_the_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "face.png").mkdir()
+    with pytest.raises(OSError) as told, atomic_write(tmp_path / "face.png") as temporary:
+        temporary.write_text("x")
+    assert told.value.filename == str(tmp_path / "face.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["face.png"]

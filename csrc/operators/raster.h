@@ -48,6 +48,13 @@ const T* raster_data(const Tensor& tensor, ScalarType type, int64_t dimensions, 
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
+// What is read at every pixel must have as many of them as `triangle`.
+inline void check_pixels(const Tensor& tensor, const Tensor& triangle, const char* name) {
+  STD_TORCH_CHECK(
+      tensor.size(0) == triangle.size(0) && tensor.size(1) == triangle.size(1) && tensor.size(2) == triangle.size(2),
+      "gptface: rasterisation: ", name, " must have the pixels of triangle");
+}
+
 // What all problems have: a mesh and the size of the pictures.
 template <class Problem>
 Problem raster_mesh(const Tensor& vertices, const Tensor& triangles, int64_t batch, int64_t height, int64_t width) {
@@ -153,6 +160,7 @@ inline InterpolationProblem interpolation_problem(
   problem.attributes = raster_data<float>(attributes, ScalarType::Float, 3, "attributes");
   problem.triangle = raster_data<int32_t>(triangle, ScalarType::Int, 3, "triangle");
   problem.barycentric = raster_data<float>(barycentric, ScalarType::Float, 4, "barycentric");
+  check_pixels(barycentric, triangle, "barycentric");
   problem.channels = attributes.size(2);
   problem.shared = attributes.size(0) == 1;
   return problem;
@@ -197,6 +205,8 @@ inline AntialiasProblem antialias_problem(
   problem.colour = raster_data<float>(colour, ScalarType::Float, 4, "colour");
   problem.triangle = raster_data<int32_t>(triangle, ScalarType::Int, 3, "triangle");
   problem.depth = raster_data<float>(depth, ScalarType::Float, 3, "depth");
+  check_pixels(colour, triangle, "colour");
+  check_pixels(depth, triangle, "depth");
   problem.positions = raster_data<float>(positions, ScalarType::Float, 3, "positions");
   problem.neighbours = raster_data<int32_t>(neighbours, ScalarType::Int, 2, "neighbours");
   problem.channels = colour.size(3);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gptface.cli.paths import local_path, local_pattern
+from gptface.errors import InputError
 
 __all__ = ["add_parser", "run"]
 
@@ -33,7 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", type=int, default=512, help="side of the picture in pixels (default 512)")
     parser.add_argument("--picture", type=local_path, metavar="PNG", help="draw the face")
     parser.add_argument("--turntable", type=local_path, metavar="PNG", help="draw the face from five sides in a strip")
-    parser.add_argument("--output", type=local_path, metavar="FILE", help="write the mesh: .glb, .ply or .obj")
+    parser.add_argument(
+        "--output", type=local_path, metavar="FILE", help="write the mesh, turned as --pose says: .glb, .ply or .obj"
+    )
     parser.add_argument(
         "--contact-sheet", type=local_path, metavar="PNG", help="draw all expression shapes, each with its name"
     )
@@ -44,11 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     from gptface.morphable import (
         check_mesh_path,
         check_picture_path,
+        check_picture_size,
         contact_sheet,
         load_morphable_model,
         named_parameters,
         named_weights,
+        place,
         portrait,
+        rotation_6d_to_matrix,
         turntable,
         write_mesh,
         write_picture,
@@ -56,9 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output is not None:
         check_mesh_path(arguments.output)
-    for path in (arguments.picture, arguments.turntable, arguments.contact_sheet):
-        if path is not None:
-            check_picture_path(path)
+    paths = [path for path in (arguments.picture, arguments.turntable, arguments.contact_sheet) if path is not None]
+    for path in paths:
+        check_picture_path(path)
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError("--picture, --turntable and --contact-sheet name one file; give each its own")
+    check_picture_size(arguments.size)
     weights = {
         name: named_weights(f"--{name}", getattr(arguments, name))
         for name in ("identity", "expression", "albedo", "pose")
@@ -74,7 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"turntable: {arguments.turntable}")
     if arguments.output is not None:
         albedo = model.albedo(parameters.albedo)[0]
-        write_mesh(arguments.output, parameters.vertices(model)[0], model.triangles, albedo)
+        turn = rotation_6d_to_matrix(parameters.rotation)
+        vertices = place(parameters.vertices(model), turn, model.centre[None], model.centre)[0]
+        write_mesh(arguments.output, vertices, model.triangles, albedo)
         print(f"mesh: {arguments.output}")
     if arguments.contact_sheet is not None:
         write_picture(arguments.contact_sheet, contact_sheet(model))

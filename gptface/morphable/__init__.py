@@ -19,7 +19,14 @@ from gptface.morphable.parameters import (
     portrait_distance,
     project_landmarks,
 )
-from gptface.morphable.pictures import check_picture_path, contact_sheet, portrait, turntable, write_picture
+from gptface.morphable.pictures import (
+    check_picture_path,
+    check_picture_size,
+    contact_sheet,
+    portrait,
+    turntable,
+    write_picture,
+)
 from gptface.morphable.prior import expression_energy, gaussian_energy, light_energy, prior_energy
 from gptface.morphable.renderer import Rendering, linear_to_srgb, render, srgb_to_linear
 from gptface.morphable.rotation import (
@@ -42,6 +49,7 @@ __all__ = [
     "angles_to_matrix",
     "check_mesh_path",
     "check_picture_path",
+    "check_picture_size",
     "clip_to_pixels",
     "contact_sheet",
     "directional_light",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gptface.errors import InputError
+from gptface.integers import whole_number
 from gptface.morphable.complexion import Complexion, paint
 from gptface.morphable.model import MorphableModel
 
@@ -113,7 +114,7 @@ def add_analytic_albedo(
     Raises:
         InputError: ``smooth_modes`` is negative, or scipy is missing where it is not 0.
     """
-    if smooth_modes < 0:
+    if whole_number(smooth_modes, "smooth_modes") < 0:
         raise InputError(f"smooth_modes={smooth_modes}; allowed: 0 or more")
     complexion, mean = paint(model)
     modes = _modes(complexion)

@@ -29,6 +29,8 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, EOFError, KeyError) as error:
         raise InputError(f"{path} is no .npz archive ({error})") from None
+    except MemoryError as error:
+        raise InputError(f"{path} asks for more memory than there is ({error})") from None
     except ValueError as error:
         if isinstance(error, InputError):
             raise

@@ -17,6 +17,7 @@ from gptface.morphable.model import MorphableModel
 __all__ = ["read_basel_2009", "read_basel_h5"]
 
 MICROMETRES = 1e-4
+_BASEL_2009 = ("shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "tl", "segbin")
 MILLIMETRES = 0.1
 
 
@@ -42,12 +43,11 @@ def read_basel_2009(path: Path) -> MorphableModel:
     """
     try:
         from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
     except ModuleNotFoundError:
         raise InputError('.mat files need scipy: pip install "gptface[morphable]"') from None
     try:
-        file = loadmat(path)
-    except (MatReadError, ValueError, NotImplementedError, TypeError) as error:
+        file = loadmat(path, variable_names=_BASEL_2009)
+    except Exception as error:  # a broken file fails in any way there is
         raise InputError(f"{path} is no MATLAB file that can be read ({error})") from None
     shape_mean = array_of(file, path, "shapeMU", (None, 1), "f").astype(np.float64)
     length = len(shape_mean)
@@ -87,21 +87,21 @@ def read_basel_h5(path: Path) -> MorphableModel:
     except ModuleNotFoundError:
         raise InputError('.h5 files need h5py: pip install "gptface[morphable]"') from None
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is no HDF5 file ({error})") from None
-    with file:
-        identity, mean = _statismo(file, path, "shape")
-        expression, expression_mean = (
-            _statismo(file, path, "expression", len(mean)) if "expression/model" in file else (None, 0.0)
-        )
-        albedo = albedo_basis = None
-        if "color/model" in file:
-            colours, colour_mean = _statismo(file, path, "color", len(mean))
-            albedo, albedo_basis = _linear(colour_mean, colours, 1.0)
-        cells = array_of({"shape/representer/cells": _dataset(file, path, "shape/representer/cells")}, path,
-                         "shape/representer/cells", (3, None), "iu").T.astype(np.int64)  # fmt: skip
-        points = _named_points(file, path, mean)
+        with h5py.File(path, "r") as file:
+            identity, mean = _statismo(file, path, "shape")
+            expression, expression_mean = (
+                _statismo(file, path, "expression", len(mean)) if "expression/model" in file else (None, 0.0)
+            )
+            albedo = albedo_basis = None
+            if "color/model" in file:
+                colours, colour_mean = _statismo(file, path, "color", len(mean))
+                albedo, albedo_basis = _linear(colour_mean, colours, 1.0)
+            name = "shape/representer/cells"
+            cells = array_of({name: _dataset(file, path, name)}, path, name, (3, None), "iu").T.astype(np.int64)
+            points = _named_points(file, path, mean)
+    # What h5py raises where a file is broken, cut off, or asks for more memory than there is.
+    except (OSError, KeyError, RuntimeError, MemoryError) as error:
+        raise InputError(f"{path} is no HDF5 file that can be read ({error})") from None
     mean = (mean + expression_mean) * MILLIMETRES
     vertices = _tensor(mean)
     return MorphableModel(
@@ -124,7 +124,10 @@ def _tensor(value: np.ndarray) -> torch.Tensor:
 def _dataset(file: Any, path: Path, name: str) -> np.ndarray:
     if name not in file:
         raise InputError(f"{path} is not the morphable model it looks like: it has no {name!r}")
-    return np.asarray(file[name])
+    found = file[name]
+    if not hasattr(found, "shape"):
+        raise InputError(f"{path}: {name} is a group; it must be a data set")
+    return np.asarray(found)
 
 
 def _statismo(file: Any, path: Path, kind: str, vertices: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -142,13 +145,13 @@ def _named_points(file: Any, path: Path, mean: np.ndarray) -> dict[str, int]:
     """Landmarks of ``metadata/landmarks/json``, each the vertex of the mean shape nearest to it."""
     if "metadata/landmarks/json" not in file:
         return {}
-    raw = file["metadata/landmarks/json"]
-    text = raw[()] if raw.shape == () else raw[0]
+    raw = _dataset(file, path, "metadata/landmarks/json")
     try:
+        text = raw[()] if raw.shape == () else raw[0]
         listed = json.loads(text)
         return {
             str(entry["id"]): int(np.square(mean - np.asarray(entry["coordinates"], dtype=float)).sum(1).argmin())
             for entry in listed
         }
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError):
         raise InputError(f"{path}: metadata/landmarks/json is no list of landmarks with id and coordinates") from None

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.morphable.precision import without_autocast
 
-__all__ = ["Camera", "PerspectiveCamera", "WeakPerspectiveCamera", "clip_to_pixels", "place"]
+__all__ = ["Camera", "PerspectiveCamera", "WeakPerspectiveCamera", "clip_to_pixels", "picture_aspect", "place"]
 
 NEAR = 1.0
 FAR = 1000.0
@@ -27,7 +28,8 @@ def place(vertices: Tensor, rotation: Tensor, translation: Tensor, centre: Tenso
     Returns:
         ``(B, V, 3)`` in the camera's frame: x right, y up, z towards the viewer.
     """
-    return (vertices - centre) @ rotation.transpose(-1, -2) + translation[:, None]
+    with without_autocast(vertices):
+        return (vertices - centre) @ rotation.transpose(-1, -2) + translation[:, None]
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,23 @@ class WeakPerspectiveCamera:
 Camera = PerspectiveCamera | WeakPerspectiveCamera
 
 
+def picture_aspect(height: int, width: int) -> float:
+    """Width of a picture by its height.
+
+    Raises:
+        InputError: it has no pixels.
+    """
+    if height < 1 or width < 1:
+        raise InputError(f"a picture of {height} × {width} pixels has none; both sides must be at least 1")
+    return width / height
+
+
 def clip_to_pixels(clip: Tensor, height: int, width: int) -> Tensor:
     """Pixel coordinates ``(B, N, 2)`` (x right, y down, the centre of the first pixel at 0.5) of clip coordinates.
 
     Raises:
         InputError: the picture has no pixels.
     """
-    if height < 1 or width < 1:
-        raise InputError(f"a picture of {height} × {width} pixels has none; both sides must be at least 1")
+    picture_aspect(height, width)
     x, y, _, w = clip.unbind(-1)
     return torch.stack(((x / w + 1) * 0.5 * width, (1 - y / w) * 0.5 * height), -1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.morphable.precision import without_autocast
 
 __all__ = ["ambient_light", "directional_light", "irradiance", "spherical_harmonics", "studio_light"]
 
@@ -57,7 +58,8 @@ def irradiance(normals: Tensor, light: Tensor) -> Tensor:
         raise InputError(f"light has the shape {tuple(light.shape)}; it must be (batch, 9, 3)")
     kept = torch.tensor(_KEPT, dtype=normals.dtype, device=normals.device)
     harmonics = spherical_harmonics(normals) * kept
-    return (harmonics.flatten(1, -2) @ light.to(normals.dtype)).view(*normals.shape[:-1], 3)
+    with without_autocast(normals):
+        return (harmonics.flatten(1, -2) @ light.to(normals.dtype)).view(*normals.shape[:-1], 3)
 
 
 def ambient_light(radiance: float = 1.0, batch: int = 1) -> Tensor:

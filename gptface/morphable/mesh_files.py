@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,24 @@ __all__ = ["MESH_SUFFIXES", "check_mesh_path", "write_mesh"]
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
 
-def check_mesh_path(path: Path) -> None:
+def check_mesh_path(path: str | os.PathLike[str]) -> None:
     """Refuse a path whose suffix is no mesh format that is written.
 
     Raises:
         InputError: another suffix.
     """
+    path = Path(path)
     if path.suffix.lower() not in MESH_SUFFIXES:
         raise InputError(f"{path} names no mesh format; allowed suffixes: {', '.join(MESH_SUFFIXES)}")
 
 
-def write_mesh(path: Path, vertices: Tensor, triangles: Tensor, albedo: Tensor | None = None) -> None:
+def write_mesh(
+    path: str | os.PathLike[str], vertices: Tensor, triangles: Tensor, albedo: Tensor | None = None
+) -> None:
     """Write one mesh; vertices that no triangle uses are left out.
 
-    OBJ and PLY are in centimetres with sRGB colours; GLB, as its standard wants, in metres with linear colours.
+    OBJ and PLY are in centimetres with sRGB colours; GLB, as its standard wants, in metres with linear colours, and
+    with normals and a matt material, without which viewers show facets of metal.
 
     Args:
         path: its suffix chooses the format: ``.obj``, ``.ply`` or ``.glb``.
@@ -40,10 +45,11 @@ def write_mesh(path: Path, vertices: Tensor, triangles: Tensor, albedo: Tensor |
         albedo: ``(V, 3)`` linear light.
 
     Raises:
-        InputError: a suffix that is no mesh format, coordinates that are not finite, indices out of range, or trimesh
-            is missing.
+        InputError: a suffix that is no mesh format, coordinates or colours that are not finite or have another shape,
+            no triangles, indices out of range, or trimesh is missing.
     """
     check_mesh_path(path)
+    path = Path(path)
     try:
         import trimesh
     except ModuleNotFoundError:
@@ -52,8 +58,14 @@ def write_mesh(path: Path, vertices: Tensor, triangles: Tensor, albedo: Tensor |
         raise InputError(f"vertices has the shape {tuple(vertices.shape)}; it must be (vertices, 3)")
     if not bool(torch.isfinite(vertices).all()):
         raise InputError("vertices holds values that are not finite; a mesh file needs finite coordinates")
+    if albedo is not None and albedo.shape != vertices.shape:
+        raise InputError(f"albedo has the shape {tuple(albedo.shape)}; it must be {tuple(vertices.shape)}, as vertices")
+    if albedo is not None and not bool(torch.isfinite(albedo).all()):
+        raise InputError("albedo holds values that are not finite; a mesh file needs finite colours")
+    if triangles.numel() == 0:
+        raise InputError("triangles holds none; a mesh file needs one or more")
     corners = triangles.detach().cpu().numpy().astype(np.int64)
-    if corners.size and (corners.min() < 0 or corners.max() >= len(vertices)):
+    if corners.min() < 0 or corners.max() >= len(vertices):
         raise InputError(f"triangles name vertices that do not exist; allowed: 0 to {len(vertices) - 1}")
     suffix = path.suffix.lower()
     scale = 0.01 if suffix == ".glb" else 1.0
@@ -63,6 +75,15 @@ def write_mesh(path: Path, vertices: Tensor, triangles: Tensor, albedo: Tensor |
         colours = (shown.cpu().numpy() * 255).round().astype(np.uint8)
         mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
     mesh.remove_unreferenced_vertices()
-    data: Any = mesh.export(file_type=suffix[1:])
+    matt: dict[str, Any] = {"include_normals": True, "tree_postprocessor": _matt} if suffix == ".glb" else {}
+    data: Any = mesh.export(file_type=suffix[1:], **matt)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def _matt(tree: dict[str, Any]) -> None:
+    """Give every surface of a glTF file a material without metal: without any, the standard's default is all metal."""
+    tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+    for mesh in tree["meshes"]:
+        for surface in mesh["primitives"]:
+            surface["material"] = 0

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gptface.errors import InputError
 from gptface.faces.names import find
+from gptface.morphable.precision import without_autocast
 from gptface.ops import triangle_neighbours
 
 __all__ = ["MorphableModel"]
 
 ExpressionKind = Literal["blendshape", "gaussian"]
+LARGEST_WEIGHT = 1e6
+"""Of a named shape: far beyond any face, and near enough that no coordinate overflows."""
 
 
 def _basis(name: str, value: Tensor | None, vertices: int) -> Tensor:
@@ -108,6 +111,8 @@ class MorphableModel(nn.Module):
             raise InputError(f"{name}: the mean has the shape {tuple(mean.shape)}; it must be (vertices, 3)")
         count = mean.shape[0]
         self.register_buffer("mean", _finite(f"{name}: the mean", mean))
+        if triangles.numel() and (triangles.ndim != 2 or triangles.shape[1] != 3):
+            raise InputError(f"{name}: triangles have the shape {tuple(triangles.shape)}; it must be (triangles, 3)")
         self.register_buffer("triangles", self._indices("triangles", triangles, count).reshape(-1, 3).to(torch.int32))
         for kind, basis, names in (
             ("identity", identity_basis, identity_names),
@@ -175,12 +180,17 @@ class MorphableModel(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MorphableModel:
         super()._apply(fn, recurse)
+        self._neighbours = None
         self.regions = {name: fn(index) for name, index in self.regions.items()}  # where the model goes, they go
         return self
 
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*arguments, **options)
+        self._neighbours = None  # the triangles may be others
+
     def neighbours(self) -> Tensor:
         """Which triangles share an edge, as :func:`gptface.ops.antialias` takes them; found once."""
-        if self._neighbours is None or self._neighbours.device != self.triangles.device:
+        if self._neighbours is None:
             self._neighbours = triangle_neighbours(self.triangles, self.vertex_count)
         return self._neighbours
 
@@ -201,7 +211,8 @@ class MorphableModel(nn.Module):
                 f"{what} has the shape {tuple(weights.shape)}; it must be (batch, up to {basis.shape[0]}) here"
             )
         used = basis[: weights.shape[1]]
-        return (weights.to(basis.dtype) @ used.flatten(1)).view(-1, self.vertex_count, 3)
+        with without_autocast(basis):
+            return (weights.to(basis.dtype) @ used.flatten(1)).view(-1, self.vertex_count, 3)
 
     def forward(self, identity: Tensor | None = None, expression: Tensor | None = None) -> Tensor:
         """Vertices ``(B, V, 3)`` in centimetres.
@@ -231,8 +242,11 @@ class MorphableModel(nn.Module):
         """One row ``(1, modes)`` of weights, zero but for those named.
 
         Raises:
-            InputError: a name that the model does not have (the nearest are told), a weight that is no finite number.
+            InputError: a kind or a name that the model does not have (the nearest are told), a weight that is no number
+                of float32's range.
         """
+        if kind not in ("identity", "expression", "albedo"):
+            raise InputError(f"kind {kind!r} is unknown; allowed: identity, expression, albedo")
         names: tuple[str, ...] = getattr(self, f"{kind}_names")
         if not names and named:
             raise InputError(f"{self.name} has no {kind} shapes, so {', '.join(named)} cannot be set")
@@ -240,7 +254,9 @@ class MorphableModel(nn.Module):
         position = {name: index for index, name in enumerate(names)}
         for key, value in named.items():
             index = find(f"{kind} shape", key, position)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f"{kind} shape {key}: {value!r} is no weight; it must be a finite number")
+            if isinstance(value, bool) or not isinstance(value, Real) or not abs(float(value)) <= LARGEST_WEIGHT:
+                raise InputError(
+                    f"{kind} shape {key}: {value!r} is no weight; it must be a finite number up to {LARGEST_WEIGHT:g}"
+                )
             row[0, index] = float(value)
         return row

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.morphable.camera import PerspectiveCamera, clip_to_pixels, place
+from gptface.morphable.camera import PerspectiveCamera, clip_to_pixels, picture_aspect, place
 from gptface.morphable.light import studio_light
 from gptface.morphable.model import MorphableModel
 from gptface.morphable.renderer import Rendering, render
@@ -20,6 +21,10 @@ __all__ = ["FaceParameters", "draw", "named_parameters", "portrait_distance", "p
 
 FOCAL = 6.0
 """A portrait lens: 19° from the lower edge to the upper."""
+
+
+# Of a field for one head; the others are rows of weights.
+_INNER_SHAPES: dict[str, tuple[int | None, ...]] = {"rotation": (6,), "translation": (3,), "light": (9, 3), "focal": ()}
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,31 @@ class FaceParameters:
                 raise InputError(f"the parameters' {field.name} holds values that are not finite")
         return self
 
+    def fitted(self, model: MorphableModel) -> FaceParameters:
+        """The same in the model's dtype, for one number of heads: fields of one head go with those of several.
+
+        Raises:
+            InputError: a field of another shape or on another device, named in the sentence.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        batch = max((len(value) for value in values.values() if value.ndim and len(value) != 1), default=1)
+        if any(value.ndim and len(value) == 0 for value in values.values()):
+            batch = 0
+        for name, value in values.items():
+            inner = _INNER_SHAPES.get(name, (None,))
+            fits = value.ndim == 1 + len(inner) and value.shape[0] in (1, batch)
+            if not fits or any(length not in (None, n) for length, n in zip(inner, value.shape[1:], strict=True)):
+                wanted = ", ".join(str(length or "modes") for length in ("heads", *inner))
+                others = f", with {batch} heads in the other fields" if batch > 1 else ""
+                raise InputError(
+                    f"the parameters' {name} has the shape {tuple(value.shape)}; it must be ({wanted}){others}"
+                )
+            if value.device != model.mean.device:
+                raise InputError(f"the parameters' {name} is on {value.device}, the model on {model.mean.device}")
+            values[name] = value.to(model.mean.dtype)
+        values["rotation"] = values["rotation"].expand(batch, 6)
+        return FaceParameters(**values)
+
     def vertices(self, model: MorphableModel) -> Tensor:
         """Vertices ``(B, V, 3)`` in the model's own frame: no pose."""
         return model(self.identity, self.expression)
@@ -102,7 +132,13 @@ def draw(
     background: Tensor | None = None,
     smooth: bool = False,
 ) -> Rendering:
-    """Render heads; see :func:`render`. Differentiable in every parameter."""
+    """Render heads; see :func:`render`. Differentiable in every parameter.
+
+    Raises:
+        InputError: parameters that do not fit together or to the model (:meth:`FaceParameters.fitted`), a picture
+            without pixels, a background of another shape.
+    """
+    parameters = parameters.fitted(model)
     vertices = parameters.placed(model, parameters.vertices(model))
     return render(
         vertices,
@@ -119,9 +155,11 @@ def draw(
 
 
 def project_landmarks(model: MorphableModel, parameters: FaceParameters, height: int, width: int) -> Tensor:
-    """The landmarks in the picture, ``(B, L, 2)`` pixels, x right and y down."""
+    """The landmarks in the picture, ``(B, L, 2)`` pixels, x right and y down; errors as of :func:`draw`."""
+    aspect = picture_aspect(height, width)
+    parameters = parameters.fitted(model)
     points = parameters.placed(model, model.landmarks(parameters.vertices(model)))
-    return clip_to_pixels(PerspectiveCamera(parameters.focal).clip(points, width / height), height, width)
+    return clip_to_pixels(PerspectiveCamera(parameters.focal).clip(points, aspect), height, width)
 
 
 def named_parameters(
@@ -146,7 +184,7 @@ def named_parameters(
     for name, value in (pose or {}).items():
         if name not in angles:
             raise InputError(f"pose {name!r} is unknown; allowed: yaw, pitch, roll")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise InputError(f"pose {name}: {value!r} is no angle; it must be a finite number of degrees")
         angles[name] = float(value)
     turned = angles_to_matrix(*(torch.tensor([angle]) for angle in angles.values()))

@@ -59,6 +59,13 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode(encoding)
 
 
+def _no_bytes(*contents: Any) -> bytes:
+    """How Python 3 writes ``b""`` for Python 2: the content of an array without elements."""
+    if contents:
+        raise pickle.UnpicklingError("bytes of an object")
+    return b""
+
+
 def _reconstruct_record(cls: Any, base: Any, state: Any) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, _Record)):
         raise pickle.UnpicklingError("an object that is no array")
@@ -70,6 +77,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
     ("copy_reg", "_reconstructor"): _reconstruct_record,
     ("copyreg", "_reconstructor"): _reconstruct_record,
     ("__builtin__", "object"): object,
@@ -182,5 +190,5 @@ def _dense(value: _SparseRecord, path: Path, name: str) -> np.ndarray:
         dense = np.zeros(shape)
         np.add.at(dense, (rows, columns), data)
         return dense
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, MemoryError) as error:
         raise InputError(f"{path}: {name} is a sparse matrix that cannot be read ({type(error).__name__})") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,11 +14,12 @@ import torch
 
 from gptface.errors import InputError
 from gptface.files import atomic_write
+from gptface.integers import whole_number
 from gptface.morphable.model import MorphableModel
 from gptface.morphable.parameters import FaceParameters, draw
 from gptface.morphable.rotation import angles_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
 
-__all__ = ["check_picture_path", "contact_sheet", "portrait", "turntable", "write_picture"]
+__all__ = ["check_picture_path", "check_picture_size", "contact_sheet", "portrait", "turntable", "write_picture"]
 
 BACKGROUND = 0.90
 CLOSER = 1.6
@@ -45,14 +48,18 @@ def portrait(
         supersampling: how many samples a side each pixel is averaged from.
 
     Raises:
-        InputError: parameters that are not finite, a size that is no picture.
+        InputError: parameters that are not finite, a size that is no picture, or nothing of the head is to be seen.
     """
-    if not 8 <= size <= 4096:
-        raise InputError(f"a picture of {size} pixels a side cannot be drawn; allowed: 8 to 4096")
+    check_picture_size(size)
+    if whole_number(supersampling, "supersampling") < 1:
+        raise InputError(f"supersampling={supersampling}; allowed: 1 or more")
     parameters.check()
     side = size * supersampling
     plain = torch.full((side, side, 3), BACKGROUND, device=model.mean.device)
-    image = draw(model, parameters, side, side, background=plain).image[:1].permute(0, 3, 1, 2)
+    drawn = draw(model, parameters, side, side, background=plain)
+    if not bool((drawn.raster.triangle[:1] >= 0).any()):
+        raise InputError(f"nothing of {model.name} is in the picture: its weights or its place carry it out of sight")
+    image = drawn.image[:1].permute(0, 3, 1, 2)
     smooth = torch.nn.functional.avg_pool2d(image, supersampling)[0].permute(1, 2, 0)
     return (smooth.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
@@ -65,6 +72,8 @@ def turntable(
     yaws: Sequence[float] = (-60, -30, 0, 30, 60),
 ) -> np.ndarray:
     """Portraits side by side, uint8 ``(size, len(yaws)·size, 3)``, the head turned by each yaw on top of its pose."""
+    if len(yaws) == 0:
+        raise InputError("yaws names no angle; a turntable needs one or more")
     pictures = []
     matrix = rotation_6d_to_matrix(parameters.rotation)
     for yaw in yaws:
@@ -93,8 +102,12 @@ def contact_sheet(
         weight: of each shape; ``None`` takes 1 for blendshapes and 2 standard deviations otherwise.
 
     Raises:
-        InputError: the model has no such shapes.
+        InputError: an unknown kind, the model has no such shapes, or no columns.
     """
+    if kind not in ("expression", "identity", "albedo"):
+        raise InputError(f"kind {kind!r} is unknown; allowed: expression, identity, albedo")
+    if whole_number(columns, "columns") < 1:
+        raise InputError(f"columns={columns}; allowed: 1 or more")
     Image = _pillow()
     from PIL import ImageDraw
 
@@ -117,24 +130,43 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def check_picture_path(path: Path) -> None:
+def check_picture_size(size: int) -> None:
+    """Refuse a side in pixels that no picture of a head has.
+
+    Raises:
+        InputError: it is no whole number from 8 to 4096.
+    """
+    if not 8 <= whole_number(size, "size") <= 4096:
+        raise InputError(f"a picture of {size} pixels a side cannot be drawn; allowed: 8 to 4096")
+
+
+def check_picture_path(path: str | os.PathLike[str]) -> None:
     """Refuse a path whose suffix is no picture format.
 
     Raises:
         InputError: a suffix that Pillow cannot write, or Pillow is missing.
     """
     Image = _pillow()
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
-        raise InputError(f"{path} names no picture format that can be written; allowed are .png, .jpg and others")
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    try:
+        if kind not in Image.SAVE:
+            raise OSError
+        Image.new("RGB", (8, 8)).save(io.BytesIO(), kind)  # some formats are known by name alone, or take no colours
+    except (OSError, ValueError):
+        raise InputError(
+            f"{path} names no picture format that can be written; allowed are .png, .jpg and others"
+        ) from None
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
+def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> None:
     """Write a uint8 ``(H, W, 3)`` picture; the suffix chooses the format.
 
     Raises:
-        InputError: see :func:`check_picture_path`.
+        InputError: see :func:`check_picture_path`; a size that the format does not have.
     """
     check_picture_path(path)
     with atomic_write(path) as temporary:
-        _pillow().fromarray(picture).save(temporary)
+        try:
+            _pillow().fromarray(picture).save(temporary)
+        except ValueError as error:  # such as a WebP wider than its format allows
+            raise InputError(f"{path}: a picture of this size cannot be written in this format ({error})") from None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.morphable.camera import Camera
+from gptface.morphable.camera import Camera, picture_aspect
 from gptface.morphable.geometry import vertex_normals
 from gptface.morphable.light import irradiance
 from gptface.ops import Raster, antialias, interpolate, rasterize
@@ -71,17 +71,29 @@ def render(
         neighbours: of ``triangles`` (:func:`gptface.ops.triangle_neighbours`); found at each call where absent.
 
     Raises:
-        InputError: vertices, albedo and light that do not fit together. Whether they are finite is not looked at, which
-            would wait for the device: a triangle with a corner that is not is left out (``raster.dropped``).
+        InputError: vertices, albedo, light and background that do not fit together. Whether they are finite is not
+            looked at, which would wait for the device: a triangle with a corner that is not is left out
+            (``raster.dropped``).
     """
     batch = vertices.shape[0]
     if albedo.shape[1:] != vertices.shape[1:] or albedo.shape[0] not in (1, batch):
         raise InputError(f"albedo has the shape {tuple(albedo.shape)}; it must be ({batch}, {vertices.shape[1]}, 3)")
+    if light.shape[0] not in (1, batch):
+        raise InputError(f"light has the shape {tuple(light.shape)}; it must be ({batch}, 9, 3) or (1, 9, 3)")
+    if background is not None and (
+        not background.is_floating_point()
+        or background.shape[-3:] != (height, width, 3)
+        or background.shape[:-3] not in ((), (1,), (batch,))
+    ):
+        raise InputError(
+            f"background is {background.dtype} {tuple(background.shape)}; it must be floats from 0 to 1, "
+            f"({height}, {width}, 3) or ({batch}, {height}, {width}, 3)"
+        )
     # Nine coefficients light a surface so evenly that lighting the vertices and mixing what a screen shows of them is
     # the same picture, on meshes of thousands of vertices, for a fraction of the work.
     shades = irradiance(vertex_normals(vertices, triangles), light.expand(batch, -1, -1))
     colours = linear_to_srgb(albedo * shades)
-    clip = camera.clip(vertices, width / height)
+    clip = camera.clip(vertices, picture_aspect(height, width))
     raster = rasterize(clip, triangles, height, width)
     pixels = interpolate(colours, raster, triangles)
     hit = raster.triangle >= 0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.morphable.precision import without_autocast
 
 __all__ = ["IDENTITY_6D", "angles_to_matrix", "matrix_to_angles", "matrix_to_rotation_6d", "rotation_6d_to_matrix"]
 
@@ -47,7 +48,8 @@ def angles_to_matrix(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     lift = torch.stack((one, zero, zero, zero, p.cos(), -p.sin(), zero, p.sin(), p.cos()), -1)
     tilt = torch.stack((r.cos(), -r.sin(), zero, r.sin(), r.cos(), zero, zero, zero, one), -1)
     matrices = [part.unflatten(-1, (3, 3)) for part in (turn, lift, tilt)]
-    return matrices[0] @ matrices[1] @ matrices[2]
+    with without_autocast(matrices[0]):
+        return matrices[0] @ matrices[1] @ matrices[2]
 
 
 def matrix_to_angles(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,6 +35,19 @@ def test_picture_mesh_and_turntable(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert 0.25 < mesh.extents[1] < 0.35, "metres"
 
 
+def test_the_mesh_is_turned_by_the_pose(tmp_path: Path) -> None:
+    import trimesh
+
+    meshes = []
+    for yaw in (0, 90):
+        path = tmp_path / f"{yaw}.ply"
+        assert main(["face3d", "--pose", f"yaw={yaw}", "--output", str(path)]) == 0
+        meshes.append(np.asarray(trimesh.load(path, process=False).vertices))
+    ahead, aside = (mesh - mesh.mean(0) for mesh in meshes)
+    np.testing.assert_allclose(aside[:, 0], ahead[:, 2], atol=1e-4, err_msg="what looked ahead looks to the right")
+    np.testing.assert_allclose(aside[:, 1], ahead[:, 1], atol=1e-4)
+
+
 def test_expression_changes_the_picture(tmp_path: Path) -> None:
     pictures = []
     for name, words in (("a.png", []), ("b.png", ["--expression", "jawOpen=1"])):
@@ -59,6 +72,9 @@ def test_without_a_wish_the_shapes_are_listed(capsys: pytest.CaptureFixture[str]
         (["--identity", "noseWidth"], "NAME=WEIGHT"),
         (["--pose", "jaw=3"], "yaw, pitch, roll"),
         (["--size", "1"], "8 to 4096"),
+        (["--expression", "jawOpen=1e39"], "finite number"),
+        (["--picture", "OUT/face.h5"], "picture format"),
+        (["--turntable", "OUT/face.png"], "name one file"),
         (["--output", "OUT/face.stl"], ".glb"),
         (["--picture", "OUT/face.docx"], "picture format"),
         (["--model", "nobody"], "no morphable model 'nobody'"),

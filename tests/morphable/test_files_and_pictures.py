@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from gptface.errors import InputError
 from gptface.morphable import (
     FaceParameters,
     MorphableModel,
+    check_picture_path,
     contact_sheet,
     named_parameters,
     named_weights,
@@ -46,7 +48,8 @@ def test_mesh_comes_back_with_colours(tmp_path: Path, model: MorphableModel, suf
 
     path = tmp_path / f"face{suffix}"
     write_mesh(path, model.mean, model.triangles, model.albedo_mean)
-    read = trimesh.load(path, force="mesh", process=False)
+    options = {"skip_materials": True} if suffix.lower() == ".glb" else {}  # with them trimesh files colours elsewhere
+    read = trimesh.load(path, force="mesh", process=False, **options)
     used = model.mean[:-1].numpy() * (0.01 if suffix.lower() == ".glb" else 1.0)
     assert read.vertices.shape == used.shape, "the vertex that no triangle uses is left out"
     np.testing.assert_allclose(read.vertices, used, atol=1e-4)
@@ -67,7 +70,25 @@ def test_bad_meshes_leave_nothing_behind(tmp_path: Path, model: MorphableModel) 
     ):
         with pytest.raises(InputError, match=sentence):
             write_mesh(path, vertices, triangles)
+    unknown = torch.full_like(model.mean, float("nan"))
+    for triangles, albedo, sentence in (
+        (model.triangles[:0], None, "triangles holds none"),
+        (model.triangles, torch.ones(5, 3), r"albedo has the shape \(5, 3\)"),  # was left out in silence
+        (model.triangles, unknown, "albedo holds values that are not finite"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            write_mesh(str(tmp_path / "face.glb"), model.mean, triangles, albedo)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_glb_is_matt_and_smooth_in_viewers(tmp_path: Path, model: MorphableModel) -> None:
+    """Without a material a viewer shows metal, which is nearly black; without normals it shows facets."""
+    write_mesh(tmp_path / "face.glb", model.mean, model.triangles, model.albedo_mean)
+    content = (tmp_path / "face.glb").read_bytes()
+    tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    (surface,) = tree["meshes"][0]["primitives"]
+    assert {"POSITION", "NORMAL", "COLOR_0"} <= set(surface["attributes"])
+    assert tree["materials"][surface["material"]]["pbrMetallicRoughness"]["metallicFactor"] == 0
 
 
 def test_portrait_shows_a_head_before_a_plain_ground(model: MorphableModel) -> None:
@@ -106,6 +127,33 @@ def test_picture_is_written_by_suffix(tmp_path: Path) -> None:
 def test_size_out_of_range(model: MorphableModel, size: int) -> None:
     with pytest.raises(InputError, match="8 to 4096"):
         portrait(model, FaceParameters.neutral(model), size)
+
+
+def test_an_empty_picture_is_refused(model: MorphableModel) -> None:
+    away = FaceParameters.neutral(model).replace(translation=torch.tensor([[500.0, 0.0, -60.0]]))
+    with pytest.raises(InputError, match=r"nothing of .* is in the picture"):
+        portrait(model, away, 32)
+
+
+def test_sheets_and_turntables_of_nothing_are_refused(model: MorphableModel) -> None:
+    with pytest.raises(InputError, match="kind 'mouth' is unknown"):
+        contact_sheet(model, kind="mouth")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="columns=0"):
+        contact_sheet(model, columns=0)
+    with pytest.raises(InputError, match="yaws names no angle"):
+        turntable(model, FaceParameters.neutral(model), 32, yaws=())
+
+
+@pytest.mark.parametrize("name", ["face.h5", "face.wmf", "face.stl", "face"])
+def test_formats_that_can_only_be_read_are_refused_at_once(name: str) -> None:
+    with pytest.raises(InputError, match="no picture format that can be written"):
+        check_picture_path(name)
+
+
+def test_a_picture_too_wide_for_its_format_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written in this format"):
+        write_picture(tmp_path / "strip.webp", np.zeros((8, 20000, 3), dtype=np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_named_parameters(model: MorphableModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,3 +116,26 @@ def test_regions_and_buffers_go_where_the_model_goes() -> None:
     model = small().to("meta")
     assert model.mean.is_meta and model.regions["face"].is_meta
     assert small().double().regions["face"].dtype == torch.int64
+
+
+def test_quadrilaterals_are_not_taken_for_triangles() -> None:
+    with pytest.raises(InputError, match=r"triangles have the shape \(3, 4\)"):
+        MorphableModel(torch.zeros(5, 3), torch.tensor([[0, 1, 2, 3]] * 3))
+
+
+@pytest.mark.parametrize("weight", [1e39, 1e30, -1e7])
+def test_a_weight_that_carries_the_head_out_of_sight_is_refused(weight: float) -> None:
+    with pytest.raises(InputError, match=r"jawOpen: .* is no weight; it must be a finite number"):
+        small().weights("expression", {"jawOpen": weight})
+
+
+def test_numbers_of_numpy_are_weights() -> None:
+    assert small().weights("expression", {"jawOpen": np.float32(0.5)}).tolist() == [[0.5, 0.0]]
+
+
+def test_neighbours_follow_triangles_that_are_loaded() -> None:
+    model, other = small(), MorphableModel(torch.zeros(5, 3), torch.tensor([[0, 1, 2], [2, 3, 4]]))
+    assert model.neighbours().max() == 1, "two triangles at one edge"
+    state = {**model.state_dict(), "triangles": other.triangles}
+    model.load_state_dict(state)
+    assert torch.equal(model.neighbours(), other.neighbours())

@@ -98,6 +98,15 @@ def test_sparse_matrices_are_filled_in(tmp_path: Path) -> None:
         np.testing.assert_array_equal(as_array(read[name], path, name), dense)
 
 
+def test_a_sparse_matrix_larger_than_memory_is_refused(tmp_path: Path) -> None:
+    from scipy import sparse
+
+    path = tmp_path / "sparse.pkl"
+    path.write_bytes(pickle.dumps({"csc": sparse.csc_matrix((2**26, 2**26))}, protocol=2))
+    with pytest.raises(InputError, match="csc is a sparse matrix that cannot be read"):
+        as_array(load_pickled_arrays(path)["csc"], path, "csc")
+
+
 def test_object_in_an_npy_is_read_likewise(tmp_path: Path) -> None:
     np.save(tmp_path / "table.npy", {"a": np.arange(3)}, allow_pickle=True)  # type: ignore[arg-type]
     np.testing.assert_array_equal(load_pickled_npy(tmp_path / "table.npy")["a"], np.arange(3))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +175,61 @@ def test_garbage_is_told_in_one_sentence(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(InputError) as told:
         load_morphable_model(path)
     assert str(path) in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+@pytest.mark.parametrize("suffix", [".mat", ".h5", ".npz", ".pkl"])
+def test_a_file_cut_off_is_told_in_one_sentence(tmp_path: Path, suffix: str, kept: float) -> None:
+    from scipy.io import savemat
+
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".mat":
+        savemat(path, basel_2009())
+    elif suffix == ".h5":
+        write_basel_h5(path)
+    elif suffix == ".npz":
+        np.savez(path, **flame_arrays())
+    else:
+        write_flame_pickle(path, flame_arrays())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(InputError) as told:
+        load_morphable_model(path)
+    assert str(path) in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("shape/model/mean", "link", "no HDF5 file that can be read"),
+        ("shape/model/mean", None, "shape/model/mean is a group"),
+        ("metadata/landmarks/json", np.zeros(0), "no list of landmarks"),
+        ("metadata/landmarks/json", None, "metadata/landmarks/json is a group"),
+    ],
+)
+def test_damaged_h5_is_told_in_one_sentence(tmp_path: Path, name: str, value: object, sentence: str) -> None:
+    import h5py
+
+    path = tmp_path / "model.h5"
+    write_basel_h5(path)
+    with h5py.File(path, "a") as file:
+        if name in file:
+            del file[name]
+        if value is None:
+            file.create_group(name)
+        else:
+            file[name] = value if isinstance(value, np.ndarray) else h5py.SoftLink("/nowhere")
+    with pytest.raises(InputError, match=sentence):
+        load_morphable_model(path)
+
+
+def test_an_npz_that_claims_more_than_memory_holds_is_told(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**15, 3)})
+    with zipfile.ZipFile(tmp_path / "model.npz", "w") as archive:
+        archive.writestr("v_template.npy", header.getvalue() + bytes(64))
+    with pytest.raises(InputError, match="more memory than there is"):
+        load_morphable_model(tmp_path / "model.npz")
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".glb", ".txt", ""])

@@ -181,3 +181,60 @@ def test_parameters_that_are_not_finite_are_named(sphere: MorphableModel) -> Non
     with pytest.raises(InputError, match="albedo has the shape"):
         camera = PerspectiveCamera(torch.ones(1))
         render(sphere.mean[None], sphere.triangles, torch.zeros(1, 2, 3), ambient_light(), camera, 8, 8)
+
+
+def test_autocast_leaves_the_geometry_as_it_is(sphere: MorphableModel) -> None:
+    parameters = FaceParameters.neutral(sphere).replace(identity=torch.tensor([[1.0, -0.7]]))
+    plain = draw(sphere, parameters, 32, 32).image, project_landmarks(sphere, parameters, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        image, points = draw(sphere, parameters, 32, 32).image, project_landmarks(sphere, parameters, 32, 32)
+    assert torch.equal(image, plain[0]) and torch.equal(points, plain[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_parameters_of_another_dtype_are_taken(sphere: MorphableModel, dtype: torch.dtype) -> None:
+    parameters = FaceParameters.neutral(sphere, 2)
+    leaves = {name: getattr(parameters, name).to(dtype) for name in FaceParameters.__dataclass_fields__}
+    leaves["rotation"] = leaves["rotation"].requires_grad_()
+    drawn = draw(sphere, FaceParameters(**leaves), 24, 24)
+    assert drawn.image.dtype == torch.float32
+    drawn.image.sum().backward()
+    assert leaves["rotation"].grad is not None and leaves["rotation"].grad.isfinite().all()
+
+
+def test_one_light_and_one_pose_serve_several_heads(sphere: MorphableModel) -> None:
+    one = FaceParameters.neutral(sphere)
+    pair = one.replace(focal=torch.tensor([6.0, 8.0]))
+    drawn = draw(sphere, pair, 24, 24).image
+    for index, focal in enumerate((6.0, 8.0)):
+        assert torch.equal(drawn[index], draw(sphere, one.replace(focal=torch.tensor([focal])), 24, 24).image[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"focal": torch.tensor(6.0)}, r"focal has the shape \(\); it must be \(heads\)"),
+        ({"translation": torch.zeros(1, 2)}, r"translation has the shape \(1, 2\); it must be \(heads, 3\)"),
+        ({"light": torch.zeros(1, 4, 3)}, r"it must be \(heads, 9, 3\)"),
+        ({"rotation": torch.zeros(2, 6), "albedo": torch.zeros(3, 2)}, "with 3 heads in the other fields"),
+        ({"identity": torch.zeros(1, 3)}, "up to 2"),
+        ({"identity": torch.zeros(2)}, r"it must be \(heads, modes\)"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(sphere: MorphableModel, changed: dict, sentence: str) -> None:
+    broken = FaceParameters.neutral(sphere).replace(**changed)
+    for drawing in (draw, project_landmarks):
+        with pytest.raises(InputError, match=sentence):
+            drawing(sphere, broken, 16, 16)
+
+
+@pytest.mark.parametrize("background", [torch.zeros(3, 16, 16), torch.zeros(3), torch.zeros(16, 16, 3).byte()])
+def test_backgrounds_of_another_kind_are_refused(sphere: MorphableModel, background: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="background is"):
+        draw(sphere, FaceParameters.neutral(sphere), 16, 16, background=background)
+
+
+def test_a_picture_without_rows_is_refused(sphere: MorphableModel) -> None:
+    for drawing in (draw, project_landmarks):
+        with pytest.raises(InputError, match="both sides must be at least 1"):
+            drawing(sphere, FaceParameters.neutral(sphere), 0, 16)

@@ -171,6 +171,9 @@ POSITIONS = torch.tensor([CORNERS])
         ((POSITIONS, TRIANGLE, 0, 4), "height=0; allowed: 1 to 32768"),
         ((POSITIONS, TRIANGLE, 4, 40000), "width=40000"),
         ((POSITIONS, torch.tensor([[0, 1, 3]]), 4, 4), "triangles holds the vertex 3; allowed: 0 to 2"),
+        ((POSITIONS[:, :0], TRIANGLE, 4, 4), "triangles holds the vertex 2; allowed: none"),
+        ((POSITIONS, TRIANGLE, 4.5, 4), "height: 4.5 is not a whole number"),
+        ((POSITIONS, TRIANGLE, 4, None), "width: None is not a whole number"),
         ((POSITIONS, torch.tensor([[0, -1, 2]]), 4, 4), "triangles holds the vertex -1"),
     ],
 )

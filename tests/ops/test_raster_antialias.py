@@ -60,6 +60,19 @@ def test_a_straight_edge_is_blended_by_where_it_passes(shift: float) -> None:
     torch.testing.assert_close(drawn[0], expected.expand(8, 8), atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_a_silhouette_exactly_between_two_pixels_has_a_gradient(impl: str) -> None:
+    """An edge on the border of two columns blends nothing; moving it by a pixel still adds one in every row."""
+    positions = quad(-3, 0.0, -3, 3).float().requires_grad_()
+    raster = rasterize(positions, TWO, 8, 8)
+    white = (raster.triangle >= 0).float()[..., None]
+    drawn = antialias(white, raster, positions, TWO, impl=impl)
+    assert torch.equal(drawn, white)
+    drawn.sum().backward()
+    assert positions.grad is not None
+    assert math.isclose(float(positions.grad[0, 1:3, 0].sum()), 8 * 4, rel_tol=1e-5)  # rows, pixels a unit of x
+
+
 def test_the_border_of_the_picture_and_the_inside_of_a_surface_stay_as_they_are() -> None:
     """A wavy sheet over the whole picture, and random colours."""
     xs = torch.linspace(-1.2, 1.2, 24, dtype=torch.float64)
@@ -207,7 +220,26 @@ def test_refusals() -> None:
     refuses(r"colour is torch.float32 \(1, 5, 6\); allowed: \(B, H", colour[..., 0], raster, positions, triangles)
     refuses("colour is torch.float64", colour.double(), raster, positions, triangles)
     refuses("raster is a tuple", colour, tuple(raster), positions, triangles)
+    for depth in (None, raster.depth[:, :2], raster.depth.double()):  # shorter ones were read beyond their end
+        refuses("raster has depth", colour, raster._replace(depth=depth), positions, triangles)
+    refuses("raster has triangle a NoneType", colour, raster._replace(triangle=None), positions, triangles)
+    refuses("neighbours is a list", colour, raster, positions, triangles, neighbours=[[0, 1, 2]])
+    beyond = torch.full(triangles.shape, len(triangles), dtype=torch.int32)
+    refuses("neighbours holds the triangle", colour, raster, positions, triangles, neighbours=beyond)
     wrong = torch.zeros(1, 3, dtype=torch.int32)
     refuses("neighbours is .*allowed: what triangle_neighbours", colour, raster, positions, triangles, neighbours=wrong)
     with pytest.raises(InputError, match="triangle_neighbours: triangles holds the vertex 19; allowed: 0 to 4"):
         triangle_neighbours(triangles, 5)
+    with pytest.raises(InputError, match=r"vertices: 1\.5 is not a whole number"):
+        triangle_neighbours(triangles, 1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_a_colour_of_no_channels_passes(impl: str) -> None:
+    positions, triangles = random_mesh(1, seed=6, rings=4, sectors=4)
+    positions.requires_grad_()
+    raster = rasterize(positions, triangles, 5, 6)
+    colour = torch.zeros(1, 5, 6, 0, requires_grad=True)
+    drawn = antialias(colour, raster, positions, triangles, impl=impl)
+    drawn.sum().backward()
+    assert drawn.shape == colour.shape and positions.grad is not None and not positions.grad.any()

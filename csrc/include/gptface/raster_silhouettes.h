@@ -143,7 +143,8 @@ inline Crossing find_crossing(
 }
 
 // For every pixel the shares of its pairs to the right and downwards: positive where the pixel itself is blended,
-// negative where the other is.
+// negative where the other is. −0 is a silhouette in the middle between the two: nothing is blended, but it has a
+// gradient.
 inline std::vector<float> pair_shares(const AntialiasProblem& problem, int workers, ParallelFor parallel_for) {
   std::vector<float> shares(2 * problem.batch * problem.height * problem.width);
   for_each_task(problem.batch * problem.height, 4, workers, parallel_for, [&](int64_t task, int) {
@@ -155,11 +156,13 @@ inline std::vector<float> pair_shares(const AntialiasProblem& problem, int worke
         if (down ? row + 1 == problem.height : column + 1 == problem.width) continue;
         const Crossing crossing = find_crossing(problem, sample, row, column, !down);
         const float share = static_cast<float>(crossing.share());
-        if (crossing.found) own[2 * column + down] = crossing.first_is_blended() ? share : -share;
+        if (crossing.found) own[2 * column + down] = crossing.first_is_blended() && share != 0.0f ? share : -share;
       }
   });
   return shares;
 }
+
+inline bool has_silhouette(float share) { return share != 0.0f || std::signbit(share); }
 
 // body(pixel, other pixel, share) for the four pairs of every pixel: positive where the pixel itself is blended.
 template <class Begin, class Body>
@@ -262,8 +265,9 @@ inline void antialias_backward(const AntialiasProblem& problem, int workers, Par
         for (int32_t row = begin; row < end; ++row)
           for (int32_t column = 0; column < problem.width; ++column) {
             const int64_t pixel = (sample * problem.height + row) * problem.width + column;
-            if (shares[2 * pixel] != 0.0f) detail::crossing_gradient(problem, sample, row, column, true, sums);
-            if (shares[2 * pixel + 1] != 0.0f) detail::crossing_gradient(problem, sample, row, column, false, sums);
+            for (int down = 0; down < 2; ++down)
+              if (detail::has_silhouette(shares[2 * pixel + down]))
+                detail::crossing_gradient(problem, sample, row, column, !down, sums);
           }
       });
 }

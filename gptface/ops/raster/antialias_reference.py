@@ -155,7 +155,7 @@ def antialias_reference(
     if triangles.shape[0] == 0 or triangle.numel() == 0:
         return colour.clone()
     found = _crossings(triangle, depth, positions, triangles, neighbours)
-    flat = colour.reshape(-1, colour.shape[-1])
+    flat = colour.flatten(0, 2)
     before_middle = found.alpha < 0.5
     target = torch.where(before_middle, found.near, found.far)
     share = (found.alpha - 0.5).to(colour.dtype)[:, None]
@@ -176,7 +176,7 @@ def antialias_backward_reference(
     if triangles.shape[0] == 0 or triangle.numel() == 0:
         return gradient.clone(), torch.zeros_like(positions)
     found = _crossings(triangle, depth, positions, triangles, neighbours)
-    flat, grad = (tensor.reshape(-1, colour.shape[-1]) for tensor in (colour, gradient))
+    flat, grad = (tensor.flatten(0, 2) for tensor in (colour, gradient))
     target = torch.where(found.alpha < 0.5, found.near, found.far)
     share = (found.alpha - 0.5).to(colour.dtype)[:, None]
     passed = share * grad[target]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.integers import whole_number
 from gptface.ops.derivatives import refuse_other_derivatives
 from gptface.ops.raster import library as _registered  # noqa: F401  (defines the operators)
 from gptface.ops.raster.choice import choose
@@ -75,9 +76,7 @@ def rasterize(positions: Tensor, triangles: Tensor, height: int, width: int, *, 
     """
     _check_positions("rasterize", positions)
     _check_triangles("rasterize", triangles, positions)
-    for name, size in (("height", height), ("width", width)):
-        if not 1 <= size <= _LARGEST_SIDE:
-            raise InputError(f"rasterize: {name}={size}; allowed: 1 to {_LARGEST_SIDE} pixels")
+    height, width = _checked_side("height", height), _checked_side("width", width)
     impl = choose("rasterize", impl, "positions", positions)
     refuse_other_derivatives("rasterize", positions)
     barycentric, depth, triangle, dropped = torch.ops.gptface.rasterize(positions, triangles, height, width, impl)
@@ -138,6 +137,8 @@ def triangle_neighbours(triangles: Tensor, vertices: int) -> Tensor:
         InputError: wrong rank or dtype; on the CPU also for a vertex that does not exist.
     """
     _check_triangles("triangle_neighbours", triangles, triangles)
+    if not isinstance(vertices, (int, torch.SymInt)):
+        vertices = whole_number(vertices, "triangle_neighbours: vertices")
     return torch.ops.gptface.triangle_neighbours(triangles, vertices)
 
 
@@ -179,6 +180,12 @@ def antialias(
         ValueError, RuntimeError: an ``impl`` that is unknown, or that cannot run here; a derivative that there is not.
     """
     shape = _check_raster("antialias", raster).shape[:3]
+    depth = raster.depth
+    if not isinstance(depth, Tensor) or depth.shape != shape or depth.dtype != raster.barycentric.dtype:
+        raise InputError(
+            f"antialias: raster has depth {_described(depth)}; allowed: {raster.barycentric.dtype} {tuple(shape)}, as "
+            "its barycentric"
+        )
     _check_positions("antialias", positions)
     _check_triangles("antialias", triangles, positions)
     if not isinstance(colour, Tensor) or colour.dim() != 4 or colour.shape[:3] != shape:
@@ -190,20 +197,31 @@ def antialias(
         )
     if neighbours is None:
         neighbours = triangle_neighbours(triangles, positions.shape[1])
-    elif neighbours.shape != triangles.shape or neighbours.dtype != torch.int32 or neighbours.device != colour.device:
+    elif (
+        not isinstance(neighbours, Tensor)
+        or neighbours.shape != triangles.shape
+        or neighbours.dtype != torch.int32
+        or neighbours.device != colour.device
+    ):
         raise InputError(
             f"antialias: neighbours is {_described(neighbours)}; allowed: what triangle_neighbours returns for these "
             f"triangles, int32 {tuple(triangles.shape)}"
         )
     impl = choose("antialias", impl, "colour", colour)
     refuse_other_derivatives("antialias", colour, positions)
-    return torch.ops.gptface.antialias(
-        colour, raster.triangle, raster.depth.detach(), positions, triangles, neighbours, impl
-    )
+    return torch.ops.gptface.antialias(colour, raster.triangle, depth.detach(), positions, triangles, neighbours, impl)
 
 
 def _described(given: object) -> str:
     return f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+
+
+def _checked_side(name: str, size: int) -> int:
+    """A picture's side, which ``torch.compile`` may hand over as a symbol."""
+    whole = size if isinstance(size, (int, torch.SymInt)) else whole_number(size, f"rasterize: {name}")
+    if not 1 <= whole <= _LARGEST_SIDE:
+        raise InputError(f"rasterize: {name}={size}; allowed: 1 to {_LARGEST_SIDE} pixels")
+    return whole
 
 
 def _check_positions(operator: str, positions: Tensor) -> None:
@@ -236,7 +254,9 @@ def _check_raster(operator: str, raster: Raster) -> Tensor:
         raise InputError(f"{operator}: raster is {_described(raster)}; allowed: what gptface.ops.rasterize returns")
     triangle, barycentric = raster.triangle, raster.barycentric
     if (
-        triangle.dim() != 3
+        not isinstance(triangle, Tensor)
+        or not isinstance(barycentric, Tensor)
+        or triangle.dim() != 3
         or triangle.dtype != torch.int32
         or barycentric.shape != (*triangle.shape, 2)
         or barycentric.dtype not in (torch.float32, torch.float64)

@@ -65,8 +65,8 @@ def _check_range(operator: str, triangles: Tensor, vertices: int) -> None:
     low, high = (int(value) for value in triangles.aminmax())
     if low < 0 or high >= vertices:
         raise InputError(
-            f"{operator}: triangles holds the vertex {low if low < 0 else high}; allowed: 0 to {vertices - 1}, there "
-            f"are {vertices} vertices"
+            f"{operator}: triangles holds the vertex {low if low < 0 else high}; allowed: "
+            + (f"0 to {vertices - 1}, there are {vertices} vertices" if vertices > 0 else "none, there are no vertices")
         )
 
 
@@ -191,6 +191,11 @@ def _antialias(
 ) -> Tensor:
     _check_range("antialias", triangles, positions.shape[1])
     _check_triangle("antialias", triangle, triangles.shape[0])
+    if neighbours.device.type == "cpu" and neighbours.numel() and int(neighbours.max()) >= triangles.shape[0]:
+        raise InputError(
+            f"antialias: neighbours holds the triangle {int(neighbours.max())}; allowed: what triangle_neighbours "
+            f"returns for these triangles, of which there are {triangles.shape[0]}"
+        )
     return _kernel("antialias", impl)(colour, triangle, depth, positions, triangles, neighbours)
 
 
