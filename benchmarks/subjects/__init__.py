@@ -6,6 +6,7 @@ from benchmarks.contender import Subject
 from benchmarks.subjects.attention import Attention
 from benchmarks.subjects.data import Data
 from benchmarks.subjects.decode import Decode
+from benchmarks.subjects.pacofr_step import PaCoFRStep
 from benchmarks.subjects.pretrain_step import PretrainStep
 from benchmarks.subjects.raster import Rasterisation
 from benchmarks.subjects.span_mask import SpanMasks
@@ -15,5 +16,14 @@ __all__ = ["SUBJECTS"]
 
 SUBJECTS: dict[str, Subject] = {
     subject.name: subject
-    for subject in (Attention(), SpanMasks(), CodebookLookup(), Rasterisation(), PretrainStep(), Decode(), Data())
+    for subject in (
+        Attention(),
+        SpanMasks(),
+        CodebookLookup(),
+        Rasterisation(),
+        PretrainStep(),
+        PaCoFRStep(),
+        Decode(),
+        Data(),
+    )
 }

@@ -199,7 +199,8 @@ def fit(
             chosen_rows, queue = queue[:batch], queue[batch:]
             value = loss(chosen_rows)
             if not torch.isfinite(value):
-                raise InputError(f"learning_rate: the loss of {title or 'the training'} is {float(value)}; take less")
+                said = f"the loss of {title or 'the training'} is {float(value.detach())}"
+                raise InputError(f"learning_rate: {said}; take less")
             value.backward()
             nn.utils.clip_grad_norm_(module.parameters(), MOST_GRADIENT)
             factor = rate_factor(section, step, spent)

@@ -20,7 +20,7 @@ from gptface.progress import Display, format_duration
 __all__ = ["LANDMARK_RECIPE", "PatchRegressor", "fine_tune_landmarks", "fit_frozen", "predict_landmarks"]
 
 LANDMARK_RECIPE = Recipe(
-    epochs=6, least_steps=200, learning_rate=3e-4, layer_decay=0.75, weight_decay=0.02, warm_up=0.1, averaging=0.99
+    epochs=6, least_steps=200, learning_rate=1.5e-3, layer_decay=0.75, weight_decay=0.02, warm_up=0.1, averaging=0.99
 )
 # Where a feature is says where a landmark is, so patches stay apart; of each, as many principal components as make
 # this many numbers a picture.

@@ -36,10 +36,10 @@ class RidgeFit:
 
 
 def fit_ridge(features: Tensor, targets: Tensor, apart: np.ndarray) -> RidgeFit:
-    """Minimise ``‖features W + b − targets‖² + λ‖W‖²``, ``λ = penalty · N · mean variance``, over the rows.
+    """Minimise ``‖features W + b − targets‖² + λ‖W‖²``, ``λ = penalty · N · mean variance``, over rows not ``apart``.
 
-    Fitted with each penalty on the rows that are not ``apart``; the one with the smallest error on those that are is
-    then fitted on all.
+    Of all penalties the one with the smallest error on the rows that are apart is taken. Nothing is fitted on these
+    afterwards either, so that they can also choose between what is trained from there.
 
     Args:
         features: float32 ``(N, D)``; ``D`` may be a few thousand, since a ``D × D`` matrix is factorised.
@@ -48,13 +48,12 @@ def fit_ridge(features: Tensor, targets: Tensor, apart: np.ndarray) -> RidgeFit:
     """
     chosen = torch.from_numpy(apart)
     fitting = _Sums(features[~chosen], targets[~chosen])
-    errors = []
+    fits = []
     for penalty in PENALTIES:
         weight, bias = fitting.solve(penalty)
-        errors.append(float((features[chosen] @ weight + bias - targets[chosen]).square().mean().sqrt()))
-    best = int(np.argmin(errors))
-    weight, bias = _Sums(features, targets).solve(PENALTIES[best])
-    return RidgeFit(weight, bias, PENALTIES[best], errors[best])
+        error = float((features[chosen] @ weight + bias - targets[chosen]).square().mean().sqrt())
+        fits.append(RidgeFit(weight, bias, penalty, error))
+    return min(fits, key=lambda fit: fit.held_out)
 
 
 class _Sums:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gptface.objectives.normalisation import divided
 
@@ -16,9 +17,12 @@ FLAT = 1e-2
 
 def normalised_patches(patches: Tensor) -> Tensor:
     """``patches (..., P)`` in [−1, 1] less their mean, over their standard deviation: what is to be predicted."""
-    patches = patches.float()
-    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
-    return (patches - mean) * (variance + FLAT).rsqrt()
+    # `layer_norm` divides by the root of the mean square in place of the unbiased variance, and takes a fifteenth of
+    # the time of `var_mean` on a processor.
+    numbers = patches.shape[-1]
+    unbiased = numbers / max(numbers - 1, 1)
+    scale = patches.new_full((numbers,), unbiased**-0.5, dtype=torch.float32)
+    return functional.layer_norm(patches.float(), (numbers,), weight=scale, eps=FLAT / unbiased)
 
 
 def restored_patches(normalised: Tensor, patches: Tensor) -> Tensor:

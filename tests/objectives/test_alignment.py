@@ -70,3 +70,15 @@ def test_padding_does_not_count_whatever_it_holds() -> None:
     torch.testing.assert_close(found, alignment_loss(predicted[:6], activations[:6]))
     other = torch.where(usable.unsqueeze(1), activations, 100.0)
     torch.testing.assert_close(alignment_loss(predicted, other, usable=usable), found)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 5])
+def test_pictures_of_a_batch_have_the_activations_they_have_alone(batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(batch, 1, 16, 16, generator=generator) * 2 - 1
+    projection, codebook = torch.randn(64, 6, generator=generator), torch.randn(9, 6, generator=generator)
+    together = code_activations(images, 8, projection, codebook)
+    assert together.shape == (batch, 4, 9)
+    for number in range(batch):
+        alone = code_activations(images[number : number + 1], 8, projection, codebook)
+        torch.testing.assert_close(together[number : number + 1], alone, atol=1e-5, rtol=0)

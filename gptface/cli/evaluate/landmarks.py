@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--frozen-only", action="store_true", help="no fine-tuning")
     add("--epochs", type=float, help="of the fine-tuning (default 6), at least 200 steps")
     add("--minutes", type=float, help="of the fine-tuning at most; the learning rate follows the clock")
-    add("--learning-rate", type=float, help="of the fine-tuning (default 0.0003)")
+    add("--learning-rate", type=float, help="of the fine-tuning (default 0.0015)")
     add("--no-random", action="store_true", help="without the random weights")
     add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     add("--seed", type=int, default=0, help="of random weights, faces held out and fine-tuning (default 0)")

@@ -106,7 +106,7 @@ class PaCoFRStage(Stage):
         """The codes at k-means of the first faces' patches: dealt to the processes, and clustered together."""
         if self.model.belief is None or resuming:
             return
-        share = max(1, FIRST_FACES // self.processes)
+        share = max(1, min(FIRST_FACES, len(faces)) // self.processes)
         images = next(faces.batches(self._needs, self._masked, batch_size=share, seed=self.section.seed)).images
         patches = self.model.encoder.cut(images).flatten(0, 1)
         self.model.belief.start(normalised_patches(patches), self.section.seed)

@@ -26,5 +26,5 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, overrides in KINDS.items():
         torch.manual_seed(0)
         PaCoFR(PaCoFRConfig.tiny(**overrides)).save_pretrained(root / name)
-    write_shards(ProceduralFaces(seed=3, size=32, count=40), root / "faces", per_shard=40)
+    write_shards(ProceduralFaces(seed=3, size=32, count=120), root / "faces", per_shard=120)
     return {name: root / name for name in (*KINDS, "faces")}

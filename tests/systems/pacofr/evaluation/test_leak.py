@@ -33,7 +33,7 @@ def test_a_row_a_model_and_the_same_as_json(
     assert format(belief["pixel_error"], ".4f") in lines[0]
     # Codes lie at random yet, but which of them are near depends on the pixels; a drawn one does not.
     assert belief["leak_linear"] > 0.1 and single["leak_network"] > 0.1
-    # Below 0: a network that was fitted on 240 patches finds in them what is not there.
+    # Below 0: a network that was fitted on 720 patches finds in them what is not there.
     for row in (belief, single, random):
         assert -0.1 < row["leak_random_codes"] < 0.05
     assert -0.1 < random["leak_linear"] < 0.05 and random["code_usage"] is None
@@ -41,13 +41,13 @@ def test_a_row_a_model_and_the_same_as_json(
     assert lines[3].split()[-2:] == ["–", "–"]
     assert single["belief_entropy"] == 0 < belief["belief_entropy"] < 1.39  # ln 4
     assert 1 < belief["code_perplexity"] <= 32 * belief["code_usage"]
-    assert belief["faces"] == 20 and belief["patches"] == 20 * 12
+    assert belief["faces"] == 60 and belief["patches"] == 60 * 12
 
 
 def test_faces_to_fit_on_may_be_given(folders: dict[str, Path]) -> None:
     faces = [str(folders["faces"])]
     (row,) = measure_leak(LeakRequest([folders["belief"]], faces, train=faces, ratio=0.5))["rows"]
-    assert row["faces"] == 40 and row["patches"] == 40 * 8
+    assert row["faces"] == 120 and row["patches"] == 120 * 8
     (half,) = measure_leak(LeakRequest([folders["belief"]], faces, train=faces, ratio=0.5, count=20))["rows"]
     assert half["faces"] == 20
 
@@ -58,7 +58,7 @@ def test_the_pixel_error_is_that_of_the_model_under_its_masks(folders: dict[str,
     outputs = [list(masked_batches(model, faces, 0.75, seed)) for seed in (0, 0, 1)]
     first, again, other = (torch.cat([out.predicted - out.targets for out in outs]) for outs in outputs)
     assert torch.equal(first, again) and not torch.equal(first, other)
-    assert len(first) == 40 * 12
+    assert len(first) == 120 * 12
     (row,) = measure_leak(LeakRequest([folders["single"]], [str(folders["faces"])], [str(folders["faces"])]))["rows"]
     assert row["pixel_error"] == pytest.approx(float(first.square().mean()), rel=1e-5)
 
