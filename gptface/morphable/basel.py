@@ -147,7 +147,7 @@ def _named_points(file: Any, path: Path, mean: np.ndarray) -> dict[str, int]:
         return {}
     raw = _dataset(file, path, "metadata/landmarks/json")
     try:
-        text = raw[()] if raw.shape == () else raw[0]
+        text: Any = raw[()] if raw.shape == () else raw[0]
         listed = json.loads(text)
         return {
             str(entry["id"]): int(np.square(mean - np.asarray(entry["coordinates"], dtype=float)).sum(1).argmin())

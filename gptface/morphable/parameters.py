@@ -23,8 +23,16 @@ FOCAL = 6.0
 """A portrait lens: 19° from the lower edge to the upper."""
 
 
-# Of a field for one head; the others are rows of weights.
-_INNER_SHAPES: dict[str, tuple[int | None, ...]] = {"rotation": (6,), "translation": (3,), "light": (9, 3), "focal": ()}
+# Of every field for one head; None is a row of weights.
+_INNER_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "identity": (None,),
+    "expression": (None,),
+    "albedo": (None,),
+    "rotation": (6,),
+    "translation": (3,),
+    "light": (9, 3),
+    "focal": (),
+}
 
 
 @dataclass(frozen=True)
@@ -84,14 +92,17 @@ class FaceParameters:
         Raises:
             InputError: a field of another shape or on another device, named in the sentence.
         """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        batch = max((len(value) for value in values.values() if value.ndim and len(value) != 1), default=1)
-        if any(value.ndim and len(value) == 0 for value in values.values()):
-            batch = 0
-        for name, value in values.items():
-            inner = _INNER_SHAPES.get(name, (None,))
-            fits = value.ndim == 1 + len(inner) and value.shape[0] in (1, batch)
-            if not fits or any(length not in (None, n) for length, n in zip(inner, value.shape[1:], strict=True)):
+        values: dict[str, Tensor] = {name: getattr(self, name) for name in _INNER_SHAPES}
+        batch = 1
+        for value in values.values():
+            if value.ndim > 0 and batch != 0 and value.shape[0] != 1:
+                batch = value.shape[0]
+        for name, inner in _INNER_SHAPES.items():
+            value = values[name]
+            fits = value.ndim == 1 + len(inner) and (value.shape[0] == 1 or value.shape[0] == batch)
+            for dim, length in enumerate(inner, 1):
+                fits = fits and (length is None or value.shape[dim] == length)
+            if not fits:
                 wanted = ", ".join(str(length or "modes") for length in ("heads", *inner))
                 others = f", with {batch} heads in the other fields" if batch > 1 else ""
                 raise InputError(
