@@ -164,7 +164,7 @@ def check_ratio(section: PaCoFRSection, config: PaCoFRConfig) -> None:
 
 
 def step_flops(config: PaCoFRConfig, section: PaCoFRSection) -> float:
-    """Operations of a training step a face: transformer layers, embeddings and lookup, forward and backward."""
+    """Operations of a training step a view: layers, embeddings, beliefs, lookup and alignment, forward and backward."""
     ratio = section.masks.ratio
     share = sum(ratio) / 2 if isinstance(ratio, tuple) else ratio
     patches, masked = config.num_patches, round(share * config.num_patches)
@@ -176,5 +176,9 @@ def step_flops(config: PaCoFRConfig, section: PaCoFRSection) -> float:
     forward += 2 * config.patch_pixels * ((patches - masked) * width + masked * small)
     if config.codes == "belief":
         forward += 2 * masked * config.belief_size * (config.patch_pixels + config.code_dim)
-    lookup = 2 * masked * config.codebook_size * config.code_dim if config.codes == "belief" else 0
-    return 3.0 * forward + lookup
+    once = 2 * masked * config.codebook_size * config.code_dim if config.codes == "belief" else 0  # the lookup
+    if section.losses.alignment and config.codes != "none":
+        forward += 2 * (patches - masked) * width * config.codebook_size
+        windows = (2 * config.grid[0] - 1) ** 2
+        once += 2 * windows * config.code_dim * (config.patch_pixels + config.codebook_size)
+    return 3.0 * forward + once
