@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from gptface.data.landmarks import LandmarkTable
+from gptface.data.landmark_files import LandmarkTable
 from gptface.data.sample import Sample, Samples, Skipped
 from gptface.faces.landmark_schemes import SCHEMES
 from gptface.faces.landmarks import landmark_region_map

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gptface.data.images import IMAGE_PROBLEMS, UnusableImage, centre_square, image_size, load_image
-from gptface.data.landmarks import LandmarkTable
+from gptface.data.landmark_files import LandmarkTable
 from gptface.data.metadata import METADATA_NOTES, fit_landmarks, fit_points, one_line, parse_metadata
 from gptface.data.parts import PARTS
 from gptface.data.sample import Sample, Skipped

@@ -8,7 +8,7 @@ from typing import Any
 from gptface.data.configuration import DataSection
 from gptface.data.decoding import FirstSamples, ManyCaptions
 from gptface.data.known_regions import KnownRegions
-from gptface.data.landmarks import LandmarkTable
+from gptface.data.landmark_files import LandmarkTable
 from gptface.data.paths import expand_paths
 from gptface.data.procedural import ProceduralFaces
 from gptface.data.sample import Samples

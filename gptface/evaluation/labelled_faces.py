@@ -97,6 +97,10 @@ def read_labelled_faces(
     display = Display(name)
     for line in Reading.of(dataset, len(images), skipped, notes).lines(f"{name} faces", "decoded into memory"):
         display.line(line)
+    others = [(value, count) for value, count in found.most_common() if value not in wanted]
+    if others:
+        listed = ", ".join(f"{value} ({count})" for value, count in others)
+        display.line(f"{name} faces: {sum(count for _, count in others)} of other classes left out: {listed}")
     return LabelledFaces(stack_images(images), np.array(labels), tuple(classes), np.array(groups), tuple(keys))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gptface.data.landmarks import LandmarkTable
+from gptface.data.landmark_files import LandmarkTable
 from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
@@ -103,7 +103,7 @@ def read_landmark_faces(
     Says on stderr what was read, and how many pictures have no points and points no picture.
 
     Args:
-        landmarks: an .npz file of :class:`~gptface.data.landmarks.LandmarkTable`.
+        landmarks: an .npz file of :class:`~gptface.data.landmark_files.LandmarkTable`.
         size: side in pixels.
         group_field: metadata field of the person.
         name: which faces these are, for messages.
@@ -118,12 +118,14 @@ def read_landmark_faces(
     points: list[np.ndarray] = []
     keys, people = [], []
     skipped: dict[str, int] = {}
+    without: list[str] = []
     for item in dataset:
         if not isinstance(item, Sample):
             skipped[item.reason] = skipped.get(item.reason, 0) + 1
             continue
         key = str(item.metadata["key"])
         if table.get(key) is None or not np.isfinite(own := np.asarray(item.metadata["landmarks"]) / size).all():
+            without.append(key)
             continue
         if len(own) not in _EYES or (points and len(own) != len(points[0])):
             raise InputError(f"{name} landmarks: {key} has {len(own)} points; allowed: 5, 68 or 468, the same for all")
@@ -136,6 +138,8 @@ def read_landmark_faces(
     display = Display(name)
     for line in Reading.of(dataset, len(found), skipped).lines(f"{name} faces", "with landmarks, decoded into memory"):
         display.line(line)
+    if without:
+        display.line(f"{name} faces: {len(without)} without points left out, such as {without[0]}")
     if unmatched:
         display.line(f"{name} landmarks: {len(unmatched)} names, such as {unmatched[0]}, are no picture that was given")
     return found

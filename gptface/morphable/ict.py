@@ -127,7 +127,10 @@ def read_ict_folder(folder: Path) -> MorphableModel:
             raise InputError(f"{path} has {len(vertices)} vertices and {NEUTRAL} has {len(mean)}; they must be as many")
         matched = _IDENTITY.match(path.stem)
         if matched:
-            identity[int(matched.group(1))] = vertices - mean
+            number = int(matched.group(1))
+            if number in identity:
+                raise InputError(f"{path} is identity {number} once more; allowed: one mesh for each number")
+            identity[number] = vertices - mean
         else:
             expression[path.stem] = vertices - mean
     if not identity and not expression:

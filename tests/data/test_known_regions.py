@@ -16,7 +16,7 @@ from gptface.data import decoding
 from gptface.data.batches import Faces, Needs
 from gptface.data.cache import cached_faces
 from gptface.data.configuration import DataSection
-from gptface.data.landmarks import LandmarkTable
+from gptface.data.landmark_files import LandmarkTable
 from gptface.data.sources import open_faces
 from gptface.errors import InputError
 from gptface.faces.landmarks import landmark_region_map

@@ -33,11 +33,14 @@ def written(folder: Path, moods: list[str], people: list[int], *, colour: bool =
     return [str(folder)]
 
 
-def test_only_faces_of_the_wanted_classes_are_kept_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_only_faces_of_the_wanted_classes_are_kept_in_the_order_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     paths = written(tmp_path, ["sad", "glad", "cross", "glad"], [7, 8, 9, 8])
     faces = read_labelled_faces(paths, 16, "mood", ["glad", "sad"], "person", name="training")
     assert faces.labels.tolist() == [1, 0, 0] and faces.classes == ("glad", "sad")
     assert faces.groups.tolist() == ["7", "8", "8"] and faces.images.shape == (3, 1, 16, 16)
+    assert "training faces: 1 of other classes left out: cross (1)" in capsys.readouterr().err
     alone = read_labelled_faces(paths, 16, "mood", ["glad", "sad"], None, name="training")
     assert len(set(alone.groups.tolist())) == 3
 

@@ -38,7 +38,9 @@ def test_pictures_without_points_are_left_out_and_points_without_a_picture_are_t
     np.savez(tmp_path / "other.npz", key=np.array(["000000002", "elsewhere"]), points=stored["points"][:2])
     faces = read_landmark_faces([str(tmp_path)], str(tmp_path / "other.npz"), 24, name="test")
     assert faces.keys == ("000000002",)
-    assert "test landmarks: 1 names, such as elsewhere, are no picture that was given" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "test landmarks: 1 names, such as elsewhere, are no picture that was given" in told
+    assert "test faces: 2 without points left out, such as 000000000" in told
 
 
 def test_landmarks_of_other_pictures_are_refused(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptface.evaluation.finetune import FineTuning, measure_fine_tuning
 from gptface.evaluation.label_shares import NETWORK_RECIPE, row_lines
 from gptface.evaluation.landmark_faces import eye_centres, normalised_errors, read_landmark_faces, read_portraits
+from gptface.evaluation.measured_fine_tuning import FineTuning, measure_fine_tuning
 
 pytestmark = pytest.mark.faces
 

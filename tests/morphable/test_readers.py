@@ -77,6 +77,12 @@ def test_broken_ict_folder_is_told_in_one_sentence(ict_folder: Path, name: str, 
     assert "\n" not in str(told.value)
 
 
+def test_two_meshes_of_one_identity_are_refused(ict_folder: Path) -> None:
+    (ict_folder / "identity1.obj").write_bytes((ict_folder / "identity001.obj").read_bytes())
+    with pytest.raises(InputError, match=r"identity1\.obj is identity 1 once more"):
+        read_ict_folder(ict_folder)
+
+
 def test_folder_without_shapes_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no morphable model"):
         load_morphable_model(tmp_path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from gptface.cli.paths import local_path, local_pattern
+from gptface.cli.evaluate.label_arguments import add_label_arguments, label_task
+from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
 
@@ -16,19 +17,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Fine-tunes an encoder on a label of the faces' metadata and measures it on other people, beside "
         "the same architecture from random weights and a small residual network from scratch, which see the same "
         "labels under the same augmentation. Without --encoder, the small network alone.",
-        epilog="example: gptface evaluate finetune --encoder runs/pacofr/encoder --train 'faces/train-*.tar' "
+        epilog="example: gptface evaluate finetune --encoder runs/pacofr/model/encoder --train 'faces/train-*.tar' "
         "--test 'faces/val-*.tar' --label expression --classes neutral,happiness --group person "
         "--label-share 0.01,0.1,1 --seeds 3 --output finetune.json",
     )
     add = parser.add_argument
     add("--encoder", type=local_path, metavar="DIR", help="what pre-training leaves")
-    for name in ("train", "test"):
-        add(f"--{name}", type=local_pattern, nargs="+", required=True, metavar="PATH", help=f"shards to {name} on")
-    add("--label", required=True, metavar="FIELD", help="metadata field to learn, such as expression")
-    add("--classes", required=True, metavar="A,B", help="its values to tell apart; other faces are left out")
-    add("--group", metavar="FIELD", help="metadata field of the person: nobody is on both sides of a split")
-    add("--label-share", default="1", metavar="SHARES", help="shares of the training labels, such as 0.01,0.1,1")
-    add("--seeds", type=int, default=1, help="trainings of each, with other labels and weights (default 1)")
+    add_label_arguments(parser, seeds="trainings of each, with other labels and weights")
     add("--epochs", type=float, help="of the encoder (default 10), at least 200 steps")
     add("--minutes", type=float, help="of each training of an encoder at most; the learning rate follows the clock")
     add("--learning-rate", type=float, help="peak, of the head and the last layer (default 0.001)")
@@ -37,8 +32,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--pooling", default="attentive", help="of the patches: attentive (default) or mean")
     add("--network-epochs", type=float, help="of the network from scratch (default 14), at least 400 steps; 0: without")
     add("--no-random", action="store_true", help="without the same architecture from random weights")
-    add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
-    add("--output", type=local_path, metavar="FILE", help="also write everything as JSON")
     add("--save", type=local_path, metavar="DIR", help="keep the classifier fine-tuned on the most labels, seed 0")
     parser.set_defaults(func=run)
 
@@ -46,34 +39,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from gptface.errors import InputError
     from gptface.evaluation.fine_tuning import Recipe
-    from gptface.evaluation.finetune import FineTuning, measure_fine_tuning
     from gptface.evaluation.label_shares import NETWORK_RECIPE, row_lines
+    from gptface.evaluation.measured_fine_tuning import FineTuning, measure_fine_tuning
     from gptface.systems import open_encoder, random_encoder
 
-    try:
-        shares = [float(text) for text in arguments.label_share.split(",")]
-    except ValueError:
-        raise InputError(f"--label-share: got {arguments.label_share}; allowed are numbers, by commas apart") from None
     names = ("epochs", "minutes", "learning_rate", "layer_decay", "keep_patches")
     given = {name: getattr(arguments, name) for name in names}
     folder, epochs = arguments.encoder, arguments.network_epochs
     network = NETWORK_RECIPE if epochs is None else replace(NETWORK_RECIPE, epochs=epochs) if epochs else None
     summary = measure_fine_tuning(
         FineTuning(
-            train=arguments.train,
-            test=arguments.test,
-            label=arguments.label,
-            classes=arguments.classes.split(","),
-            group=arguments.group,
-            shares=shares,
-            seeds=arguments.seeds,
+            **label_task(arguments),
             recipe=replace(Recipe(), **{name: value for name, value in given.items() if value is not None}),
             network=network,
             pooling=arguments.pooling,
-            device=arguments.device,
-            output=arguments.output,
             save=arguments.save,
             facts=(("encoder", None if folder is None else str(folder)),),
         ),

@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Regresses facial landmarks from the features of an encoder's patches: by ridge regression while "
         "it is frozen, and with all of it trained on, beside the mean shape and the same architecture with random "
         "weights. The error is the mean distance of the points, by the distance between the eyes' centres.",
-        epilog="example: gptface evaluate landmarks --encoder runs/pacofr/encoder --train 'faces/train-*.tar' "
+        epilog="example: gptface evaluate landmarks --encoder runs/pacofr/model/encoder --train 'faces/train-*.tar' "
         "--train-landmarks faces/landmarks468_train.npz --test 'faces/val-*.tar' "
         "--test-landmarks faces/landmarks468_val.npz --group person --output landmarks.json --sheet landmarks.png",
     )

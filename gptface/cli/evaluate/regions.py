@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Linear probes of frozen features on procedural faces, whose labels are exact: the facial region "
         "of each patch (mean F1), attributes (mean accuracy) and expressions (accuracy), of the encoder, of the same "
         "architecture with random weights, and of the patches' own pixels.",
-        epilog="example: gptface evaluate regions --encoder runs/pacofr/encoder --output regions.json",
+        epilog="example: gptface evaluate regions --encoder runs/pacofr/model/encoder --output regions.json",
     )
     add = parser.add_argument
     add("--encoder", type=local_path, required=True, metavar="DIR", help="what pre-training leaves, of any system")
@@ -30,8 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from gptface.evaluation.device import pick_device
     from gptface.evaluation.face_set import HELD_OUT_SEED
-    from gptface.evaluation.finetune import pick_device
     from gptface.evaluation.numbers import write_numbers
     from gptface.evaluation.procedural_probes import measure_on_procedural_faces, probe_lines
     from gptface.systems import open_encoder, random_encoder

@@ -1,6 +1,7 @@
 """PaCo-FR's configuration: data and one stage, each field with its range and its meaning.
 
-None of the numbers is the paper's: K, the number of candidates, mask ratio and losses are not known. Ours are measured.
+None of the numbers is the paper's: K, the number of candidates, mask ratio and losses are not known. Ours come of a few
+trials (docs/runs/pacofr-real-faces.md) and have not been swept.
 """
 
 from __future__ import annotations

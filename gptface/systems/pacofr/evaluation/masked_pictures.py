@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptface.data.known_regions import KnownRegions
-from gptface.data.landmarks import LandmarkTable
+from gptface.data.landmark_files import LandmarkTable
 from gptface.data.pixels import images_to_tensor, tensor_to_images
 from gptface.data.region_masks import draw_groups
 from gptface.data.shards import FaceShards

@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from gptface.errors import InputError
 from gptface.evaluation.device import pick_device
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.features import HOG_SETTING, HOG_SIZE
-from gptface.evaluation.labelled_faces import LabelledFaces, read_labelled_faces, refuse_shared_people
+from gptface.evaluation.label_task import LabelTask
+from gptface.evaluation.labelled_faces import LabelledFaces
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.probe_comparison import compare_probes, reading_size
 from gptface.progress import Display
 
-__all__ = ["ENCODER", "RANDOM", "Probing", "measure_by_probe"]
+__all__ = ["ENCODER", "RANDOM", "measure_by_probe"]
 
 ENCODER, RANDOM = "encoder", "random weights"
-
-
-@dataclass(frozen=True)
-class Probing:
-    """What is to be measured.
-
-    Attributes:
-        train, test: shards, globs or directories.
-        label: metadata field, of which ``classes`` are told apart.
-        group: metadata field of the person, or ``None``.
-        shares: of the training labels, each in (0, 1].
-        seeds: how many draws of labels, held-out people and weights of the attentive probe.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        output: JSON file, or ``None``.
-        facts: further entries of the JSON, such as the encoder's folder.
-    """
-
-    train: Sequence[str]
-    test: Sequence[str]
-    label: str
-    classes: Sequence[str]
-    group: str | None = None
-    shares: Sequence[float] = (1.0,)
-    seeds: int = 1
-    device: str = "auto"
-    output: Path | None = None
-    facts: tuple[tuple[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InputError(f"seeds: got {self.seeds}; at least 1 is needed")
-        wrong = [share for share in self.shares if not 0 < share <= 1]
-        if wrong or not self.shares:
-            raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
 
 
 def _facts(faces: LabelledFaces, by_people: bool) -> dict[str, Any]:
@@ -63,7 +27,7 @@ def _facts(faces: LabelledFaces, by_people: bool) -> dict[str, Any]:
 
 
 def measure_by_probe(
-    wish: Probing, encoder: Callable[[], FaceEncoder], random: Callable[[], FaceEncoder]
+    wish: LabelTask, encoder: Callable[[], FaceEncoder], random: Callable[[], FaceEncoder]
 ) -> dict[str, Any]:
     """Probe and measure; the result is written to ``wish.output`` in one step, when all is done.
 
@@ -83,13 +47,8 @@ def measure_by_probe(
         if isinstance(network, nn.Module):
             network.to(device)
     size = reading_size(*encoders.values())
-    train, test = (
-        read_labelled_faces(paths, size, wish.label, wish.classes, wish.group, name=name)
-        for paths, name in ((wish.train, "training"), (wish.test, "test"))
-    )
+    train, test = wish.read(size)
     by_people = wish.group is not None
-    if by_people:
-        refuse_shared_people(train, test)
     facts = {"train": _facts(train, by_people), "test": _facts(test, by_people)}
     interval = "95 %, Wilson's, each face on its own"
     if by_people:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from gptface.evaluation.label_shares import (
     contenders,
     summarise,
 )
-from gptface.evaluation.labelled_faces import read_labelled_faces, refuse_shared_people
+from gptface.evaluation.label_task import LabelTask
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.training_pictures import training_size
 from gptface.progress import Display
@@ -32,45 +32,20 @@ __all__ = ["FineTuning", "measure_fine_tuning"]
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuning(LabelTask):
     """What is to be measured.
 
     Attributes:
-        train, test: shards, globs or directories.
-        label: metadata field, of which ``classes`` are told apart.
-        group: metadata field of the person, or ``None``.
-        shares: of the training labels, each in (0, 1].
-        seeds: trainings of each.
         recipe: of the encoder and of its architecture from random weights.
         network: of the small network from scratch; ``None``: without it.
         pooling: of the encoder's patches.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        output: JSON file, or ``None``.
         save: folder for the classifier, or ``None``.
-        facts: further entries of the JSON, such as the encoder's folder.
     """
 
-    train: Sequence[str]
-    test: Sequence[str]
-    label: str
-    classes: Sequence[str]
-    group: str | None = None
-    shares: Sequence[float] = (1.0,)
-    seeds: int = 1
     recipe: Recipe = field(default_factory=Recipe)
     network: Recipe | None = NETWORK_RECIPE
     pooling: str = "attentive"
-    device: str = "auto"
-    output: Path | None = None
     save: Path | None = None
-    facts: tuple[tuple[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InputError(f"seeds: got {self.seeds}; at least 1 is needed")
-        wrong = [share for share in self.shares if not 0 < share <= 1]
-        if wrong or not self.shares:
-            raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
 
 
 def measure_fine_tuning(
@@ -99,12 +74,7 @@ def measure_fine_tuning(
             raise InputError("save: there is no encoder to fine-tune; give --encoder")
         check_savable(encoder())
     size = max(training_size(contender.size) for contender in chosen)
-    train, test = (
-        read_labelled_faces(paths, size, wish.label, wish.classes, wish.group, name=name)
-        for paths, name in ((wish.train, "training"), (wish.test, "test"))
-    )
-    if wish.group is not None:
-        refuse_shared_people(train, test)
+    train, test = wish.read(size)
 
     def keep(trained: Trained, network: nn.Module) -> None:
         first_and_fullest = trained.seed == 0 and trained.share == max(wish.shares)

@@ -1,0 +1,35 @@
+"""The options that every subject on a label of faces has in common."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gptface.cli.paths import local_path, local_pattern
+from gptface.errors import InputError
+
+__all__ = ["add_label_arguments", "label_task"]
+
+
+def add_label_arguments(parser: argparse.ArgumentParser, *, seeds: str) -> None:
+    """Add them; ``seeds`` says what a seed draws anew."""
+    add = parser.add_argument
+    for name in ("train", "test"):
+        add(f"--{name}", type=local_pattern, nargs="+", required=True, metavar="PATH", help=f"shards to {name} on")
+    add("--label", required=True, metavar="FIELD", help="metadata field to tell apart, such as expression")
+    add("--classes", required=True, metavar="A,B", help="its values to tell apart; other faces are left out")
+    add("--group", metavar="FIELD", help="metadata field of the person: nobody is on both sides of a split")
+    add("--label-share", default="1", metavar="SHARES", help="shares of the training labels, such as 0.01,0.1,1")
+    add("--seeds", type=int, default=1, help=f"{seeds} (default 1)")
+    add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
+    add("--output", type=local_path, metavar="FILE", help="also write everything as JSON")
+
+
+def label_task(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a :class:`gptface.evaluation.label_task.LabelTask` that they give."""
+    try:
+        shares = [float(text) for text in arguments.label_share.split(",")]
+    except ValueError:
+        raise InputError(f"--label-share: got {arguments.label_share}; allowed are numbers, by commas apart") from None
+    same = {name: getattr(arguments, name) for name in ("train", "test", "label", "group", "seeds", "device", "output")}
+    return {**same, "classes": arguments.classes.split(","), "shares": shares}

@@ -1,0 +1,61 @@
+"""A label of faces' metadata to be told apart: which faces, which people, how many of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptface.errors import InputError
+from gptface.evaluation.labelled_faces import LabelledFaces, read_labelled_faces, refuse_shared_people
+
+__all__ = ["LabelTask"]
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """What every measurement on a label is asked.
+
+    Attributes:
+        train, test: shards, globs or directories.
+        label: metadata field, of which ``classes`` are told apart.
+        group: metadata field of the person, or ``None``.
+        shares: of the training labels, each in (0, 1].
+        seeds: how often all that is drawn is drawn anew: labels, held-out people, fresh weights.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        output: JSON file, or ``None``.
+        facts: further entries of the JSON, such as the encoder's folder.
+    """
+
+    train: Sequence[str]
+    test: Sequence[str]
+    label: str
+    classes: Sequence[str]
+    group: str | None = None
+    shares: Sequence[float] = (1.0,)
+    seeds: int = 1
+    device: str = "auto"
+    output: Path | None = None
+    facts: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"seeds: got {self.seeds}; at least 1 is needed")
+        wrong = [share for share in self.shares if not 0 < share <= 1]
+        if wrong or not self.shares:
+            raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
+
+    def read(self, size: int) -> tuple[LabelledFaces, LabelledFaces]:
+        """Training and test faces at ``size``² pixels.
+
+        Raises:
+            InputError: faces that cannot be used so, or people in both sets.
+        """
+        train, test = (
+            read_labelled_faces(paths, size, self.label, self.classes, self.group, name=name)
+            for paths, name in ((self.train, "training"), (self.test, "test"))
+        )
+        if self.group is not None:
+            refuse_shared_people(train, test)
+        return train, test
