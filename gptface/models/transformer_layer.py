@@ -133,6 +133,10 @@ class TransformerLayer(GradientCheckpointingLayer):
         return states + self.dropout(self.contract(inner))
 
 
-def transformer_layers(count: int, width: int, heads: int, intermediate_size: int, eps: float) -> nn.ModuleList:
+def transformer_layers(
+    count: int, width: int, heads: int, intermediate_size: int, eps: float, *, dropout: float = 0.0
+) -> nn.ModuleList:
     """``count`` layers of one shape."""
-    return nn.ModuleList(TransformerLayer(width, heads, intermediate_size, eps=eps) for _ in range(count))
+    return nn.ModuleList(
+        TransformerLayer(width, heads, intermediate_size, eps=eps, dropout=dropout) for _ in range(count)
+    )
