@@ -10,8 +10,10 @@ from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, c
 from gptface.morphable.geometry import vertex_normals
 from gptface.morphable.light import ambient_light, directional_light, irradiance, spherical_harmonics, studio_light
 from gptface.morphable.loading import MODEL_NAMES, load_morphable_model
-from gptface.morphable.mesh_files import check_mesh_path, write_mesh
+from gptface.morphable.mesh_files import check_mesh_path, write_head, write_mesh
 from gptface.morphable.model import MorphableModel
+from gptface.morphable.named_values import named_values
+from gptface.morphable.overlays import OVERLAY_COLUMNS, overlay_strip, without_pose
 from gptface.morphable.parameters import (
     FaceParameters,
     draw,
@@ -39,6 +41,7 @@ from gptface.morphable.shape_arguments import named_weights
 
 __all__ = [
     "MODEL_NAMES",
+    "OVERLAY_COLUMNS",
     "FaceParameters",
     "MorphableModel",
     "PerspectiveCamera",
@@ -64,7 +67,9 @@ __all__ = [
     "matrix_to_angles",
     "matrix_to_rotation_6d",
     "named_parameters",
+    "named_values",
     "named_weights",
+    "overlay_strip",
     "place",
     "portrait",
     "portrait_distance",
@@ -77,6 +82,8 @@ __all__ = [
     "studio_light",
     "turntable",
     "vertex_normals",
+    "without_pose",
+    "write_head",
     "write_mesh",
     "write_picture",
 ]
