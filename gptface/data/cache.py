@@ -160,10 +160,9 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
         if not captions:
             reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.most_common())
             raise InputError(f"data.{split}: none of its {count} samples can be used ({reasons})")
-        names = ("sample_ids", "attributes", "expressions", "landmarks")
-        columns = [np.concatenate(column) for column in zip(*labels, strict=True)]
+        ids, attributes, expressions, marks = (np.concatenate(column) for column in zip(*labels, strict=True))
         with open(temporary / "labels.npz", "wb") as file:
-            np.savez(file, **dict(zip(names, columns, strict=True)))
+            np.savez(file, sample_ids=ids, attributes=attributes, expressions=expressions, landmarks=marks)
         (temporary / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
         description = {
             "faces": len(captions),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,5 +106,7 @@ class FaceBatch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> FaceBatch:
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        changed = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in values.items() if isinstance(value, Tensor)
+        }
         return dataclasses.replace(self, **changed)
