@@ -50,6 +50,9 @@ class DrawnFacesSection(Section):
     roll: Angle = 12.0
     zoom: Annotated[float, Field(ge=0.1, le=5)] = 1.4
     """How large heads are: 1 is a portrait with hair and neck, 1.4 a face cut out of a photo."""
+    words: Share = 0.25
+    """Share of the questions that ask for words, with the face in 3D or without it; morphable models whose expression
+    shapes have no known names are asked for the face alone."""
     grey: Share = 0.0
     """Share of pictures without colours."""
     noise: Share = 0.0
