@@ -14,6 +14,7 @@ from gptface.objectives.image_text_matching import (
     same_captions,
 )
 from gptface.objectives.incubation import incubation_loss
+from gptface.objectives.layout import layout_cells, layout_loss
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
 from gptface.objectives.patches import normalised_patches, patch_loss, restored_patches
 from gptface.objectives.reconstruction import (
@@ -44,6 +45,8 @@ __all__ = [
     "gradient_loss",
     "hard_negatives",
     "incubation_loss",
+    "layout_cells",
+    "layout_loss",
     "match_loss",
     "normalised_patches",
     "parsing_counts",
