@@ -75,6 +75,7 @@ class PaCoFRStage(Stage):
             for number in range(several)
         ]
         losses = section.losses
+        self._tells_layout = losses.layout > 0
         regions = section.masks.regions or losses.relation > 0 or losses.layout > 0 or losses.components > 0
         self._needs = needs = Needs(
             raw_images=True,
@@ -100,7 +101,7 @@ class PaCoFRStage(Stage):
         if maps:
             together = torch.cat(maps)
             regions = token_regions(together, self.config.grid, boundary=True)
-            if self.section.losses.layout:
+            if self._tells_layout:
                 cells = layout_cells(together, self.config.grid, cells_a_side(self.config))
         # A second view is masked by itself.
         sample_ids = [batch.sample_ids ^ (number << 62) for number in range(len(views))]
