@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gptface.data.paths import expand_paths
 from gptface.errors import InputError
 from gptface.morphable import MODEL_NAMES, MorphableModel, load_morphable_model
 
@@ -23,7 +23,7 @@ def open_morphable(source: str) -> MorphableModel:
     Raises:
         InputError: there is none.
     """
-    return load_morphable_model(os.path.expandvars(Path(source).expanduser()) if source not in MODEL_NAMES else source)
+    return load_morphable_model(source if source in MODEL_NAMES else expand_paths([source], "morphable")[0])
 
 
 @dataclass(frozen=True)
