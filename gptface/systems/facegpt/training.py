@@ -251,7 +251,7 @@ def _drawn_faces(
 ) -> RenderedFaces:
     drawn = section.drawn
     return RenderedFaces(
-        morphable,
+        coarser(morphable, drawn.mesh_spacing),
         config.image_size,
         seed,
         backgrounds=backgrounds,
