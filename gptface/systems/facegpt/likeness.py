@@ -14,15 +14,17 @@ SIDE = 64
 FLAT = 2.0 / 255
 """Spread of luminance below which an area is one surface: there is nothing on it that could be a face."""
 FEWEST_PIXELS = 50
+DEGREE = 4
+"""Of the polynomial that is a smooth surface here."""
 
 
 @torch.no_grad()
 def face_likeness(model: MorphableModel, parameters: FaceParameters, photos: Tensor) -> Tensor:
     """How alike the features of drawn heads and of photos are, ``(B,)``, from −1 to 1.
 
-    The correlation of both luminances inside the drawn head, after the quadratic surface nearest to each was taken
-    away: light that falls off to a side, which any picture has and any head can be lit by, says nothing of a face.
-    What remains are brows, eyes, nose and mouth. 0 where photo or head are flat, or hardly any of the head is seen.
+    The correlation of both luminances inside the drawn head, after the smooth surface nearest to each was taken away:
+    light that falls off to a side, or dark above and bright below, is in many pictures and says nothing of a face. What
+    remains are brows, eyes, nose and mouth. 0 where photo or head are flat, or hardly any of the head is seen.
 
     Args:
         model: the model.
@@ -39,7 +41,7 @@ def face_likeness(model: MorphableModel, parameters: FaceParameters, photos: Ten
     head = drawn.image @ weights
     axis = torch.linspace(-1, 1, SIDE, device=seen.device, dtype=seen.dtype)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    surface = torch.stack((torch.ones_like(x), x, y, x * x, x * y, y * y), -1)
+    surface = torch.stack([x**i * y**j for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)], -1)
     result = seen.new_zeros(len(seen))
     for index, inside in enumerate(drawn.mask > 0.5):
         if int(inside.sum()) < FEWEST_PIXELS:
