@@ -7,6 +7,7 @@
 
 from gptface.morphable.albedo import add_analytic_albedo, laplacian_modes
 from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, clip_to_pixels, place
+from gptface.morphable.fitting import LandmarkFit, fit_landmarks, pose_of_landmarks
 from gptface.morphable.geometry import vertex_normals
 from gptface.morphable.light import ambient_light, directional_light, irradiance, spherical_harmonics, studio_light
 from gptface.morphable.loading import MODEL_NAMES, load_morphable_model
@@ -43,6 +44,7 @@ __all__ = [
     "MODEL_NAMES",
     "OVERLAY_COLUMNS",
     "FaceParameters",
+    "LandmarkFit",
     "MorphableModel",
     "PerspectiveCamera",
     "Rendering",
@@ -58,6 +60,7 @@ __all__ = [
     "directional_light",
     "draw",
     "expression_energy",
+    "fit_landmarks",
     "gaussian_energy",
     "irradiance",
     "laplacian_modes",
@@ -73,6 +76,7 @@ __all__ = [
     "place",
     "portrait",
     "portrait_distance",
+    "pose_of_landmarks",
     "prior_energy",
     "project_landmarks",
     "render",
