@@ -8,7 +8,7 @@ from torch import Tensor
 from gptface.errors import InputError
 from gptface.morphable.camera import PerspectiveCamera
 from gptface.morphable.geometry import vertex_normals
-from gptface.morphable.light import irradiance, studio_light
+from gptface.morphable.light import matt_harmonics, studio_light
 from gptface.morphable.model import MorphableModel
 from gptface.morphable.parameters import FaceParameters
 from gptface.morphable.renderer import srgb_to_linear
@@ -43,19 +43,18 @@ def fit_light(
         raise InputError(f"inside has the shape {tuple(inside.shape)}; it must be {tuple(images.shape[:3])}")
     vertices = parameters.placed(model, parameters.vertices(model))
     normals = vertex_normals(vertices, model.triangles)
-    # The irradiance of each of the nine harmonics alone: light is linear in its coefficients.
-    single = torch.eye(9, device=vertices.device).repeat_interleave(3, 1).view(9, 9, 3)
-    harmonics = torch.stack([irradiance(normals, light.expand(batch, -1, -1))[..., 0] for light in single], -1)
     clip = PerspectiveCamera(parameters.focal).clip(vertices, width / height)
     raster = rasterize(clip, model.triangles, height, width)
     albedo = model.albedo(parameters.albedo).expand(batch, -1, -1)
-    pixels = interpolate(torch.cat((harmonics, albedo), -1), raster, model.triangles)
+    pixels = interpolate(torch.cat((normals, albedo), -1), raster, model.triangles)
+    # The light that a pixel sends back is linear in the coefficients of the light around.
+    harmonics = matt_harmonics(torch.nn.functional.normalize(pixels[..., :3], dim=-1, eps=1e-6))
     counted = (raster.triangle >= 0) if inside is None else (raster.triangle >= 0) & inside
     seen = srgb_to_linear(images.to(pixels).clamp(0, 1))
     base = studio_light(1)[0].to(pixels)
     light = []
     for colour in range(3):
-        rows = (pixels[..., :9] * pixels[..., 9 + colour, None] * counted[..., None]).flatten(1, 2)
+        rows = (harmonics * pixels[..., 3 + colour, None] * counted[..., None]).flatten(1, 2)
         rest = (seen[..., colour] * counted).flatten(1) - rows @ base[:, colour]
         square = rows.mT @ rows
         ridge = STRENGTH * square.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-6)
