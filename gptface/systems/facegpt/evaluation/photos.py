@@ -1,4 +1,4 @@
-"""Photos of people who were not trained on: colours and landmarks, rendering and encoding again, expressions read off."""
+"""Photos of people not trained on: colours and landmarks, rendering and encoding again, expressions read off."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ class Photos:
 
 def colour_images(images: np.ndarray) -> np.ndarray:
     """uint8 ``(N, 1 or 3, S, S)`` to ``(N, S, S, 3)``."""
-    return np.ascontiguousarray(np.broadcast_to(images.transpose(0, 2, 3, 1), (*images.shape[:1], *images.shape[2:], 3)))
+    rows = images.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(np.broadcast_to(rows, (*rows.shape[:3], 3)))
 
 
 def read_photos(paths: Sequence[str], landmarks: str, size: int, *, group: str | None, name: str) -> Photos:

@@ -1,4 +1,4 @@
-"""Pairs of portraits, at rest and smiling: is a person's identity nearer to itself than to others', and a smile seen?"""
+"""Pairs of portraits, at rest and smiling: a person's identity nearer to itself than to others', a smile seen."""
 
 from __future__ import annotations
 
