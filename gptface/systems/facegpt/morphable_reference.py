@@ -82,9 +82,9 @@ def load_reference(
         name, known = str(wanted["source"]), {key: wanted[key] for key in ("vertices", "triangles", *KINDS)}
         fingerprints = {key: [float(value) for value in values] for key, values in wanted["fingerprints"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); train again, or copy it anew") from None
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); copy it anew") from None
     if source is None and name not in MODEL_NAMES and not Path(name).exists():
-        raise InputError(f"{name}: the morphable model of this system is no longer there; say where it is (--model)")
+        raise InputError(f"{name}: the morphable model of this system is no longer there; say where it is")
     model = load_morphable_model(name if source is None else source)
     found = _description(model)
     for key, value in known.items():

@@ -32,7 +32,7 @@ def test_another_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     other = load_morphable_model("synthetic")
     other.mean *= 1.01
     write_reference(tmp_path, "synthetic", other)
-    with pytest.raises(InputError, match="not the morphable model .* its mean holds other numbers"):
+    with pytest.raises(InputError, match=r"not the morphable model .* its mean holds other numbers"):
         load_reference(tmp_path)
     text = json.loads((tmp_path / REFERENCE).read_text())
     for change, sentence in (
