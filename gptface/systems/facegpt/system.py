@@ -23,7 +23,7 @@ from gptface.systems.facegpt.decoding import Emission, answer
 from gptface.systems.facegpt.layout import FaceLayout
 from gptface.systems.facegpt.likeness import face_likeness
 from gptface.systems.facegpt.model import FaceGPT
-from gptface.systems.facegpt.morphable_reference import load_reference, write_reference
+from gptface.systems.facegpt.morphable_reference import MorphableReference
 from gptface.systems.facegpt.photos import photo_problem, square
 from gptface.systems.facegpt.sequence import ConversationTokens, collate
 
@@ -110,7 +110,7 @@ class FaceGPTSystem:
             raise InputError(f"{source}: holds no text tokenizer that can be loaded: {error}") from error
         tokens = ConversationTokens.of(tokenizer, model.config)
         nn.Module.to(model, device)
-        return cls(model, tokens, load_reference(source, morphable))
+        return cls(model, tokens, MorphableReference.load(source).open(morphable))
 
     def save(self, folder: str | os.PathLike[str], morphable: str | os.PathLike[str]) -> None:
         """Write the model, its tokenizer and which morphable model it is for into a folder, whole or not at all.
@@ -122,7 +122,7 @@ class FaceGPTSystem:
         with atomic_directory(folder) as temporary:
             self.model.save_pretrained(temporary)
             self.tokens.tokenizer.save_pretrained(temporary)
-            write_reference(temporary, morphable, self.morphable)
+            MorphableReference.of(self.morphable, morphable).save(temporary)
 
     @property
     def image_size(self) -> int:
