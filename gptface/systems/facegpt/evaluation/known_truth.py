@@ -27,7 +27,7 @@ from gptface.systems.facegpt.evaluation.methods import (
 )
 from gptface.systems.facegpt.evaluation.picture_errors import face_masks, landmark_errors, photometric_errors
 
-__all__ = ["TrueFaces", "measure_known_truth", "true_faces", "truth_lines"]
+__all__ = ["TrueFaces", "levels_of", "measure_known_truth", "true_faces", "truth_lines"]
 
 TYPICAL = 64
 """Faces of another seed from which the mean face gets its place and light."""
@@ -79,14 +79,15 @@ def true_faces(held_out: RenderedFaces, others: RenderedFaces, count: int, displ
     typical = others.batch(range(TYPICAL))
     return TrueFaces(
         model,
-        np.concatenate([_levels(batch.images) for batch in drawn]),
+        np.concatenate([levels_of(batch.images) for batch in drawn]),
         np.concatenate([batch.landmarks.cpu().numpy() for batch in drawn]),
         joined([batch.parameters for batch in drawn]),
-        mean_face(model, typical.landmarks.cpu().numpy(), _levels(typical.images)),
+        mean_face(model, typical.landmarks.cpu().numpy(), levels_of(typical.images)),
     )
 
 
-def _levels(images: torch.Tensor) -> np.ndarray:
+def levels_of(images: torch.Tensor) -> np.ndarray:
+    """Pictures from 0 to 1 as uint8."""
     return (images.cpu().numpy() * 255).round().astype(np.uint8)
 
 

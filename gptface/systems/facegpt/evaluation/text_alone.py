@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gptface.morphable import MorphableModel
+from gptface.morphable import FaceParameters, MorphableModel
 from gptface.progress import Display
 from gptface.systems.facegpt.data.conversations import Conversation
 from gptface.systems.facegpt.data.sentences import Sentences, opposite_shapes
@@ -19,8 +19,8 @@ from gptface.systems.facegpt.evaluation.methods import array_of, complete
 
 __all__ = ["KINDS", "Sculpt", "Wish", "measure_sentences", "sentence_lines", "speaking", "wishes"]
 
-Sculpt = Callable[[Sequence[Conversation]], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""From conversations to expression ``(N, E)`` and identity weights ``(N, I)``, and whether a face came ``(N,)``."""
+Sculpt = Callable[[Sequence[Conversation]], tuple[FaceParameters, np.ndarray]]
+"""From N conversations to N heads, and whether each came at all, bool ``(N,)``."""
 
 EMITTED = 0.1
 """Weight from which a shape counts as emitted: below, it is hardly seen."""
@@ -73,19 +73,18 @@ def wishes(sentences: Sentences, count: int) -> list[Wish]:
 def speaking(speaker: Speaker, *, forced: bool, name: str, display: Display | None = None) -> Sculpt:
     """A system that is asked: ``<FACE>`` left to it, or forced where its answer would end without."""
 
-    def sculpt(conversations: Sequence[Conversation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sculpt(conversations: Sequence[Conversation]) -> tuple[FaceParameters, np.ndarray]:
         emission: Emission = "forced" if forced else "free"
         said = answers(speaker, conversations, emission=emission, name=name, display=display)
         heads, emitted = first_faces(speaker, said)
-        heads = complete(speaker.morphable, heads, len(conversations))
-        return array_of(heads.expression), array_of(heads.identity), emitted
+        return complete(speaker.morphable, heads, len(conversations)), emitted
 
     return sculpt
 
 
 def measure_sentences(
     model: MorphableModel, wished: Sequence[Wish], methods: Mapping[str, Sculpt], sentences: Sentences
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, FaceParameters]]:
     """Rows by method and kind of sentence, and of all that ask for expression shapes.
 
     The left and the right of a shape count as one; the larger is its strength. An answer without a face has no shapes.
@@ -95,11 +94,14 @@ def measure_sentences(
         than three, three of them) are the three strongest or among them; ``opposite_absent``: no shape that goes
         against the sentence is emitted, where there is one; ``side``: of shapes asked for on one side, that side is the
         stronger; ``weight_error``: mean absolute error of the weights asked for; ``traits``: traits that come with
-        the right sign; ``rest``: no shape is emitted where none is asked for. With 95 % intervals over sentences.
+        the right sign; ``rest``: no shape is emitted where none is asked for. With 95 % intervals over sentences. And
+        the heads of each method.
     """
-    rows = []
+    rows, found = [], {}
     for name, sculpt in methods.items():
-        expression, identity, emitted = sculpt([wish.conversation for wish in wished])
+        heads, emitted = sculpt([wish.conversation for wish in wished])
+        found[name] = heads
+        expression, identity = array_of(heads.expression), array_of(heads.identity)
         judged = [
             _judged(model, sentences, wish, expression[row], identity[row], bool(emitted[row]))
             for row, wish in enumerate(wished)
@@ -118,7 +120,7 @@ def measure_sentences(
             if errors:
                 row["weight_error"] = measures.mean(np.array(errors), np.arange(len(errors)))
             rows.append(row)
-    return rows
+    return rows, found
 
 
 def _sideless(name: str) -> str:

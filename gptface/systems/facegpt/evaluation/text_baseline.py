@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gptface.errors import InputError
+from gptface.morphable import FaceParameters
 from gptface.progress import Countdown, Display
 from gptface.systems.facegpt.configuration import FaceGPTSection
 from gptface.systems.facegpt.data.conversations import Conversation
 from gptface.systems.facegpt.evaluation.answers import Speaker
-from gptface.systems.facegpt.evaluation.methods import array_of, complete
+from gptface.systems.facegpt.evaluation.methods import complete
 from gptface.systems.facegpt.evaluation.text_alone import Sculpt
 from gptface.systems.facegpt.head import FaceHead
 from gptface.systems.facegpt.lessons import Material
@@ -169,11 +170,10 @@ def train_text_baseline(
     regressor.eval()
 
     @torch.no_grad()
-    def sculpt(conversations: Sequence[Conversation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sculpt(conversations: Sequence[Conversation]) -> tuple[FaceParameters, np.ndarray]:
         texts = [one.turns[0].text for one in conversations]
         parts = [encode(texts[start : start + TEXTS_AT_ONCE]) for start in range(0, len(texts), TEXTS_AT_ONCE)]
         heads = speaker.layout.parameters(regressor(torch.cat(parts).float().to(device)))
-        heads = complete(speaker.morphable, heads, len(texts))
-        return array_of(heads.expression), array_of(heads.identity), np.ones(len(texts), dtype=bool)
+        return complete(speaker.morphable, heads, len(texts)), np.ones(len(texts), dtype=bool)
 
     return sculpt
