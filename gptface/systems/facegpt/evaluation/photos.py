@@ -48,6 +48,7 @@ __all__ = [
     "measure_photos",
     "photo_lines",
     "probe_expressions",
+    "probe_lines",
     "read_photos",
 ]
 
@@ -265,3 +266,13 @@ def probe_expressions(
             }
         )
     return rows
+
+
+def probe_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a row."""
+    return [
+        f"{row['name']}: probe of expression weights {measures.told(row['accuracy'], 1, 100)} %, balanced "
+        f"{100 * row['balanced']:.1f} %, always the commonest class {100 * row['majority']:.1f} %; "
+        f"n {row['accuracy']['n']}"
+        for row in rows
+    ]

@@ -64,7 +64,8 @@ def random_encoder(speaker: Speaker, seed: int = 0) -> EncodeTexts:
     """The same of a model of the system's shape with fresh weights: what architecture and tokenizer alone tell."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = FaceGPT(speaker.model.config).to(speaker.model.device).eval()
+        model = FaceGPT(speaker.model.config).eval()
+    nn.Module.to(model, speaker.model.device)
     return speaker_encoder(speaker, model)
 
 
@@ -84,7 +85,7 @@ def transformers_encoder(folder: str | os.PathLike[str], device: torch.device | 
         model: Any = AutoModel.from_pretrained(name, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(f"text encoder: {name} holds no model that can be read ({error})") from error
-    model.to(device).eval()
+    nn.Module.to(model, device).eval()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
 
