@@ -54,7 +54,7 @@ def test_what_was_asked_for_hits_and_its_opposite_does_not(system: FaceGPTSystem
     assert len({wish.conversation.turns[0].text for wish in wished}) > 110
     everything = np.ones(len(wished), dtype=bool)
     asked = _exactly(wished, system, held_out)
-    against = [{shape: 0.8 for shape in wish.against} for wish in wished]
+    against = [dict.fromkeys(wish.against, 0.8) for wish in wished]
     opposite = asked.replace(
         expression=torch.cat([system.morphable.weights("expression", shapes) for shapes in against]),
         identity=-asked.identity,
