@@ -79,10 +79,9 @@ def test_emission_and_general_losses(made: Path) -> None:
 
 def test_photos_consistency_and_probe(made: Path) -> None:
     options = [*photo_options(made), "--label", "expression", "--classes", "neutral,happiness", "--count", "2"]
-    found = summary(made, "photos", *options, "--sheet", str(made / "photos.png"), system="faces,mute")
-    assert found["photos"] == 2 and len(found["rows"]) == 5
-    assert [row["name"] for row in found["consistency"]] == [row["name"] for row in found["probe"]] == ["faces", "mute"]
-    assert (made / "photos.png").stat().st_size > 10_000
+    found = summary(made, "photos", *options, system="mute")
+    assert found["photos"] == 2 and len(found["rows"]) == 4
+    assert [row["name"] for row in found["consistency"]] == [row["name"] for row in found["probe"]] == ["mute"]
 
 
 def test_portrait_pairs(made: Path) -> None:
