@@ -7,6 +7,7 @@ import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,13 +93,11 @@ class MorphableReference:
         path = Path(folder) / REFERENCE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            texts = {name: str(values[name]) for name in ("source", "name")}
-            names = {kind: tuple(map(str, values[kind])) for kind in ("identity", "expression", "albedo")}
-            prints = {
-                f"{kind}_print": (float(values[f"{kind}_print"][0]), float(values[f"{kind}_print"][1]))
-                for kind in ("mean", "identity", "expression")
-            }
-            return cls(vertices=int(values["vertices"]), **texts, **names, **prints)
+            kept: dict[str, Any] = {name: str(values[name]) for name in ("source", "name")}
+            kept |= {kind: tuple(map(str, values[kind])) for kind in ("identity", "expression", "albedo")}
+            for name in ("mean_print", "identity_print", "expression_print"):
+                kept[name] = (float(values[name][0]), float(values[name][1]))
+            return cls(vertices=int(values["vertices"]), **kept)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InputError(
                 f"{path}: does not say which morphable model this FaceGPT was trained with "
