@@ -42,6 +42,12 @@ class LabelledFaces:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def spread(self, count: int) -> LabelledFaces:
+        """At most ``count`` of them, evenly spread over all, in their order."""
+        rows = np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)
+        keys = tuple(self.keys[row] for row in rows)
+        return LabelledFaces(self.images[rows], self.labels[rows], self.classes, self.groups[rows], keys)
+
 
 def read_labelled_faces(
     paths: Sequence[str],
