@@ -29,7 +29,7 @@ def open_morphable(source: str | os.PathLike[str]) -> MorphableModel:
         InputError: there is none.
     """
     name = os.fspath(source)
-    return load_morphable_model(name if name in MODEL_NAMES else os.path.expandvars(Path(name).expanduser()))
+    return load_morphable_model(name if name in MODEL_NAMES else expand_paths([name], "morphable")[0])
 
 
 def _fingerprint(values: Tensor) -> tuple[float, float]:
@@ -139,7 +139,7 @@ class MorphableReference:
             InputError: it is not there, or another one.
         """
         if source is None and self.source not in MODEL_NAMES:
-            path = Path(os.path.expandvars(Path(self.source).expanduser()))
-            if not path.exists():
+            path = expand_paths([self.source], "morphable")[0]
+            if not os.path.exists(path):
                 raise InputError(f"{path}: the morphable model of this system is no longer there; say where it is")
         return self.check(open_morphable(self.source if source is None else source))

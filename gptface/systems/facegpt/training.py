@@ -121,6 +121,7 @@ class FaceGPTStage(Stage):
         self.flops_per_sample = 3.0 * self.model.flops(lengths) / section.batch_size
 
         labels = self._pseudo_labels(context, faces, morphable) if section.pseudo_labels else None
+        shown = coarser(morphable, section.drawn.mesh_spacing)
         backgrounds = PhotoBackgrounds.of_files(section.drawn.backgrounds) if section.drawn.backgrounds else None
 
         def lessons(seed: int, held: bool) -> Lessons:
@@ -131,7 +132,7 @@ class FaceGPTStage(Stage):
                 "captions": CaptionedPhotos(size, seed, known),
             }
             if mixture.drawn:
-                made = _drawn_faces(section, morphable, config, seed, backgrounds)
+                made = _drawn_faces(section, shown, config, seed, backgrounds)
                 sources["drawn"] = DrawnFaces(made, self.layout, _talk(section, morphable), section.drawn.words)
             if mixture.sculpture:
                 said = Sentences(morphable, seed, held_out=held)
@@ -251,7 +252,7 @@ def _drawn_faces(
 ) -> RenderedFaces:
     drawn = section.drawn
     return RenderedFaces(
-        coarser(morphable, drawn.mesh_spacing),
+        morphable,
         config.image_size,
         seed,
         backgrounds=backgrounds,
