@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gptface.data.paths import expand_paths
 from gptface.errors import InputError
 from gptface.morphable import MODEL_NAMES, MorphableModel, load_morphable_model
 
