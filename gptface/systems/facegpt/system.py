@@ -174,8 +174,10 @@ class FaceGPTSystem:
         """Faces that captions describe, such as "an astonished man with a wide nose": one each.
 
         Raises:
-            InputError: a caption without words.
+            InputError: a caption without words, or a model without language.
         """
+        if not self.model.config.language:
+            raise InputError("this model was trained without language: it makes heads of photos, not of words")
         wishes = [captions] if isinstance(captions, str) else list(captions)
         if not wishes:
             raise InputError("captions: at least one is needed")
