@@ -7,8 +7,8 @@
 
 from gptface.morphable.albedo import add_analytic_albedo, laplacian_modes
 from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, clip_to_pixels, place
-from gptface.morphable.distance import angle_errors, rigidly_aligned, vertex_distances
 from gptface.morphable.coarser import coarser
+from gptface.morphable.distance import angle_errors, rigidly_aligned, vertex_distances
 from gptface.morphable.fitting import LandmarkFit, fit_landmarks, pose_of_landmarks
 from gptface.morphable.geometry import vertex_normals
 from gptface.morphable.light import ambient_light, directional_light, irradiance, spherical_harmonics, studio_light
