@@ -1,0 +1,9 @@
+"""The adapter: any causal or vision–language model of ``transformers`` with ``<FACE>``, a face head and LoRA."""
+
+from __future__ import annotations
+
+from gptface.systems.facegpt.adapter.emission import FaceOnce
+from gptface.systems.facegpt.adapter.model import AdapterOutput, FaceAdapter, Generated
+from gptface.systems.facegpt.adapter.words import ConversationEncoder
+
+__all__ = ["AdapterOutput", "ConversationEncoder", "FaceAdapter", "FaceOnce", "Generated"]
