@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from transformers import AutoConfig, AutoModel
+
+from gptface.systems.facegpt.configuration_model import FaceGPTConfig
 from gptface.systems.facegpt.head import FaceHead
 from gptface.systems.facegpt.layout import FaceLayout
+from gptface.systems.facegpt.model import FaceGPT, FaceGPTOutput
+from gptface.systems.facegpt.sequence import ConversationBatch, ConversationTokens, collate
 
-__all__ = ["FaceHead", "FaceLayout"]
+__all__ = [
+    "ConversationBatch",
+    "ConversationTokens",
+    "FaceGPT",
+    "FaceGPTConfig",
+    "FaceGPTOutput",
+    "FaceHead",
+    "FaceLayout",
+    "collate",
+]
+
+AutoConfig.register(FaceGPTConfig.model_type, FaceGPTConfig, exist_ok=True)
+AutoModel.register(FaceGPTConfig, FaceGPT, exist_ok=True)

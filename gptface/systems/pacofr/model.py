@@ -15,14 +15,15 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from gptface.models.initialisation import initialise
 from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.packing import rearrange_rows
 from gptface.models.patches import FactorisedPositions
-from gptface.models.transformer_layer import ResidualProjection
+from gptface.models.transformer_layer import ResidualProjection, transformer_layers
 from gptface.objectives import normalised_patches
 from gptface.systems.pacofr.belief import BeliefPredictor, Beliefs, lowest_frequencies
 from gptface.systems.pacofr.configuration_model import PaCoFRConfig
-from gptface.systems.pacofr.encoder import PaCoFREncoder, initialise, transformer_layers
+from gptface.systems.pacofr.encoder import PaCoFREncoder
 from gptface.systems.pacofr.masking import PatchMask
 
 __all__ = ["PaCoFR", "PaCoFROutput"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gptface.faces.token_regions import TOKEN_REGIONS
+from gptface.models.initialisation import initialise
 from gptface.models.packing import rearrange_rows
 from gptface.objectives import (
     alignment_loss,
@@ -23,7 +24,6 @@ from gptface.objectives import (
     relation_loss,
 )
 from gptface.systems.pacofr.configuration import PaCoFRSection
-from gptface.systems.pacofr.encoder import initialise
 from gptface.systems.pacofr.leak import linear_leak
 from gptface.systems.pacofr.masking import PatchMask, draw_mask
 from gptface.systems.pacofr.model import PaCoFR, PaCoFROutput
