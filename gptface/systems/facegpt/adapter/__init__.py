@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from gptface.systems.facegpt.adapter.emission import FaceOnce
 from gptface.systems.facegpt.adapter.model import AdapterOutput, FaceAdapter, Generated
+from gptface.systems.facegpt.adapter.saving import is_adapter, load_adapter, save_adapter
 from gptface.systems.facegpt.adapter.words import ConversationEncoder
 
-__all__ = ["AdapterOutput", "ConversationEncoder", "FaceAdapter", "FaceOnce", "Generated"]
+__all__ = [
+    "AdapterOutput",
+    "ConversationEncoder",
+    "FaceAdapter",
+    "FaceOnce",
+    "Generated",
+    "is_adapter",
+    "load_adapter",
+    "save_adapter",
+]

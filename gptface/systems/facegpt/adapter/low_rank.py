@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -60,16 +63,32 @@ def default_lora(base: PreTrainedModel, rank: int = RANK) -> Any:
     )
 
 
-def with_lora(base: PreTrainedModel, config: Any) -> Any:
-    """``base`` wrapped in a ``PeftModel``, changed in place; the updates are float32 and start at 0.
+def with_lora(base: PreTrainedModel, lora: Any) -> Any:
+    """``base`` wrapped in a ``PeftModel``, changed in place; the updates are float32.
+
+    Args:
+        base: the model.
+        lora: a ``LoraConfig``, for updates that start at 0; ``True`` for :func:`default_lora`; or the folder of saved
+            ones.
 
     Raises:
-        InputError: ``config`` is no ``peft`` configuration, or names no layer of the base.
+        InputError: neither of these, a configuration that names no layer of the base, or a damaged folder.
     """
     peft = import_peft()
-    if not isinstance(config, peft.LoraConfig):
-        raise InputError(f"lora: {config!r}; allowed: a peft.LoraConfig, True for the default, or None")
+    if isinstance(lora, (str, os.PathLike)):
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Found missing adapter keys")
+                return peft.PeftModel.from_pretrained(base, os.fspath(lora), is_trainable=True)
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError, UserWarning) as error:
+            raise InputError(f"{lora}: does not hold a LoRA for {type(base).__name__}: {_first_line(error)}") from error
+    if lora is not True and not isinstance(lora, peft.LoraConfig):
+        raise InputError(f"lora: {lora!r}; allowed: a peft.LoraConfig, True for the default, or None")
     try:
-        return peft.get_peft_model(base, config)
+        return peft.get_peft_model(base, default_lora(base) if lora is True else lora)
     except ValueError as error:
-        raise InputError(f"lora: it does not fit {type(base).__name__}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"lora: it does not fit {type(base).__name__}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

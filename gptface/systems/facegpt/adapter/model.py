@@ -14,8 +14,9 @@ from transformers import LogitsProcessorList, PreTrainedModel, SuppressTokensLog
 
 from gptface.errors import InputError
 from gptface.morphable import FaceParameters, MorphableModel, load_morphable_model
+from gptface.systems.facegpt.adapter.base_description import describe_base
 from gptface.systems.facegpt.adapter.emission import FaceOnce
-from gptface.systems.facegpt.adapter.low_rank import default_lora, with_lora
+from gptface.systems.facegpt.adapter.low_rank import with_lora
 from gptface.systems.facegpt.adapter.rows import FaceRows
 from gptface.systems.facegpt.adapter.states import HeadStates
 from gptface.systems.facegpt.adapter.token import (
@@ -25,6 +26,7 @@ from gptface.systems.facegpt.adapter.token import (
     picture_tokens,
     text_tokenizer,
 )
+from gptface.systems.facegpt.decoding import Emission
 from gptface.systems.facegpt.head import FaceHead
 from gptface.systems.facegpt.layout import FaceLayout
 
@@ -82,7 +84,8 @@ class FaceAdapter(nn.Module):
         base: a model that predicts the next token (``AutoModelForCausalLM``, ``AutoModelForImageTextToText``).
         processor: its tokenizer, or for pictures its processor.
         morphable: the face model, or what :func:`gptface.morphable.load_morphable_model` takes.
-        lora: a ``peft.LoraConfig``; ``True`` for :func:`default_lora`; ``None`` trains head and rows alone.
+        lora: a ``peft.LoraConfig``; ``True`` for :func:`default_lora`; ``None`` trains head and rows alone; or the
+            folder of a LoRA that was saved.
         identity_modes, expression_modes, albedo_modes: see :class:`FaceLayout`.
         head_size: width inside the head; by default the width of the base.
 
@@ -109,22 +112,23 @@ class FaceAdapter(nn.Module):
     ) -> None:
         super().__init__()
         check_base(base)
-        self.morphable_source = "" if isinstance(morphable, MorphableModel) else os.fspath(morphable)
-        self.morphable = morphable if isinstance(morphable, MorphableModel) else load_morphable_model(morphable)
+        if isinstance(morphable, MorphableModel):
+            self.morphable_source, self.morphable = None, morphable
+        else:
+            self.morphable_source, self.morphable = os.fspath(morphable), load_morphable_model(morphable)
         self.layout = FaceLayout(self.morphable, identity_modes, expression_modes, albedo_modes)
         self.processor = processor
         self.tokenizer = text_tokenizer(processor)
         self.number = add_face_token(processor, base.config)
+        self.described = describe_base(base)
         make_room(base, self.number)
         base.requires_grad_(False)
+        # Before the rows: their hooks then stand outside whatever LoRA puts around embedding and head.
+        self.model: Any = base if lora is None or lora is False else with_lora(base, lora)
         self.rows = FaceRows(base, self.number, len(self.tokenizer))
         width = base.config.get_text_config().hidden_size
         self.head = FaceHead(width, self.layout.size, head_size)
         self.to(device=self.rows.input.device)
-        if lora is not None and lora is not False:
-            self.model: Any = with_lora(base, default_lora(base) if lora is True else lora)
-        else:
-            self.model = base
         self.train(base.training)
 
     @property
@@ -202,7 +206,7 @@ class FaceAdapter(nn.Module):
         attention_mask: Tensor | None = None,
         *,
         max_new_tokens: int = 64,
-        force_face: bool = False,
+        emission: Emission = "free",
         at_once: bool = False,
         **options: Any,
     ) -> Generated:
@@ -212,14 +216,17 @@ class FaceAdapter(nn.Module):
             input_ids: ``(B, S)`` prompts, padded on the left.
             attention_mask: ``(B, S)``, 0 at padding.
             max_new_tokens: longest answer.
-            force_face: exactly one ``<FACE>`` in every answer (:class:`FaceOnce`); without, the model decides.
-            at_once: with ``force_face``, as the first token.
+            emission: who decides on ``<FACE>``: the model (``"free"``), or it comes exactly once in every answer
+                (``"forced"``, :class:`FaceOnce`), or never (``"forbidden"``).
+            at_once: where it is forced, as the first token.
             options: pictures, and whatever else the base's ``generate`` takes (``do_sample``, ``num_beams`` …).
 
         Raises:
             InputError: prompts padded on the right, after which an answer would follow padding; several answers a
-                prompt.
+                prompt; an emission that is none.
         """
+        if emission not in ("free", "forced", "forbidden"):
+            raise InputError(f"emission: {emission!r}; allowed: free, forced, forbidden")
         if attention_mask is not None and not bool(attention_mask[:, -1].all()):
             raise InputError("attention_mask: the prompts are padded on the right; pad them on the left to generate")
         if options.get("num_return_sequences") not in (None, 1):
@@ -227,9 +234,10 @@ class FaceAdapter(nn.Module):
         prompt = input_ids.shape[1]
         ends = self.ends(options)
         processors = LogitsProcessorList(options.pop("logits_processor", None) or [])
-        if pictures := picture_tokens(self.base.config):
-            processors.append(SuppressTokensLogitsProcessor(pictures, device=str(self.device)))
-        if force_face:
+        never = picture_tokens(self.base.config) + [self.number] * (emission == "forbidden")
+        if never:
+            processors.append(SuppressTokensLogitsProcessor(never, device=str(self.device)))
+        if emission == "forced":
             processors.append(FaceOnce(self.number, ends, prompt, max_new_tokens, at_once=at_once))
         if getattr(self.base.generation_config, "pad_token_id", None) is None:
             options.setdefault("pad_token_id", self.padding)

@@ -94,6 +94,9 @@ class QwenPictures(transformers.Qwen2VLProcessor):  # type: ignore[misc]
     def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
         return None if name == "video_processor" else super().check_argument_for_proper_class(name, argument)
 
+    def save_pretrained(self, folder: Any, **options: Any) -> None:
+        self.tokenizer.save_pretrained(folder)
+
 
 def processor(kind: str, *, template: bool = False) -> Any:
     """What turns words, and pictures where the model sees, into inputs."""

@@ -81,7 +81,7 @@ def test_faces_written_with_a_cache_are_those_of_one_pass_over_prompt_and_answer
     made = adapter(kind, template=template)
     inputs = prompts(made, kind)
     for options in ({"at_once": True}, {"at_once": False}, {"at_once": True, "num_beams": 2}):
-        written = made.generate(**inputs, max_new_tokens=5, force_face=True, do_sample=False, **options)
+        written = made.generate(**inputs, max_new_tokens=5, emission="forced", do_sample=False, **options)
         assert written.face_rows.tolist() == [0, 1]
         assert ((written.answers == made.number).sum(1) == 1).all()
         whole = dict(inputs, input_ids=torch.cat((inputs["input_ids"], written.answers), 1))
@@ -95,9 +95,9 @@ def test_faces_written_with_a_cache_are_those_of_one_pass_over_prompt_and_answer
 @pytest.mark.parametrize("kind", CLASSES)
 def test_an_answer_does_not_depend_on_what_pads_its_prompt(kind: str) -> None:
     made = adapter(kind)
-    together = made.generate(**prompts(made, kind), max_new_tokens=5, force_face=True, do_sample=False)
+    together = made.generate(**prompts(made, kind), max_new_tokens=5, emission="forced", do_sample=False)
     alone = ConversationEncoder(made.processor, made.padding).prompts(["smile"])
-    alone = made.generate(**alone, max_new_tokens=5, force_face=True, do_sample=False)
+    alone = made.generate(**alone, max_new_tokens=5, emission="forced", do_sample=False)
     length = alone.answers.shape[1]
     assert together.answers[1, :length].tolist() == alone.answers[0].tolist()
     torch.testing.assert_close(together.numbers[1:], alone.numbers, rtol=1e-4, atol=1e-5)
@@ -135,7 +135,7 @@ def test_bfloat16_bases_are_trained_in_float32(kind: str) -> None:
     assert output.logits.dtype == torch.bfloat16 and output.numbers.dtype == torch.float32
     full = adapter(kind)(**batch(made, kind))
     torch.testing.assert_close(output.numbers, full.numbers, rtol=0.2, atol=0.1)
-    written = made.generate(**prompts(made, kind), max_new_tokens=4, force_face=True)
+    written = made.generate(**prompts(made, kind), max_new_tokens=4, emission="forced")
     assert written.numbers.shape == (2, made.layout.size) and bool(written.numbers.isfinite().all())
 
 
@@ -187,7 +187,7 @@ def test_faces_in_earlier_turns_of_a_prompt_are_not_taken_for_the_answers() -> N
     made = adapter("llama")
     inputs = prompts(made, "llama")
     inputs["input_ids"][0, 5] = made.number
-    written = made.generate(**inputs, max_new_tokens=4, force_face=True, num_beams=2, do_sample=False)
+    written = made.generate(**inputs, max_new_tokens=4, emission="forced", num_beams=2, do_sample=False)
     assert written.face_rows.tolist() == [0, 1]
     free = made.generate(**inputs, max_new_tokens=4, do_sample=False)
     assert len(free.numbers) == int((free.answers == made.number).sum())
