@@ -52,10 +52,12 @@ def check_description(wanted: dict[str, Any], base: PreTrainedModel) -> None:
     told = wanted["name"] or wanted["class"]
     for key in ("class", "vocabulary", "width", "layers"):
         if found[key] != wanted[key]:
-            raise InputError(f"base: its {key} is {found[key]}, in the adapter's training it was {wanted[key]} ({told})")
+            raise InputError(
+                f"base: its {key} is {found[key]}; in the adapter's training it was {wanted[key]} ({told})"
+            )
     if found["tied"] != wanted["tied"]:
         how = ("apart", "one and the same")
-        raise InputError(f"base: its embedding and its head are {how[found['tied']]}; in training they were not ({told})")
+        raise InputError(f"base: embedding and head are {how[found['tied']]}; in training they were not ({told})")
     pairs = zip(found["fingerprint"], wanted["fingerprint"], strict=True)
     if not all(math.isclose(one, other, rel_tol=TOLERANCE) for one, other in pairs):
         raise InputError(f"base: has other weights than the one that the adapter was trained beside ({told})")
