@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["EMOTIONS", "EMOTION_LEVELS", "Emotion", "emotion_shapes"]
+__all__ = ["EMOTIONS", "EMOTION_LEVELS", "Emotion", "emotion_shapes", "is_attributive"]
 
 EMOTION_LEVELS: dict[str, float] = {"slight": 0.5, "": 0.8, "strong": 1.1}
 """By what the mixtures are multiplied."""
@@ -24,12 +24,13 @@ class Emotion:
         shapes: name → weight, 0 to 1, of sides ``L`` and ``R`` alike where it has no side.
         adjectives: after "looks" and before "man", by degree.
         nouns: after "with", by degree.
-        verbs: of the person, for whatever degree has no adjective.
+        doing: whether it is something that people do: they "are yawning", they do not "look" it.
     """
 
     shapes: Mapping[str, float]
     adjectives: Mapping[str, tuple[str, ...]]
     nouns: Mapping[str, tuple[str, ...]]
+    doing: bool = False
 
 
 _SIDED = (
@@ -67,20 +68,28 @@ def _emotion(
     slight: tuple[str, ...],
     strong: tuple[str, ...],
     noun: tuple[str, ...],
+    doing: bool = False,
 ) -> Emotion:
     """An emotion whose nouns hold ``{a}`` for "slight " or "strong " and ``{adjective}`` for any of its adjectives."""
+    gradable = () if doing else middle
     adjectives = {
-        "slight": (*slight, *(f"slightly {word}" for word in middle), *(f"somewhat {word}" for word in middle)),
+        "slight": (*slight, *(f"{much} {word}" for word in gradable for much in ("slightly", "somewhat"))),
         "": middle,
-        "strong": (*strong, *(f"very {word}" for word in middle), *(f"extremely {word}" for word in middle)),
+        "strong": (*strong, *(f"{much} {word}" for word in gradable for much in ("very", "extremely"))),
     }
     degrees = {"slight": ("slight ", "faint "), "": ("",), "strong": ("strong ", "great ", "extreme ")}
     nouns: dict[str, tuple[str, ...]] = {}
     for level, words in adjectives.items():
         filled = [phrase.replace("{a}", word) for phrase in noun for word in degrees[level]]
-        filled += [f"a {word} {thing}" for word in words for thing in ("expression", "look", "face")]
+        things = ("face",) if doing else ("expression", "look", "face")
+        filled += [f"a {word} {thing}" for word in words if is_attributive(word) for thing in things]
         nouns[level] = tuple(filled)
-    return Emotion(_sides(shapes), adjectives, nouns)
+    return Emotion(_sides(shapes), adjectives, nouns, doing)
+
+
+def is_attributive(words: str) -> bool:
+    """Whether an adjective may stand before its noun: "a sad man", but not "a fast asleep man"."""
+    return len(words.split()) <= 2 and words.split()[-1] not in ("off", "asleep", "out")
 
 
 EMOTIONS: dict[str, Emotion] = {
@@ -95,8 +104,9 @@ EMOTIONS: dict[str, Emotion] = {
         {"mouthSmile": 0.9, "jawOpen": 0.5, "cheekSquint": 0.7, "eyeSquint": 0.4, "mouthUpperUp": 0.3},
         ("laughing", "amused"),
         ("chuckling", "giggling"),
-        ("roaring with laughter", "hilarious"),
+        ("roaring with laughter", "laughing out loud", "heartily laughing"),
         ("{a}laughter on the face",),
+        doing=True,
     ),
     "sadness": _emotion(
         {"mouthFrown": 0.75, "browInnerUp": 0.8, "mouthShrugLower": 0.3, "eyeLookDown": 0.2},
@@ -153,11 +163,12 @@ EMOTIONS: dict[str, Emotion] = {
         ("dozing", "nodding off"),
         ("fast asleep", "deeply sleeping"),
         ("the face of a deep sleeper",),
+        doing=True,
     ),
     "pain": _emotion(
         {"browDown": 0.8, "eyeBlink": 0.6, "mouthStretch": 0.6, "noseSneer": 0.4, "mouthUpperUp": 0.3},
-        ("suffering", "pained", "wincing"),
-        ("sore", "uncomfortable"),
+        ("pained", "distressed"),
+        ("strained", "uncomfortable"),
         ("agonised", "tormented"),
         ("a look of {a}pain", "an expression of {a}suffering"),
     ),
@@ -170,7 +181,7 @@ EMOTIONS: dict[str, Emotion] = {
     ),
     "concentration": _emotion(
         {"browDown": 0.5, "eyeSquint": 0.5, "mouthPress": 0.4},
-        ("concentrated", "focused", "determined"),
+        ("focused", "determined", "resolute"),
         ("thoughtful", "attentive"),
         ("intensely focused", "fiercely determined"),
         ("a look of {a}concentration", "an expression of {a}determination"),
@@ -181,6 +192,7 @@ EMOTIONS: dict[str, Emotion] = {
         ("calling",),
         ("screaming", "roaring"),
         ("the face of somebody who shouts",),
+        doing=True,
     ),
     "yawning": _emotion(
         {"jawOpen": 0.95, "eyeBlink": 0.6, "browInnerUp": 0.3},
@@ -188,19 +200,21 @@ EMOTIONS: dict[str, Emotion] = {
         ("gently yawning",),
         ("heartily yawning",),
         ("a {a}yawn",),
+        doing=True,
     ),
     "kissing": _emotion(
         {"mouthPucker": 0.9, "eyeBlink": 0.4},
         ("kissing", "smooching"),
         ("tenderly kissing",),
         ("passionately kissing",),
-        ("a mouth ready for a {a}kiss",),
+        ("lips that kiss",),
+        doing=True,
     ),
     "sulking": _emotion(
         {"mouthShrugLower": 0.7, "mouthFrown": 0.4, "browDown": 0.4, "mouthPucker": 0.15},
-        ("sulking", "sulky", "pouting"),
-        ("moody", "offended"),
-        ("utterly sullen", "deeply offended"),
+        ("sulky", "sullen", "resentful"),
+        ("moody", "miffed"),
+        ("deeply offended", "utterly resentful"),
         ("a {a}pout",),
     ),
     "shyness": _emotion(
@@ -216,6 +230,7 @@ EMOTIONS: dict[str, Emotion] = {
         ("softly whistling",),
         ("loudly whistling",),
         ("lips that whistle",),
+        doing=True,
     ),
     "neutral": _emotion(
         {},

@@ -79,8 +79,8 @@ _HIGH = {
 _FAR = {
     "a": {"slight": ("slight", "small"), "strong": ("strong", "marked")},
     "p": {"slight": ("slightly", "somewhat"), "strong": ("far", "strongly")},
-    "d": {"slight": ("slightly", "a little", "a bit"), "strong": ("far", "strongly", "very far")},
-    "v": {"slight": ("slightly", "a little", "a bit"), "strong": ("strongly", "a lot", "very far")},
+    "d": {"slight": ("slightly", "a little", "a bit"), "strong": ("far", "strongly")},
+    "v": {"slight": ("slightly", "a little", "a bit"), "strong": ("a lot", "very far", "as far as possible")},
 }
 _BROAD = {
     "a": {"slight": ("slight", "faint", "subtle", "little"), "strong": ("broad", "big", "wide", "huge")},
