@@ -31,6 +31,7 @@ SMALL: dict[str, Any] = {
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,
+    "initializer_range": 0.25,  # wide enough for a frozen head to be sure of a word
 }
 CLASSES = ("llama", "tied", "gpt2", "llava", "qwen2_vl")
 SIDE = 16
