@@ -9,13 +9,16 @@ from gptface.systems.facegpt.head import FaceHead
 from gptface.systems.facegpt.layout import FaceLayout
 from gptface.systems.facegpt.model import FaceGPT, FaceGPTOutput
 from gptface.systems.facegpt.sequence import ConversationBatch, ConversationTokens, collate
+from gptface.systems.facegpt.system import Answer, FaceGPTSystem
 
 __all__ = [
+    "Answer",
     "ConversationBatch",
     "ConversationTokens",
     "FaceGPT",
     "FaceGPTConfig",
     "FaceGPTOutput",
+    "FaceGPTSystem",
     "FaceHead",
     "FaceLayout",
     "collate",

@@ -1,112 +1,146 @@
-"""Which morphable model a system was trained with: its name or path and what tells it from others, not its data."""
+"""Which morphable model a trained FaceGPT speaks of: a note beside it. The model's own data are never copied."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gptface.errors import InputError
-from gptface.files import atomic_write
 from gptface.morphable import MODEL_NAMES, MorphableModel, load_morphable_model
 
-__all__ = ["REFERENCE", "load_reference", "write_reference"]
+__all__ = ["REFERENCE", "MorphableReference", "open_morphable"]
 
 REFERENCE = "morphable.json"
-KINDS = ("identity", "expression", "albedo")
 TOLERANCE = 1e-3
-"""Relative, of fingerprints: a built-in head comes out a little different on another machine."""
+"""Relative, of fingerprints: a head made of formulas comes out a little different on another machine."""
 
 
-def _fingerprint(values: Tensor) -> list[float]:
-    """The root mean square of an array's values, and a weighted mean in which every place has a weight of its own."""
-    flat = values.detach().cpu().double().flatten()
-    if not len(flat):
-        return [0.0, 0.0]
-    weights = torch.arange(len(flat), dtype=torch.float64).mul_(math.sqrt(2)).cos_()
-    return [float(flat.square().mean().sqrt()), float((flat * weights).mean() * math.sqrt(len(flat)))]
-
-
-def _description(model: MorphableModel) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "vertices": model.vertex_count,
-        "triangles": int(model.triangles.shape[0]),
-        "expression_kind": model.expression_kind,
-        **{kind: list(getattr(model, f"{kind}_names")) for kind in KINDS},
-        # Not of the colours: the sign of an eigenvector is anybody's.
-        "fingerprints": {
-            "mean": _fingerprint(model.mean),
-            "identity": _fingerprint(model.identity_basis),
-            "expression": _fingerprint(model.expression_basis),
-        },
-    }
-
-
-def write_reference(folder: str | os.PathLike[str], source: str | os.PathLike[str], model: MorphableModel) -> None:
-    """Write ``morphable.json`` into a folder.
-
-    Args:
-        folder: of the trained model.
-        source: what :func:`load_morphable_model` was given; a path is kept as an absolute one.
-        model: what it gave.
-    """
-    name = os.fspath(source)
-    kept = name if name in MODEL_NAMES else str(Path(name).resolve())
-    with atomic_write(Path(folder) / REFERENCE) as temporary:
-        temporary.write_text(json.dumps({"source": kept, **_description(model)}, indent=1) + "\n", encoding="utf-8")
-
-
-def load_reference(
-    folder: str | os.PathLike[str], source: str | os.PathLike[str] | None = None
-) -> MorphableModel:
-    """The morphable model of a trained system.
-
-    Args:
-        folder: where :func:`write_reference` wrote.
-        source: the model's name or path, where it is no longer that of the training.
+def open_morphable(source: str | os.PathLike[str]) -> MorphableModel:
+    """The morphable model of a name or a path, in which ``~`` and ``$VARIABLES`` are expanded.
 
     Raises:
-        InputError: ``morphable.json`` is missing or damaged, the model is not there or cannot be read, or is another.
+        InputError: there is none.
     """
-    path = Path(folder) / REFERENCE
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; it says which morphable model a FaceGPT was trained with")
-    try:
-        wanted = json.loads(path.read_text(encoding="utf-8"))
-        name, known = str(wanted["source"]), {key: wanted[key] for key in ("vertices", "triangles", *KINDS)}
-        fingerprints = {key: [float(value) for value in values] for key, values in wanted["fingerprints"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); train again, or copy it anew") from None
-    if source is None and name not in MODEL_NAMES and not Path(name).exists():
-        raise InputError(f"{name}: the morphable model of this system is no longer there; say where it is (--model)")
-    model = load_morphable_model(name if source is None else source)
-    found = _description(model)
-    for key, value in known.items():
-        if found[key] != value:
-            raise InputError(_difference(name, model, key, value, found[key]))
-    for key, values in fingerprints.items():
-        theirs = found["fingerprints"].get(key, [])
-        if len(theirs) != len(values) or not all(
-            math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE * abs(values[0]))
-            for a, b in zip(values, theirs, strict=True)
-        ):
+    name = os.fspath(source)
+    return load_morphable_model(name if name in MODEL_NAMES else os.path.expandvars(Path(name).expanduser()))
+
+
+def _fingerprint(values: Tensor) -> tuple[float, float]:
+    """The root mean square of an array's values, and a weighted sum in which every place has a weight of its own."""
+    flat = values.detach().cpu().double().flatten()
+    if not len(flat):
+        return 0.0, 0.0
+    weights = torch.arange(len(flat), dtype=torch.float64).mul_(math.sqrt(2)).cos_()
+    return float(flat.square().mean().sqrt()), float((flat * weights).sum() / math.sqrt(len(flat)))
+
+
+@dataclass(frozen=True)
+class MorphableReference:
+    """What must be the same for numbers of a face to mean the same.
+
+    Attributes:
+        source: the name or path it was trained with, as the configuration had it.
+        name: what the model calls itself.
+        vertices: how many it has.
+        identity, expression, albedo: names of its shapes.
+        mean_print, identity_print, expression_print: two numbers of each array that another one does not have. None of
+            the colours: the sign of an eigenvector is anybody's.
+    """
+
+    source: str
+    name: str
+    vertices: int
+    identity: tuple[str, ...]
+    expression: tuple[str, ...]
+    albedo: tuple[str, ...]
+    mean_print: tuple[float, float]
+    identity_print: tuple[float, float]
+    expression_print: tuple[float, float]
+
+    @classmethod
+    def of(cls, model: MorphableModel, source: str | os.PathLike[str]) -> MorphableReference:
+        """The note on a model."""
+        return cls(
+            os.fspath(source),
+            model.name,
+            model.vertex_count,
+            model.identity_names,
+            model.expression_names,
+            model.albedo_names,
+            _fingerprint(model.mean),
+            _fingerprint(model.identity_basis),
+            _fingerprint(model.expression_basis),
+        )
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write it into ``folder``."""
+        (Path(folder) / REFERENCE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> MorphableReference:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        path = Path(folder) / REFERENCE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            texts = {name: str(values[name]) for name in ("source", "name")}
+            names = {kind: tuple(map(str, values[kind])) for kind in ("identity", "expression", "albedo")}
+            prints = {
+                f"{kind}_print": (float(values[f"{kind}_print"][0]), float(values[f"{kind}_print"][1]))
+                for kind in ("mean", "identity", "expression")
+            }
+            return cls(vertices=int(values["vertices"]), **texts, **names, **prints)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InputError(
-                f"{model.name} is not the morphable model that this system was trained with ({name}): "
-                f"its {key if key == 'mean' else f'{key} basis'} holds other numbers"
+                f"{path}: does not say which morphable model this FaceGPT was trained with "
+                f"({type(error).__name__}: {error})"
+            ) from None
+
+    def check(self, model: MorphableModel) -> MorphableModel:
+        """The model itself, if it is the one of this note.
+
+        Raises:
+            InputError: another one; the sentence says in what.
+        """
+        found = MorphableReference.of(model, self.source)
+        difference = None
+        if found.vertices != self.vertices:
+            difference = f"it has {found.vertices} vertices, that one {self.vertices}"
+        for kind in ("identity", "expression", "albedo"):
+            ours, theirs = getattr(self, kind), getattr(found, kind)
+            if difference is None and len(ours) != len(theirs):
+                difference = f"it has {len(theirs)} {kind} shapes, that one {len(ours)}"
+            elif difference is None and ours != theirs:
+                difference = f"its {kind} shapes have other names"
+        for kind, what in (("mean", "mean"), ("identity", "identity basis"), ("expression", "expression basis")):
+            pair = zip(getattr(self, f"{kind}_print"), getattr(found, f"{kind}_print"), strict=True)
+            slack = TOLERANCE * abs(getattr(self, f"{kind}_print")[0])
+            if difference is None and not all(abs(a - b) <= slack + TOLERANCE * abs(a) for a, b in pair):
+                difference = f"its {what} holds other numbers"
+        if difference is not None:
+            raise InputError(
+                f"{model.name} is not the morphable model that this system was trained with ({self.source}): "
+                f"{difference}"
             )
-    return model
+        return model
 
+    def open(self, source: str | os.PathLike[str] | None = None) -> MorphableModel:
+        """The morphable model, from another place if one is given.
 
-def _difference(name: str, model: MorphableModel, key: str, wanted: Any, found: Any) -> str:
-    start = f"{model.name} is not the morphable model that this system was trained with ({name}): "
-    if key in ("vertices", "triangles"):
-        return start + f"it has {found} {key}, that one {wanted}"
-    if len(found) != len(wanted):
-        return start + f"it has {len(found)} {key} shapes, that one {len(wanted)}"
-    return start + f"its {key} shapes have other names"
+        Raises:
+            InputError: it is not there, or another one.
+        """
+        if source is None and self.source not in MODEL_NAMES:
+            path = Path(os.path.expandvars(Path(self.source).expanduser()))
+            if not path.exists():
+                raise InputError(f"{path}: the morphable model of this system is no longer there; say where it is")
+        return self.check(open_morphable(self.source if source is None else source))

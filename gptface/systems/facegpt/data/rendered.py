@@ -33,7 +33,8 @@ from gptface.morphable import (
 from gptface.morphable.parameters import FOCAL
 from gptface.systems.facegpt.data.backgrounds import Backgrounds, NoiseBackgrounds, uniform_rows
 from gptface.systems.facegpt.data.emotions import EMOTION_LEVELS, EMOTIONS, emotion_shapes
-from gptface.systems.facegpt.data.movements import MOVEMENTS, usable_shapes
+from gptface.systems.facegpt.data.movement import usable_shapes
+from gptface.systems.facegpt.data.movements import MOVEMENTS
 
 __all__ = ["RenderedBatch", "RenderedFaces"]
 

@@ -18,7 +18,8 @@ from gptface.errors import InputError
 from gptface.morphable import MorphableModel
 from gptface.systems.facegpt.data.conversations import Conversation, capitalised, sculpture
 from gptface.systems.facegpt.data.emotions import EMOTIONS, emotion_shapes
-from gptface.systems.facegpt.data.movements import LEVELS, MOVEMENTS, usable_shapes
+from gptface.systems.facegpt.data.movement import LEVELS, usable_shapes
+from gptface.systems.facegpt.data.movements import MOVEMENTS
 from gptface.systems.facegpt.data.traits import TRAIT_LEVELS, TRAITS, TraitDirections
 from gptface.systems.facegpt.data.wording import Item, Phrases, gerund, joined, phrases, polished, possessed
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from gptface.data.procedural.randomness import Draws
 from gptface.systems.facegpt.data.emotions import EMOTIONS, is_attributive
-from gptface.systems.facegpt.data.movements import DEGREES, MOVEMENTS, Movement
+from gptface.systems.facegpt.data.movement import DEGREES, Movement
+from gptface.systems.facegpt.data.movements import MOVEMENTS
 from gptface.systems.facegpt.data.traits import TRAITS
 
 __all__ = ["Item", "Phrases", "gerund", "joined", "phrases", "polished", "possessed", "with_article"]

@@ -14,7 +14,8 @@ from gptface.data.procedural.randomness import Draws
 from gptface.errors import InputError
 from gptface.morphable import MorphableModel, load_morphable_model
 from gptface.systems.facegpt.data.emotions import EMOTIONS, emotion_shapes
-from gptface.systems.facegpt.data.movements import LEVELS, MOVEMENTS, conflict, usable_shapes
+from gptface.systems.facegpt.data.movement import LEVELS, conflict, usable_shapes
+from gptface.systems.facegpt.data.movements import MOVEMENTS
 from gptface.systems.facegpt.data.sentences import (
     HELD_OUT_TEMPLATES,
     TEMPLATES,
