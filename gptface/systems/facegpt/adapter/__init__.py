@@ -6,11 +6,13 @@ from gptface.systems.facegpt.adapter.emission import FaceOnce
 from gptface.systems.facegpt.adapter.model import AdapterOutput, FaceAdapter, Generated
 from gptface.systems.facegpt.adapter.objective import AdapterObjective, known_shapes
 from gptface.systems.facegpt.adapter.saving import is_adapter, load_adapter, save_adapter
+from gptface.systems.facegpt.adapter.system import AdapterSystem
 from gptface.systems.facegpt.adapter.words import ConversationEncoder
 
 __all__ = [
     "AdapterObjective",
     "AdapterOutput",
+    "AdapterSystem",
     "ConversationEncoder",
     "FaceAdapter",
     "FaceOnce",

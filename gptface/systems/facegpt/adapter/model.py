@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import LogitsProcessorList, PreTrainedModel, SuppressTokensLogitsProcessor
 
 from gptface.errors import InputError
-from gptface.morphable import FaceParameters, MorphableModel, load_morphable_model
+from gptface.morphable import FaceParameters, MorphableModel
 from gptface.systems.facegpt.adapter.base_description import describe_base
 from gptface.systems.facegpt.adapter.emission import FaceOnce
 from gptface.systems.facegpt.adapter.low_rank import with_lora
@@ -29,6 +29,7 @@ from gptface.systems.facegpt.adapter.token import (
 from gptface.systems.facegpt.decoding import Emission
 from gptface.systems.facegpt.head import FaceHead
 from gptface.systems.facegpt.layout import FaceLayout
+from gptface.systems.facegpt.morphable_reference import open_morphable
 
 __all__ = ["AdapterOutput", "FaceAdapter", "Generated"]
 
@@ -83,7 +84,7 @@ class FaceAdapter(nn.Module):
     Args:
         base: a model that predicts the next token (``AutoModelForCausalLM``, ``AutoModelForImageTextToText``).
         processor: its tokenizer, or for pictures its processor.
-        morphable: the face model, or what :func:`gptface.morphable.load_morphable_model` takes.
+        morphable: the face model, or its name or path (:func:`gptface.morphable.load_morphable_model`).
         lora: a ``peft.LoraConfig``; ``True`` for :func:`default_lora`; ``None`` trains head and rows alone; or the
             folder of a LoRA that was saved.
         identity_modes, expression_modes, albedo_modes: see :class:`FaceLayout`.
@@ -115,7 +116,7 @@ class FaceAdapter(nn.Module):
         if isinstance(morphable, MorphableModel):
             self.morphable_source, self.morphable = None, morphable
         else:
-            self.morphable_source, self.morphable = os.fspath(morphable), load_morphable_model(morphable)
+            self.morphable_source, self.morphable = os.fspath(morphable), open_morphable(morphable)
         self.layout = FaceLayout(self.morphable, identity_modes, expression_modes, albedo_modes)
         self.processor = processor
         self.tokenizer = text_tokenizer(processor)

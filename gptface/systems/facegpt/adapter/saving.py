@@ -28,7 +28,7 @@ from gptface.files import atomic_directory, refuse_url
 from gptface.systems.facegpt.adapter.base_description import check_description, open_base
 from gptface.systems.facegpt.adapter.model import FaceAdapter
 from gptface.systems.facegpt.adapter.token import FACE
-from gptface.systems.facegpt.morphable_reference import load_reference, write_reference
+from gptface.systems.facegpt.morphable_reference import MorphableReference
 
 __all__ = ["is_adapter", "load_adapter", "save_adapter"]
 
@@ -84,7 +84,7 @@ def save_adapter(
             # Not the embeddings, though the vocabulary may have grown: the rows stand in for the one that matters.
             adapter.model.save_pretrained(str(temporary / LORA), save_embedding_layers=False)
         adapter.processor.save_pretrained(str(temporary / PROCESSOR))
-        write_reference(temporary, source, adapter.morphable)
+        MorphableReference.of(adapter.morphable, source).save(temporary)
 
 
 def load_adapter(
@@ -121,11 +121,12 @@ def load_adapter(
     if processor is None:
         processor = _processor(source / PROCESSOR, settings["sees"])
     shape = {name: settings[name] for name in ("identity_modes", "expression_modes", "albedo_modes", "head_size")}
-    face_model = load_reference(source, morphable)
+    reference = MorphableReference.load(source)
+    face_model = reference.open(morphable)
     weights = _weights(source / WEIGHTS)
     lora = source / LORA if settings["lora"] else None
     adapter = FaceAdapter(model, processor, face_model, lora=lora, **shape)
-    adapter.morphable_source = os.fspath(morphable) if morphable is not None else _kept_source(source)
+    adapter.morphable_source = reference.source if morphable is None else os.fspath(morphable)
     if adapter.number != settings["number"]:
         raise InputError(
             f"processor: {FACE} has the id {adapter.number} in it, but {settings['number']} in the adapter, which was "
@@ -160,10 +161,6 @@ def _settings(folder: Path) -> dict[str, Any]:
             raise
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); copy it anew") from error
     return found
-
-
-def _kept_source(folder: Path) -> str:
-    return str(json.loads((folder / "morphable.json").read_text(encoding="utf-8"))["source"])
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

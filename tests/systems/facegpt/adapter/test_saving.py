@@ -134,7 +134,7 @@ def without_one_tensor(name: str) -> Callable[[Path], None]:
         (without_one_tensor("face.safetensors"), "face.safetensors: does not fit: Missing key"),
         (without_one_tensor("lora/adapter_model.safetensors"), "does not hold a LoRA for LlamaForCausalLM"),
         (cut("processor/tokenizer.json"), "holds no tokenizer that can be loaded"),
-        (lambda folder: (folder / "morphable.json").unlink(), "morphable.json: there is no such file"),
+        (lambda folder: (folder / "morphable.json").unlink(), "morphable.json: does not say which morphable model"),
     ],
 )
 def test_a_damaged_folder_is_refused_in_one_sentence(damage: Any, message: str, tmp_path: Path) -> None:
