@@ -17,6 +17,7 @@ from gptface.data.batches import Batches, FaceBatch
 from gptface.data.order import epoch_order
 from gptface.data.procedural.randomness import Draws
 from gptface.errors import InputError
+from gptface.morphable import MorphableModel
 from gptface.systems.facegpt.data.conversations import (
     Conversation,
     about_picture,
@@ -24,6 +25,7 @@ from gptface.systems.facegpt.data.conversations import (
     reconstruction_with_words,
 )
 from gptface.systems.facegpt.data.rendered import RenderedFaces
+from gptface.systems.facegpt.data.sentences import Sentences
 from gptface.systems.facegpt.layout import FaceLayout
 from gptface.systems.facegpt.objective import Lesson
 from gptface.systems.facegpt.sequence import ConversationTokens, collate
@@ -36,6 +38,7 @@ __all__ = [
     "Lessons",
     "Material",
     "PhotoFaces",
+    "SculptedFaces",
     "Source",
     "apportioned",
 ]
@@ -151,6 +154,29 @@ class CaptionedPhotos(PhotoFaces):
             make = reconstruction_with_words if draws.chance("face", 0.5) else about_picture
             found.append(make(draws, caption) or reconstruction(draws))
         return found
+
+
+class SculptedFaces:
+    """Faces described in words, without a picture: neutral portraits but for what the words ask for."""
+
+    def __init__(self, sentences: Sentences, layout: FaceLayout, model: MorphableModel) -> None:
+        self.sentences = sentences
+        self.layout = layout
+        expression, identity = layout.slices["expression"], layout.modes("identity")
+        self._places = {name: expression.start + place for place, name in enumerate(model.expression_names)}
+        self._places = {name: place for name, place in self._places.items() if place < expression.stop}
+        self._identity = identity
+
+    def __call__(self, numbers: Sequence[int], photos: FaceBatch | None) -> Material:
+        conversations = [self.sentences.conversation(number) for number in numbers]
+        known = torch.zeros(len(conversations), self.layout.size)
+        for row, conversation in zip(known, conversations, strict=True):
+            for name, weight in (conversation.shapes or {}).items():
+                if name in self._places:
+                    row[self._places[name]] = weight
+            traits = self.sentences.directions.weights(conversation.attributes or {})
+            row[: self._identity] = traits[: self._identity]
+        return without_pictures(conversations, self.layout.size, known, described=True)
 
 
 class GeneralQuestions:
@@ -311,10 +337,14 @@ class LessonBatches:
         return lesson.to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"made": self.made}
-        return state if self.photos is None else {**state, "photos": self.photos.state_dict()}
+        """The position, counted in photos where lessons take some, else in conversations."""
+        if self.photos is not None:
+            return self.photos.state_dict()
+        return {"position": self.made * sum(self.lessons.counts.values())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position; with another number of processes or conversations too, and then nothing comes twice."""
+        a_batch = self.lessons.photos or sum(self.lessons.counts.values())
         if self.photos is not None:
-            self.photos.load_state_dict(state["photos"])
-        self.made = int(state["made"])
+            self.photos.load_state_dict(state)
+        self.made = -(-int(state["position"]) // a_batch)
