@@ -185,15 +185,17 @@ class FaceAdapter(nn.Module):
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **inputs, **options
             ).logits
         states = caught.calls[-1]
+        faces, predicts = faces.to(states.device), predicts.to(states.device)  # a base may lie on several devices
+        columns = columns.to(states.device)
         if "logits_to_keep" in options:
             faces, predicts = faces[:, columns], predicts[:, columns]
-            following = None if labels is None else labels.roll(-1, 1)[:, columns]
+            following = None if labels is None else labels.roll(-1, 1)[:, columns.to(labels.device)]
         else:
             following = None if labels is None else labels.roll(-1, 1)
         found = states[faces]
         return AdapterOutput(
             logits=logits[predicts],
-            labels=input_ids.new_zeros(0) if following is None else following[predicts],
+            labels=input_ids.new_zeros(0) if following is None else following.to(states.device)[predicts],
             label_rows=predicts.nonzero()[:, 0],
             states=found,
             numbers=self.faces(found),
@@ -316,7 +318,8 @@ class FaceAdapter(nn.Module):
         if beams > 1 or not alone or bool(faces[:, -1].any()) or caught.calls[0].shape[0] != faces.shape[0]:
             return None
         # The call that read the answer's token s is the one after the call that wrote it.
-        return torch.stack(caught.calls[1:], 1)[faces[:, :-1]]
+        states = torch.stack(caught.calls[1:], 1)
+        return states[faces[:, :-1].to(states.device)]
 
     def _read_again(
         self, sequences: Tensor, attention_mask: Tensor | None, faces: Tensor, options: dict[str, Any]
@@ -335,4 +338,4 @@ class FaceAdapter(nn.Module):
         # The prompt may hold faces as well, those of earlier turns, and what follows an end may be anything.
         given = (sequences == self.number) & mask.bool()
         wanted = nn.functional.pad(faces, (prompt, 0))
-        return found.states[wanted[given]]
+        return found.states[wanted[given].to(found.states.device)]
