@@ -66,6 +66,25 @@ def test_nothing_of_the_base_is_copied_and_peft_reads_its_part(tmp_path: Path) -
     torch.testing.assert_close(made(**inputs, labels=labels).logits[:, : wanted.shape[1]], wanted)
 
 
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"target_modules": ["q_proj", "lm_head", "embed_tokens"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    ],
+)
+def test_a_lora_around_embedding_and_head_leaves_the_tokens_rows_outside(lora: dict[str, Any], tmp_path: Path) -> None:
+    made = adapter("llama", lora=peft.LoraConfig(r=2, **lora))
+    optimiser = torch.optim.SGD(made.trainable_parameters(), lr=0.5)
+    made(**batch(made, "llama")).logits.square().mean().backward()
+    assert all(row.grad is not None and float(row.grad.abs().max()) > 0 for row in made.rows.parameters())
+    optimiser.step()
+    save_adapter(made, tmp_path / "adapter", "synthetic")
+    found = load_adapter(tmp_path / "adapter", base("llama"))
+    one, other = (each(**batch(each, "llama")) for each in (made, found))
+    assert torch.equal(one.logits, other.logits) and torch.equal(one.numbers, other.numbers)
+
+
 def test_without_lora_there_is_none_in_the_folder(tmp_path: Path) -> None:
     save_adapter(trained("llama", lora=None), tmp_path / "adapter", "synthetic")
     assert is_adapter(tmp_path / "adapter") and not (tmp_path / "adapter" / "lora").exists()
