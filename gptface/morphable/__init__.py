@@ -7,9 +7,11 @@
 
 from gptface.morphable.albedo import add_analytic_albedo, laplacian_modes
 from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, clip_to_pixels, place
+from gptface.morphable.distance import angle_errors, rigidly_aligned, vertex_distances
 from gptface.morphable.fitting import LandmarkFit, fit_landmarks, pose_of_landmarks
 from gptface.morphable.geometry import vertex_normals
 from gptface.morphable.light import ambient_light, directional_light, irradiance, spherical_harmonics, studio_light
+from gptface.morphable.light_fitting import fit_light
 from gptface.morphable.loading import MODEL_NAMES, load_morphable_model
 from gptface.morphable.mesh_files import check_mesh_path, write_head, write_mesh
 from gptface.morphable.model import MorphableModel
@@ -51,6 +53,7 @@ __all__ = [
     "WeakPerspectiveCamera",
     "add_analytic_albedo",
     "ambient_light",
+    "angle_errors",
     "angles_to_matrix",
     "check_mesh_path",
     "check_picture_path",
@@ -61,6 +64,7 @@ __all__ = [
     "draw",
     "expression_energy",
     "fit_landmarks",
+    "fit_light",
     "gaussian_energy",
     "irradiance",
     "laplacian_modes",
@@ -80,11 +84,13 @@ __all__ = [
     "prior_energy",
     "project_landmarks",
     "render",
+    "rigidly_aligned",
     "rotation_6d_to_matrix",
     "spherical_harmonics",
     "srgb_to_linear",
     "studio_light",
     "turntable",
+    "vertex_distances",
     "vertex_normals",
     "without_pose",
     "write_head",

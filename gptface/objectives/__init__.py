@@ -15,6 +15,7 @@ from gptface.objectives.image_text_matching import (
     same_captions,
 )
 from gptface.objectives.incubation import incubation_loss
+from gptface.objectives.layout import layout_cells, layout_loss
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
 from gptface.objectives.patches import normalised_patches, patch_loss, restored_patches
 from gptface.objectives.photometric import photometric_errors, photometric_weights
@@ -49,6 +50,8 @@ __all__ = [
     "hard_negatives",
     "incubation_loss",
     "landmark_errors",
+    "layout_cells",
+    "layout_loss",
     "match_loss",
     "metric_distances",
     "normalised_patches",

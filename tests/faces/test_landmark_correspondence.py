@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -17,6 +17,7 @@ from gptface.faces.landmarks import landmark_region_map, mirror_landmarks
 from gptface.faces.regions import region_label
 
 
+@settings(deadline=None, max_examples=30)
 @given(arrays.arrays(np.float64, (468, 2), elements=st.floats(0, 100)))
 def test_reading_off_commutes_with_mirroring(points: np.ndarray) -> None:
     first = landmarks_68_of_468(mirror_landmarks(points, 100))

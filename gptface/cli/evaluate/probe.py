@@ -6,6 +6,7 @@ import argparse
 
 from gptface.cli.evaluate.label_arguments import add_label_arguments, label_task
 from gptface.cli.paths import local_path
+from gptface.errors import InputError
 
 __all__ = ["add_parser", "run"]
 
@@ -16,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="an encoder's frozen features, beside random weights, pixels and HOG",
         description="Fits probes for a label of the faces' metadata on frozen features and measures them on other "
         "people: linear and by attentive pooling, of an encoder and of the same architecture with random weights; "
-        "linear on 32² grey pixels and on HOG. Prints a line each.",
+        "linear on 32² grey pixels and on HOG, and on the shape of given landmarks. Prints a line each.",
         epilog="example: gptface evaluate probe --encoder runs/pacofr/model/encoder --train 'faces/train-*.tar' "
         "--test 'faces/val-*.tar' --label expression --classes neutral,happiness --group person "
         "--label-share 0.01,0.1,1 --seeds 3 --output probe.json",
@@ -24,6 +25,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("--encoder", type=local_path, required=True, metavar="DIR", help="what pre-training leaves, of any system")
     add_label_arguments(parser, seeds="draws of labels, held-out people and attentive weights")
+    for name in ("train", "test"):
+        add(
+            f"--{name}-landmarks",
+            type=local_path,
+            metavar="FILE",
+            help=f"an .npz file with landmarks of the faces to {name} on: adds a row for their shape alone",
+        )
     add("--random-seed", type=int, default=0, help="of the random weights (default 0)")
     parser.set_defaults(func=run)
 
@@ -35,8 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     from gptface.systems import open_encoder, random_encoder
 
     folder, seed = arguments.encoder, arguments.random_seed
+    marks = [None if file is None else str(file) for file in (arguments.train_landmarks, arguments.test_landmarks)]
+    if (marks[0] is None) != (marks[1] is None):
+        raise InputError("--train-landmarks and --test-landmarks: one of them was given; both or neither are needed")
+    landmarks = None if marks[0] is None or marks[1] is None else (marks[0], marks[1])
     facts = (("encoder", str(folder)), ("random_seed", seed))
-    wish = LabelTask(**label_task(arguments), facts=facts)
+    wish = LabelTask(**label_task(arguments), landmarks=landmarks, facts=facts)
     summary = measure_by_probe(wish, lambda: open_encoder(folder), lambda: random_encoder(folder, seed))
     for line in probe_lines(summary["rows"]):
         print(line)

@@ -25,6 +25,8 @@ class FaceGPTConfig(ModelConfig):
         image_size: side of the square pictures in pixels, a multiple of ``patch_size``.
         patch_size: side of a patch in pixels.
         channels: 3, or 1: the mean of the colours, for grey photos.
+        language: ``False`` makes a baseline without the language model: the mean of the patches' states, which see one
+            another and no word, goes into the head at every ``<FACE>`` of a conversation with that picture.
         stem: ``"linear"``: a patch is embedded by one linear map of its pixels; ``"convolution"``: by convolutions of
             3 × 3 and stride 2 over the whole picture, which see over a patch's edge.
         max_text_length: most tokens of a sequence, those of the picture not counted.
@@ -51,6 +53,7 @@ class FaceGPTConfig(ModelConfig):
         image_size: int = 96,
         patch_size: int = 8,
         channels: int = 3,
+        language: bool = True,
         stem: str = "convolution",
         max_text_length: int = 96,
         face_size: int = 200,
@@ -79,6 +82,7 @@ class FaceGPTConfig(ModelConfig):
         self.image_size = image_size
         self.patch_size = patch_size
         self.channels = channels
+        self.language = language
         self.stem = stem
         self.max_text_length = max_text_length
         self.face_size = face_size
@@ -109,6 +113,8 @@ class FaceGPTConfig(ModelConfig):
             raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise InputError(f"dropout must be from 0 to below 1, got {self.dropout!r}")
+        if not isinstance(self.language, bool):
+            raise InputError(f"language must be true or false, got {self.language!r}")
         patch_grid(self.image_size, self.image_size, self.patch_size)
         if self.stem not in STEMS:
             raise InputError(f"stem must be one of {', '.join(STEMS)}, got {self.stem!r}")

@@ -65,8 +65,10 @@ def answer(
         max_new_tokens: at most so many; by default as many as there is room for.
 
     Raises:
-        InputError: a number out of its range.
+        InputError: a number out of its range, or a model without language.
     """
+    if not model.config.language:
+        raise InputError("this model was trained without language: it makes heads of photos, and says nothing")
     if emission not in ("free", "forced", "forbidden"):
         raise InputError(f"emission: {emission!r}; allowed: free, forced, forbidden")
     if not 0 <= temperature < float("inf"):

@@ -134,9 +134,21 @@ class FaceGPT(StrictPreTrainedModel):
 
     def forward(self, batch: ConversationBatch) -> FaceGPTOutput:
         """Hidden states, and the numbers of every ``<FACE>``."""
+        if not self.config.language:
+            return self._of_pictures(batch)
         states = self.embed(batch.ids, batch.position_ids, batch.images, batch.image_slots)
         hidden = self.contextualise(states, batch.mask())
         return FaceGPTOutput(hidden=hidden, numbers=self.numbers(gather_rows(hidden, batch.face_slots)))
+
+    def _of_pictures(self, batch: ConversationBatch) -> FaceGPTOutput:
+        """The numbers of every ``<FACE>`` from its conversation's picture alone; there are no states of words."""
+        hidden = self.patch_positions().new_zeros(*batch.ids.shape, self.width)
+        none = hidden.new_zeros(1, self.width)
+        pooled = self.forward_features(batch.images).mean(1) if len(batch.images) else none[:0]
+        place = torch.searchsorted(batch.image_rows, batch.face_rows)
+        rows = torch.cat((batch.image_rows, batch.image_rows.new_full((1,), -1)))
+        place = torch.where(rows[place] == batch.face_rows, place, len(pooled))
+        return FaceGPTOutput(hidden=hidden, numbers=self.numbers(torch.cat((pooled, none))[place]))
 
     def numbers(self, states: Tensor) -> Tensor:
         """float32 (F, ``face_size``) of hidden states (F, C) at ``<FACE>``."""

@@ -118,3 +118,27 @@ def test_a_configuration_that_fits_nothing_is_one_sentence() -> None:
         FaceGPTConfig.tiny(face_token_id=7)
     with pytest.raises(InputError, match="stem must be one of"):
         FaceGPTConfig.tiny(stem="deep")
+
+
+def test_without_language_a_face_is_that_of_its_own_picture_whatever_is_said(tmp_path: Path) -> None:
+    model = small_model(TOKENS, language=False)
+    pictured, sculpted, plain = (TOKENS.encode(conversation) for conversation in CONVERSATIONS)
+    several = [sculpted, pictured, plain, pictured]
+    for packed in (True, False):
+        numbers = model(collate(several, IMAGES, TOKENS, packed=packed)).numbers
+        pooled = model.forward_features(IMAGES).mean(1)
+        expected = model.numbers(torch.cat((torch.zeros_like(pooled[:1]), pooled)))
+        torch.testing.assert_close(numbers, expected, atol=1e-5, rtol=1e-5)
+    assert model(collate([sculpted], IMAGES[:0], TOKENS)).numbers.shape == (1, model.config.face_size)
+    assert model(collate([plain], IMAGES[:0], TOKENS)).numbers.shape == (0, model.config.face_size)
+    model.train()
+    batch = collate(several, IMAGES, TOKENS)
+    out = model(batch)
+    (model.word_logits(out.hidden).sum() + out.numbers.sum()).backward()
+    assert all(value.grad is not None for value in model.parameters())
+    model.save_pretrained(tmp_path)
+    assert AutoModel.from_pretrained(tmp_path).config.language is False
+    with pytest.raises(InputError, match="without language"):
+        answer(model, TOKENS, [TOKENS.prompt("Who?", image=False)], IMAGES[:0])
+    with pytest.raises(InputError, match="language must be true or false"):
+        FaceGPTConfig.tiny(language="no")

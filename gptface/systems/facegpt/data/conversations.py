@@ -238,6 +238,7 @@ def sculpture(
     *,
     shapes: Mapping[str, float] | None = None,
     attributes: Mapping[str, float] | None = None,
+    keywords: bool = False,
 ) -> Conversation:
     """A face described in words is asked for without a picture, and given.
 
@@ -245,6 +246,7 @@ def sculpture(
         draws: choices.
         phrase: "an astonished man with a wide nose", or one or more sentences that end with a full stop.
         shapes, attributes: what the phrase says, see :class:`Conversation`.
+        keywords: whether the phrase is no part of speech that a verb can take: "portrait, a wide nose, a smile".
     """
     phrase = without_markers(phrase)
     polite, verb = draws.choice("polite", _POLITE), draws.choice("verb", _SCULPT)
@@ -257,7 +259,7 @@ def sculpture(
         else:
             question = f"{phrase} {capitalised(_ended(f'{polite}{verb} this face', polite))}"
     else:
-        form = draws.choice("form", (0, 1, 2, 3), (6, 2, 2, 1))
+        form = draws.choice("form", (0, 1, 2, 3), (0, 0, 2, 1) if keywords else (6, 2, 2, 1))
         if form == 0:
             question = _ended(f"{polite}{verb} {phrase}", polite)
         elif form == 1:

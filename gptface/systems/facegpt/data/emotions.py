@@ -112,14 +112,14 @@ EMOTIONS: dict[str, Emotion] = {
         {"mouthFrown": 0.75, "browInnerUp": 0.8, "mouthShrugLower": 0.3, "eyeLookDown": 0.2},
         ("sad", "unhappy", "sorrowful", "gloomy"),
         ("wistful", "melancholic"),
-        ("miserable", "heartbroken", "desperate", "grieving"),
+        ("miserable", "heartbroken", "desperate", "devastated"),
         ("a look of {a}sadness", "an expression of {a}sorrow"),
     ),
     "anger": _emotion(
         {"browDown": 0.9, "mouthPress": 0.5, "noseSneer": 0.35, "eyeSquint": 0.35},
         ("angry", "cross", "hostile"),
         ("annoyed", "irritated", "grumpy"),
-        ("furious", "enraged", "raging"),
+        ("furious", "enraged", "livid"),
         ("a look of {a}anger", "an expression of {a}rage"),
     ),
     "surprise": _emotion(
@@ -133,7 +133,7 @@ EMOTIONS: dict[str, Emotion] = {
         {"eyeWide": 0.8, "browInnerUp": 0.8, "browDown": 0.25, "mouthStretch": 0.7, "jawOpen": 0.2},
         ("frightened", "scared", "fearful"),
         ("anxious", "worried", "nervous"),
-        ("terrified", "panicking", "horrified"),
+        ("terrified", "panicked", "horrified"),
         ("a look of {a}fear", "an expression of {a}fright"),
     ),
     "disgust": _emotion(

@@ -203,7 +203,7 @@ MOVEMENTS: dict[str, Movement] = {
         (both("eyeWide"),),
         uses("lid"),
         ("{p}widened eyes", "{a}wide eyes", "the eyes {p}widened"),
-        ("widens the eyes{v}", "opens the eyes wide{v}"),
+        ("widens the eyes{v}", "widens both eyes{v}"),
         ("the eyes are {d}widened", "both eyes are {d}widened"),
         ("{p}wide-eyed",),
         {"a": {"slight": ("slightly", "somewhat"), "strong": ("very", "extremely")}},

@@ -103,7 +103,7 @@ def one_sided_movements() -> dict[str, Movement]:
         one(
             "wide eye on the {s}", (shape("eyeWide"),), (f"lid {letter}",),
             ("the {s} eye {p}widened", "a {p}widened {s} eye"),
-            ("widens the {s} eye{v}", "opens the {s} eye wide{v}"),
+            ("widens the {s} eye{v}",),
             ("the {s} eye is {d}widened",),
             opposite="closed eyes",
         )  # fmt: skip

@@ -9,6 +9,7 @@ one thing has a held-out template; one of several things has a held-out combinat
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -227,7 +228,9 @@ def _someone_while(plan: _Plan) -> str | None:
     return f"{plan.plain} who {first.verb} while {_pronoun(plan.noun)} {_does(rest)}"
 
 
-def _on_the_face(plan: _Plan) -> str:
+def _on_the_face(plan: _Plan) -> str | None:
+    if any(re.search(r"\bface\b", noun) for noun in _nouns(plan)):
+        return None
     return f"{joined(_nouns(plan))} on the face of {plan.plain}"
 
 
@@ -415,4 +418,10 @@ class Sentences:
         """Sentence ``number`` asked for as a sculpture."""
         sentence = self.sentence(number)
         draws = Draws(self.seed ^ 0x61736B73, number)
-        return sculpture(draws, sentence.text, shapes=sentence.shapes, attributes=sentence.attributes)
+        return sculpture(
+            draws,
+            sentence.text,
+            shapes=sentence.shapes,
+            attributes=sentence.attributes,
+            keywords=sentence.template in ("telegram", "only nouns", "on the face"),
+        )
