@@ -7,10 +7,12 @@ import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gptface.data.paths import expand_paths
 from gptface.errors import InputError
 from gptface.morphable import MODEL_NAMES, MorphableModel, load_morphable_model
 
@@ -28,7 +30,7 @@ def open_morphable(source: str | os.PathLike[str]) -> MorphableModel:
         InputError: there is none.
     """
     name = os.fspath(source)
-    return load_morphable_model(name if name in MODEL_NAMES else os.path.expandvars(Path(name).expanduser()))
+    return load_morphable_model(name if name in MODEL_NAMES else expand_paths([name], "morphable")[0])
 
 
 def _fingerprint(values: Tensor) -> tuple[float, float]:
@@ -92,13 +94,11 @@ class MorphableReference:
         path = Path(folder) / REFERENCE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            texts = {name: str(values[name]) for name in ("source", "name")}
-            names = {kind: tuple(map(str, values[kind])) for kind in ("identity", "expression", "albedo")}
-            prints = {
-                f"{kind}_print": (float(values[f"{kind}_print"][0]), float(values[f"{kind}_print"][1]))
-                for kind in ("mean", "identity", "expression")
-            }
-            return cls(vertices=int(values["vertices"]), **texts, **names, **prints)
+            kept: dict[str, Any] = {name: str(values[name]) for name in ("source", "name")}
+            kept |= {kind: tuple(map(str, values[kind])) for kind in ("identity", "expression", "albedo")}
+            for name in ("mean_print", "identity_print", "expression_print"):
+                kept[name] = (float(values[name][0]), float(values[name][1]))
+            return cls(vertices=int(values["vertices"]), **kept)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InputError(
                 f"{path}: does not say which morphable model this FaceGPT was trained with "
@@ -140,7 +140,7 @@ class MorphableReference:
             InputError: it is not there, or another one.
         """
         if source is None and self.source not in MODEL_NAMES:
-            path = Path(os.path.expandvars(Path(self.source).expanduser()))
-            if not path.exists():
+            path = expand_paths([self.source], "morphable")[0]
+            if not os.path.exists(path):
                 raise InputError(f"{path}: the morphable model of this system is no longer there; say where it is")
         return self.check(open_morphable(self.source if source is None else source))

@@ -184,6 +184,8 @@ class FaceGPTStage(Stage):
     def validate(self) -> dict[str, float]:
         """The losses of faces, sentences and photos that training does not see; means over batches."""
         sums: dict[str, float] = {}
+        if not self._held_out.counts:
+            return sums
         photos: Iterator[FaceBatch | None] = iter([None] * self.section.validation_batches)
         if self._held_out_photos is not None:
             photos = iter(self._held_out_photos)
