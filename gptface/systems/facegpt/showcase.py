@@ -28,7 +28,7 @@ __all__ = ["SENTENCES", "faces_in_3d"]
 
 SENTENCES = (
     "an astonished man with a wide nose",
-    "a smiling woman with narrow lips",
+    "a laughing woman with thin lips",
     "an angry man with a long face",
 )
 PHOTO_SIDE = 192

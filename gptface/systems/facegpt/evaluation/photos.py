@@ -100,7 +100,7 @@ class Photos:
 def colour_images(images: np.ndarray) -> np.ndarray:
     """uint8 ``(N, 1 or 3, S, S)`` to ``(N, S, S, 3)``."""
     rows = images.transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(np.broadcast_to(rows, (*rows.shape[:3], 3)))
+    return np.broadcast_to(rows, (*rows.shape[:3], 3)).copy()
 
 
 def read_photos(paths: Sequence[str], landmarks: str, size: int, *, group: str | None, name: str) -> Photos:
