@@ -127,9 +127,10 @@ class FaceAdapter(nn.Module):
         # Before the rows: their hooks then stand outside whatever LoRA puts around embedding and head.
         self.model: Any = base if lora is None or lora is False else with_lora(base, lora)
         self.rows = FaceRows(base, self.number, len(self.tokenizer))
-        width = base.config.get_text_config().hidden_size
+        width = base.get_output_embeddings().weight.shape[1]
         self.head = FaceHead(width, self.layout.size, head_size)
-        self.to(device=self.rows.input.device)
+        for part in (self.head, self.morphable):  # not the base, which may lie on several devices
+            part.to(device=self.rows.input.device)
         self.train(base.training)
 
     @property

@@ -107,7 +107,6 @@ class AdapterObjective(nn.Module):
         section = FaceGPTSection(losses=weights, self_supervision=self_supervision, draw_size=draw_size)
         speaker: Any = _Speaker(adapter, draw_size)
         self.objective = FaceGPTObjective(speaker, section, adapter.layout, adapter.morphable)
-        self.to(device=adapter.device)
         self.encoder = ConversationEncoder(adapter.processor, adapter.padding)
         self.size = draw_size
         self.longest = longest

@@ -121,9 +121,9 @@ def load_adapter(
     if processor is None:
         processor = _processor(source / PROCESSOR, settings["sees"])
     shape = {name: settings[name] for name in ("identity_modes", "expression_modes", "albedo_modes", "head_size")}
+    weights = _weights(source / WEIGHTS)
     reference = MorphableReference.load(source)
     face_model = reference.open(morphable)
-    weights = _weights(source / WEIGHTS)
     lora = source / LORA if settings["lora"] else None
     adapter = FaceAdapter(model, processor, face_model, lora=lora, **shape)
     adapter.morphable_source = reference.source if morphable is None else os.fspath(morphable)

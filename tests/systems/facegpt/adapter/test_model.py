@@ -139,6 +139,32 @@ def test_bfloat16_bases_are_trained_in_float32(kind: str) -> None:
     assert written.numbers.shape == (2, made.layout.size) and bool(written.numbers.isfinite().all())
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "Mistral": {},
+    "Qwen3Moe": {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "Gemma3Text": {"head_dim": 8},
+    "GPTNeoX": {},
+    "Cohere": {},
+    "OPT": {"ffn_dim": 48, "word_embed_proj_dim": 16, "do_layer_norm_before": False, "dropout": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_classes_read_and_write_alike(name: str) -> None:
+    torch.manual_seed(0)
+    words = tokenizer()
+    config = getattr(transformers, f"{name}Config")(**{**SMALL, "vocab_size": len(words), **OTHERS[name]})
+    made = FaceAdapter(transformers.AutoModelForCausalLM.from_config(config).eval(), words, head())
+    torch.nn.init.normal_(made.head.last.weight)
+    right, left = (made(**batch(made, name, left=side)) for side in (False, True))
+    torch.testing.assert_close(right.logits, left.logits, rtol=1e-4, atol=1e-5)
+    inputs = prompts(made, name)
+    written = made.generate(**inputs, max_new_tokens=4, emission="forced", at_once=True, do_sample=False)
+    ids = torch.cat((inputs["input_ids"], written.answers), 1)
+    mask = torch.cat((inputs["attention_mask"], torch.ones_like(written.answers)), 1)
+    torch.testing.assert_close(written.numbers, made(ids, mask).numbers, rtol=1e-4, atol=1e-4)
+
+
 def test_a_vocabulary_with_spare_rows_is_left_as_it_is_and_a_full_one_grows() -> None:
     assert adapter("llama", spare=5).base.config.vocab_size == len(tokenizer()) + 5
     assert adapter("llama").base.config.vocab_size == len(tokenizer()) + 1
