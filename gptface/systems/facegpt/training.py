@@ -117,6 +117,7 @@ class FaceGPTStage(Stage):
         self.flops_per_sample = 3.0 * self.model.flops(lengths) / section.batch_size
 
         labels = self._pseudo_labels(context, faces, morphable) if section.pseudo_labels else None
+        shown = coarser(morphable, section.drawn.mesh_spacing)
         backgrounds = PhotoBackgrounds.of_files(section.drawn.backgrounds) if section.drawn.backgrounds else None
 
         def lessons(seed: int, held: bool) -> Lessons:
@@ -127,7 +128,7 @@ class FaceGPTStage(Stage):
                 "captions": CaptionedPhotos(size, seed, known),
             }
             if mixture.drawn:
-                sources["drawn"] = DrawnFaces(_drawn_faces(section, morphable, config, seed, backgrounds), self.layout)
+                sources["drawn"] = DrawnFaces(_drawn_faces(section, shown, config, seed, backgrounds), self.layout)
             if mixture.sculpture:
                 said = Sentences(morphable, seed, held_out=held)
                 sources["sculpture"] = SculptedFaces(said, self.layout, morphable)
