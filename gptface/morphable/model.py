@@ -249,7 +249,7 @@ class MorphableModel(nn.Module):
             self._check_weights(what, weights, basis)
             rows = self.landmarks(basis[: weights.shape[1]])
             with without_autocast(basis):
-                points = points + (weights.to(basis.dtype) @ rows.flatten(1)).view(-1, *points.shape[1:])
+                points = points + (weights.to(basis.dtype) @ rows.flatten(1)).view(len(weights), *points.shape[1:])
         return points
 
     def weights(self, kind: Literal["identity", "expression", "albedo"], named: Mapping[str, float]) -> Tensor:

@@ -24,6 +24,7 @@ from gptface.systems.facegpt.data.conversations import (
     reconstruction,
     reconstruction_with_words,
 )
+from gptface.systems.facegpt.data.descriptions import about_drawn_face
 from gptface.systems.facegpt.data.rendered import RenderedFaces
 from gptface.systems.facegpt.data.sentences import Sentences
 from gptface.systems.facegpt.layout import FaceLayout
@@ -98,18 +99,36 @@ def apportioned(weights: Mapping[str, float], count: int) -> dict[str, int]:
 
 
 class DrawnFaces:
-    """Drawn faces whose every parameter is known, and the question for them."""
+    """Drawn faces whose every parameter is known, and questions about them: for the face in 3D, or what it does.
 
-    def __init__(self, faces: RenderedFaces, layout: FaceLayout) -> None:
+    Args:
+        faces: what is drawn.
+        layout: of the numbers.
+        sentences: how movements are said; ``None``: the face in 3D is all that is asked for.
+        words: share of questions that want words.
+    """
+
+    def __init__(
+        self, faces: RenderedFaces, layout: FaceLayout, sentences: Sentences | None = None, words: float = 0.0
+    ) -> None:
         self.faces = faces
         self.layout = layout
+        self.sentences = sentences
+        self.words = words
+
+    def conversation(self, number: int, yaw: float | None = None) -> Conversation:
+        """What is said about a drawn face, whose yaw in degrees is asked for where it is known."""
+        draws = Draws(self.faces.seed ^ _STREAM, number)
+        if self.sentences is None:
+            return reconstruction(draws)
+        return about_drawn_face(draws, self.sentences, self.faces.expression(number), yaw, words=self.words)
 
     def __call__(self, numbers: Sequence[int], photos: FaceBatch | None) -> Material:
         drawn = self.faces.batch(numbers)
-        seed = self.faces.seed ^ _STREAM
+        yaws = drawn.angles[:, 0].tolist()
         images = drawn.images.movedim(-1, 1).mul(2).sub(1).float().contiguous()
         return Material(
-            [reconstruction(Draws(seed, number)) for number in numbers],
+            [self.conversation(number, yaw) for number, yaw in zip(numbers, yaws, strict=True)],
             images,
             self.layout.numbers(drawn.parameters).float(),
             _every_landmark(drawn.landmarks / self.faces.size),

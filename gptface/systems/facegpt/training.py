@@ -26,7 +26,7 @@ from gptface.systems.facegpt.data.backgrounds import Backgrounds, PhotoBackgroun
 from gptface.systems.facegpt.data.conversations import Conversation, reconstruction, reconstruction_with_words, spoken
 from gptface.systems.facegpt.data.instructions import read_instructions
 from gptface.systems.facegpt.data.rendered import RenderedFaces
-from gptface.systems.facegpt.data.sentences import Sentences
+from gptface.systems.facegpt.data.sentences import Sentences, names_movements
 from gptface.systems.facegpt.layout import FaceLayout
 from gptface.systems.facegpt.lessons import (
     CaptionedPhotos,
@@ -93,7 +93,11 @@ class FaceGPTStage(Stage):
             )
         questions = _questions(section)
         sentences = Sentences(morphable, section.seed) if mixture.sculpture else None
-        tokenizer = _tokenizer(section, sentences, faces, questions)
+        talk = None
+        if mixture.drawn:
+            named = _talk(section, morphable)
+            talk = DrawnFaces(RenderedFaces(morphable, seed=section.seed), self.layout, named, section.drawn.words)
+        tokenizer = _tokenizer(section, sentences, talk, faces, questions)
         self.tokens = _tokens(section, tokenizer)
         self.config = config = _model_config(section, self.layout, self.tokens)
         if faces is not None and configuration.data.image_size < config.image_size:
@@ -128,7 +132,8 @@ class FaceGPTStage(Stage):
                 "captions": CaptionedPhotos(size, seed, known),
             }
             if mixture.drawn:
-                sources["drawn"] = DrawnFaces(_drawn_faces(section, shown, config, seed, backgrounds), self.layout)
+                made = _drawn_faces(section, shown, config, seed, backgrounds)
+                sources["drawn"] = DrawnFaces(made, self.layout, _talk(section, morphable), section.drawn.words)
             if mixture.sculpture:
                 said = Sentences(morphable, seed, held_out=held)
                 sources["sculpture"] = SculptedFaces(said, self.layout, morphable)
@@ -260,6 +265,13 @@ def _drawn_faces(
     )
 
 
+def _talk(section: FaceGPTSection, morphable: MorphableModel) -> Sentences | None:
+    """How the movements of drawn faces are said; ``None`` where they are not talked about."""
+    if not section.drawn.words or not names_movements(morphable):
+        return None
+    return Sentences(morphable, section.seed, traits=False)
+
+
 def _questions(section: FaceGPTSection) -> list[Conversation]:
     """The general questions; none where the mixture has no place for them."""
     if not section.mixture.general:
@@ -270,7 +282,11 @@ def _questions(section: FaceGPTSection) -> list[Conversation]:
 
 
 def _tokenizer(
-    section: FaceGPTSection, sentences: Sentences | None, faces: Faces | None, questions: list[Conversation]
+    section: FaceGPTSection,
+    sentences: Sentences | None,
+    talk: DrawnFaces | None,
+    faces: Faces | None,
+    questions: list[Conversation],
 ) -> PreTrainedTokenizerFast:
     """The tokenizer of a folder, or one trained on what is said: the same for the same configuration and data."""
     if section.text_tokenizer is not None:
@@ -282,6 +298,8 @@ def _tokenizer(
             yield reconstruction(draws)
             if section.mixture.captions:
                 yield reconstruction_with_words(draws, "face") or reconstruction(draws)
+        if talk is not None:
+            yield from (talk.conversation(number, 20.0 * (number % 3 - 1)) for number in range(READ_FROM_A_SOURCE))
         if sentences is not None:
             yield from map(sentences.conversation, range(READ_FROM_A_SOURCE))
         yield from questions[:READ_CAPTIONS]

@@ -1,7 +1,7 @@
 """Shapes back into words: what a face of known shapes does, and conversations about a picture of it.
 
-Half of the conversations about a drawn face ask for the face in 3D; the others for its expression in words, for both,
-whether it does this or that, or which way it is turned, so that a picture alone is no reason for `<FACE>`.
+Conversations about a drawn face ask for the face in 3D, or for its expression in words, for both, whether it does this
+or that, or which way it is turned, so that a picture alone is no reason for `<FACE>`.
 """
 
 from __future__ import annotations
@@ -116,11 +116,16 @@ _TURNED = (
     "is the face turned to one side?",
 )
 _STRAIGHT, _SIDEWAYS = 6.0, 10.0  # degrees of yaw; between them, nobody can tell
-_KINDS = {"face": 5.0, "expression": 2.0, "both": 1.5, "whether": 1.0, "turned": 0.5}
+_KINDS = {"expression": 2.0, "both": 1.5, "whether": 1.0, "turned": 0.5}
 
 
 def about_drawn_face(
-    draws: Draws, sentences: Sentences, shapes: Mapping[str, float], yaw: float | None = None
+    draws: Draws,
+    sentences: Sentences,
+    shapes: Mapping[str, float],
+    yaw: float | None = None,
+    *,
+    words: float = 0.5,
 ) -> Conversation:
     """A conversation about a picture whose face has known shapes.
 
@@ -129,7 +134,10 @@ def about_drawn_face(
         sentences: of the model.
         shapes: expression shape → weight.
         yaw: degrees by which the face is turned to the viewer's right; ``None``: not asked about.
+        words: share of conversations that want more than the face in 3D, or something else.
     """
+    if not draws.chance("words", words):
+        return reconstruction(draws, shapes=shapes)
     kind = draws.choice("about", tuple(_KINDS), tuple(_KINDS.values()))
     items = observed(sentences, shapes)
     if kind == "turned" and yaw is not None and not _STRAIGHT < abs(yaw) < _SIDEWAYS:

@@ -19,15 +19,19 @@ DEGREES: Degrees = {
     "d": {"slight": ("slightly", "a little", "a bit", "somewhat"), "strong": ("strongly", "markedly", "very much")},
     "v": {"slight": ("slightly", "a little", "a bit", "somewhat"), "strong": ("strongly", "a lot", "very much")},
 }
-"""Words of degree by slot: adjective of a noun, adverb in "an open mouth", adverb after "is", adverb at the end."""
+DEGREES = {**DEGREES, "o": DEGREES["p"], "w": DEGREES["v"]}
+"""Words of degree by slot: adjective of a noun, adverb in "an open mouth", adverb after "is", adverb at the end.
+
+``o`` and ``w`` are as ``p`` and ``v``, for phrases that the words which a movement has for those do not fit.
+"""
 
 
 @dataclass(frozen=True)
 class Movement:
     """One thing that a face does.
 
-    Phrases may hold slots for a word of degree: ``{a}`` and ``{p}`` in ``nouns`` (an adjective, an adverb), ``{d}`` in
-    ``states`` and ``adjectives``, ``{v}`` at the end of ``verbs``.
+    Phrases may hold slots for a word of degree: ``{a}`` and ``{p}`` in ``nouns`` (an adjective, an adverb), ``{p}`` in
+    ``adjectives``, ``{d}`` in ``states``, ``{v}`` at the end of ``verbs``; ``{o}`` and ``{w}``: see :data:`DEGREES`.
 
     Attributes:
         shapes: ways to make it, name → share of the movement's weight; a model's first possible one is taken.
@@ -64,6 +68,7 @@ def conflict(first: Movement, second: Movement) -> bool:
 
 WIDE: Degrees = {
     "p": {"slight": ("slightly", "somewhat"), "strong": ("wide", "widely")},
+    "o": {"slight": ("slightly", "somewhat"), "strong": ("widely", "very")},
     "d": {"slight": ("slightly", "a little", "a bit"), "strong": ("wide", "widely", "very")},
     "v": {"slight": ("slightly", "a little", "a bit"), "strong": ("wide", "very wide", "as far as possible")},
 }

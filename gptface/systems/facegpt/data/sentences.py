@@ -24,7 +24,15 @@ from gptface.systems.facegpt.data.movements import MOVEMENTS
 from gptface.systems.facegpt.data.traits import TRAIT_LEVELS, TRAITS, TraitDirections
 from gptface.systems.facegpt.data.wording import Item, Phrases, gerund, joined, phrases, polished, possessed
 
-__all__ = ["HELD_OUT_TEMPLATES", "TEMPLATES", "Sentence", "Sentences", "held_out_combination", "opposite_shapes"]
+__all__ = [
+    "HELD_OUT_TEMPLATES",
+    "TEMPLATES",
+    "Sentence",
+    "Sentences",
+    "held_out_combination",
+    "names_movements",
+    "opposite_shapes",
+]
 
 _HELD_OUT_SHARE = 6
 
@@ -52,6 +60,12 @@ def held_out_combination(items: Collection[Item]) -> bool:
     """Whether several things together are kept from training; degrees do not matter."""
     keys = sorted(item.key for item in items)
     return len(keys) > 1 and zlib.crc32("|".join(keys).encode()) % _HELD_OUT_SHARE == 0
+
+
+def names_movements(model: MorphableModel) -> bool:
+    """Whether a model has expression shapes that words are known for."""
+    names = model.expression_names
+    return model.expression_kind == "blendshape" and any(usable_shapes(way, names) for way in MOVEMENTS.values())
 
 
 def opposite_shapes(items: Sequence[Item], names: Collection[str]) -> set[str]:

@@ -58,14 +58,14 @@ class Phrases:
 
 def _fill(draws: Draws, name: str, phrase: str, movement: Movement | None, level: str) -> str:
     """A phrase with a word of degree in its slot."""
-    found = re.search(r"\{([apdv])\}", phrase)
+    found = re.search(r"\{([apdvow])\}", phrase)
     if found is None:
         return phrase
     slot = found[1]
     words = DEGREES[slot] if movement is None else {**DEGREES[slot], **movement.degrees.get(slot, {})}
     word = draws.choice(f"{name}.{slot}", words[level]) if level else ""
     if word:
-        word = f" {word}" if slot == "v" else f"{word} "
+        word = f" {word}" if slot in "vw" else f"{word} "
     return phrase.replace(found[0], word)
 
 
