@@ -34,7 +34,8 @@ class _SummedAreas(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         points, triangles, order, starts = ctx.saved_tensors
         (gradient,) = gradients
-        of_area = sum(gradient.index_select(0, triangles[:, corner]) for corner in range(3))
+        first, second, third = (gradient.index_select(0, triangles[:, corner]) for corner in range(3))
+        of_area = first + second + third
         one, other = _sides(points, triangles)
         of_one, of_other = _cross(other, of_area), _cross(of_area, one)
         return _summed(torch.cat((-of_one - of_other, of_one, of_other)), order, starts), None
