@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from gptface.data.pixels import images_to_tensor
 from gptface.errors import InputError
 from gptface.files import atomic_directory, refuse_url
-from gptface.morphable import FaceParameters, MorphableModel
+from gptface.morphable import MorphableModel
 from gptface.systems.facegpt.data.conversations import Conversation
 from gptface.systems.facegpt.decoding import Emission, answer
 from gptface.systems.facegpt.face_system import Answer, FaceSystem, single
@@ -26,6 +26,7 @@ from gptface.systems.facegpt.photos import square
 from gptface.systems.facegpt.sequence import ConversationTokens, collate
 
 __all__ = ["Answer", "FaceGPTSystem", "single"]
+
 
 class FaceGPTSystem(FaceSystem):
     """A language model of faces, its tokenizer and the morphable model whose parameters it gives.
@@ -105,17 +106,9 @@ class FaceGPTSystem(FaceSystem):
     def image_size(self) -> int:
         return int(self.model.config.image_size)
 
-    def sculpt(self, captions: str | Sequence[str]) -> FaceParameters:
-        """Faces that captions describe: see :meth:`FaceSystem.sculpt`.
-
-        Raises:
-            InputError: a caption without words, or a model without language.
-        """
-        if not self.model.config.language:
-            raise InputError("this model was trained without language: it makes heads of photos, not of words")
-        return super().sculpt(captions)
-
     def _numbers(self, conversations: Sequence[Conversation], photos: Sequence[np.ndarray]) -> Tensor:
+        if not photos and not self.model.config.language:
+            raise InputError("this model was trained without language: it makes heads of photos, not of words")
         encoded = [self.tokens.encode(conversation) for conversation in conversations]
         batch = collate(encoded, self._images(photos), self.tokens, packed=False)
         numbers: Tensor = self.model(batch.to(self.device)).numbers
