@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from gptface.data.pixels import images_to_tensor
 from gptface.errors import InputError
 from gptface.files import atomic_directory, refuse_url
-from gptface.morphable import FaceParameters, MorphableModel
+from gptface.morphable import MorphableModel
 from gptface.systems.facegpt.data.conversations import Conversation
 from gptface.systems.facegpt.decoding import Emission, answer
 from gptface.systems.facegpt.face_system import Answer, FaceSystem, single
