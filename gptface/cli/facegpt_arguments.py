@@ -14,7 +14,7 @@ from gptface.errors import InputError
 
 if TYPE_CHECKING:
     from gptface.morphable import FaceParameters, MorphableModel
-    from gptface.systems.facegpt import FaceGPTSystem
+    from gptface.systems.facegpt.face_system import FaceSystem
 
 __all__ = [
     "add_mesh_options",
@@ -36,7 +36,11 @@ LEAST_TOLD = 0.1
 
 def add_system_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--system", type=local_path, required=True, metavar="DIR", help="what `gptface train facegpt` leaves"
+        "--system",
+        type=local_path,
+        required=True,
+        metavar="DIR",
+        help="what `gptface train facegpt` leaves, or an adapter of another language model",
     )
     parser.add_argument(
         "--model",
@@ -108,15 +112,15 @@ def check_outputs(arguments: argparse.Namespace, meshes: Sequence[Path]) -> None
             raise InputError(f"{path}: is given for two results, and one would overwrite the other; give two names")
 
 
-def load_system(arguments: argparse.Namespace) -> FaceGPTSystem:
+def load_system(arguments: argparse.Namespace) -> FaceSystem:
     """The system that ``--system``, ``--model`` and ``--device`` name."""
     device = usable_device(arguments.device)
     from transformers.utils.logging import disable_progress_bar
 
-    from gptface.systems.facegpt import FaceGPTSystem
+    from gptface.systems.facegpt.opening import open_system
 
     disable_progress_bar()  # a bar for every file of weights says nothing to whom waits for a mesh
-    return FaceGPTSystem.load(arguments.system, morphable=arguments.model, device=device)
+    return open_system(arguments.system, morphable=arguments.model, device=device)
 
 
 def plain_name(text: str, longest: int = 48) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +12,23 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from gptface.data.inputs import as_photos
 from gptface.data.pixels import images_to_tensor
 from gptface.errors import InputError
 from gptface.files import atomic_directory, refuse_url
-from gptface.morphable import FaceParameters, MorphableModel
-from gptface.systems.facegpt.data.conversations import FACE, Conversation, without_markers
+from gptface.morphable import MorphableModel
+from gptface.systems.facegpt.data.conversations import Conversation
 from gptface.systems.facegpt.decoding import Emission, answer
+from gptface.systems.facegpt.face_system import Answer, FaceSystem, single
 from gptface.systems.facegpt.layout import FaceLayout
-from gptface.systems.facegpt.likeness import face_likeness
 from gptface.systems.facegpt.model import FaceGPT
 from gptface.systems.facegpt.morphable_reference import MorphableReference
-from gptface.systems.facegpt.photos import photo_problem, square
+from gptface.systems.facegpt.photos import square
 from gptface.systems.facegpt.sequence import ConversationTokens, collate
 
 __all__ = ["Answer", "FaceGPTSystem", "single"]
 
-BATCH = 32
-"""Conversations that go through the model together."""
-RECONSTRUCT = "reconstruct this face in 3D."
-SCULPT = "sculpt {}."
-LEAST_LIKENESS = 0.12
-"""Of a photo with a face. The demo's system, which knows faces badly, gives most faces more and most other pictures
-less; a better one tells them further apart."""
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What a system says.
-
-    Attributes:
-        text: the words, with ``<FACE>`` where a face is meant.
-        faces: those faces, in their order; ``None`` without one.
-    """
-
-    text: str
-    faces: FaceParameters | None
-
-
-def single(parameters: FaceParameters, index: int) -> FaceParameters:
-    """One head of several."""
-    return FaceParameters(**{name: value[index : index + 1] for name, value in vars(parameters).items()})
-
-
-class FaceGPTSystem:
+class FaceGPTSystem(FaceSystem):
     """A language model of faces, its tokenizer and the morphable model whose parameters it gives.
 
     Args:
@@ -127,132 +99,45 @@ class FaceGPTSystem:
             MorphableReference.of(self.morphable, morphable).save(temporary)
 
     @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
     def image_size(self) -> int:
-        """Side in pixels of the pictures that the model sees."""
         return int(self.model.config.image_size)
 
-    def reconstruct(
-        self, images: Any, *, names: Sequence[str] | None = None, check: bool = True
-    ) -> FaceParameters:
-        """The faces of photos, one each; of a photo the largest centred square is looked at.
-
-        Args:
-            images: one picture or a list: files, Pillow images, arrays ``(H, W, 3)`` or tensors ``(3, H, W)``
-                (:func:`gptface.data.inputs.as_photo`).
-            names: what errors call them.
-            check: refuse photos in which no face is found: those too small, blank, or less alike to the head made of
-                them (:func:`face_likeness`) than ``LEAST_LIKENESS``. ``False`` makes a head of anything.
-
-        Returns:
-            parameters of ``B`` heads, in whose picture the head lies as in the square of the photo.
-
-        Raises:
-            InputError: a picture that cannot be read; one without a face, if that is checked.
-        """
-        photos = as_photos(images)
-        names = [f"image {number}" for number in range(1, len(photos) + 1)] if names is None else names
-        problems = [photo_problem(photo) if check else None for photo in photos]
-        _refuse(names, problems)
-        conversation = Conversation.of(RECONSTRUCT, FACE, image=True)
-        parameters = self._faces([conversation] * len(photos), photos)
-        if check:
-            likeness = self.likeness(photos, parameters)
-            _refuse(
-                names,
-                [
-                    None if value >= LEAST_LIKENESS else f"the head made of it is not like it (likeness {value:.2f})"
-                    for value in likeness
-                ],
-            )
-        return parameters
-
-    def likeness(self, images: Any, parameters: FaceParameters) -> list[float]:
-        """How alike photos and heads are, from −1 to 1, see :func:`face_likeness`."""
-        photos = [square(photo, self.image_size) for photo in as_photos(images)]
-        tensor = (images_to_tensor(np.stack(photos), self.model.device) + 1) / 2
-        return [float(value) for value in face_likeness(self.morphable, parameters, tensor)]
-
-    def sculpt(self, captions: str | Sequence[str]) -> FaceParameters:
-        """Faces that captions describe, such as "an astonished man with a wide nose": one each.
-
-        Raises:
-            InputError: a caption without words, or a model without language.
-        """
-        if not self.model.config.language:
+    def _numbers(self, conversations: Sequence[Conversation], photos: Sequence[np.ndarray]) -> Tensor:
+        if not photos and not self.model.config.language:
             raise InputError("this model was trained without language: it makes heads of photos, not of words")
-        wishes = [captions] if isinstance(captions, str) else list(captions)
-        if not wishes:
-            raise InputError("captions: at least one is needed")
-        conversations = []
-        for wish in wishes:
-            words = without_markers(wish).rstrip(".")
-            if not words:
-                raise InputError(f"caption {wish!r} says nothing; describe a face")
-            conversations.append(Conversation.of(SCULPT.format(words), FACE))
-        return self._faces(conversations, [])
+        encoded = [self.tokens.encode(conversation) for conversation in conversations]
+        batch = collate(encoded, self._images(photos), self.tokens, packed=False)
+        numbers: Tensor = self.model(batch.to(self.device)).numbers
+        return numbers
 
-    def ask(
+    def _said(
         self,
-        image: Any | None,
+        photo: np.ndarray | None,
         question: str,
         *,
-        emission: Emission = "free",
-        temperature: float = 0.0,
-        seed: int = 0,
-        max_length: int | None = None,
-    ) -> Answer:
-        """The answer to a question, about a picture or none.
-
-        Args:
-            image: a picture as :meth:`reconstruct` takes them, or ``None``.
-            question: in plain words.
-            emission: whether ``<FACE>`` is left to the model (``"free"``), in the answer for certain (``"forced"``)
-                or in none (``"forbidden"``).
-            temperature: 0 takes the most probable word every time; above it, words are drawn.
-            seed: of the draws.
-            max_length: most tokens of the answer; by default as many as there is room for.
-
-        Raises:
-            InputError: a question without words, a picture that cannot be read, or a number out of its range.
-        """
-        question = without_markers(question)
-        if not question:
-            raise InputError("question: is empty; ask something")
-        photos = [] if image is None else as_photos([image])
+        emission: Emission,
+        temperature: float,
+        seed: int,
+        max_length: int | None,
+    ) -> tuple[str, Tensor]:
         (said,) = answer(
             self.model,
             self.tokens,
-            [self.tokens.prompt(question, image=bool(photos))],
-            self._images(photos),
+            [self.tokens.prompt(question, image=photo is not None)],
+            self._images([] if photo is None else [photo]),
             emission=emission,
             temperature=temperature,
             seed=seed,
             max_new_tokens=max_length,
         )
-        return Answer(said.text, self.layout.parameters(said.numbers).check() if len(said.numbers) else None)
-
-    @torch.no_grad()
-    def _faces(self, conversations: Sequence[Conversation], photos: Sequence[np.ndarray]) -> FaceParameters:
-        """The face at the one ``<FACE>`` of each conversation; ``photos`` are for all of them or none."""
-        numbers = []
-        for start in range(0, len(conversations), BATCH):
-            encoded = [self.tokens.encode(conversation) for conversation in conversations[start : start + BATCH]]
-            batch = collate(encoded, self._images(photos[start : start + BATCH]), self.tokens, packed=False)
-            output = self.model(batch.to(self.model.device))
-            numbers.append(output.numbers)
-        return self.layout.parameters(torch.cat(numbers)).check()
+        return said.text, said.numbers
 
     def _images(self, photos: Sequence[np.ndarray]) -> Tensor:
         size = self.image_size
         if not photos:
             return torch.zeros(0, 3, size, size)
         return images_to_tensor(np.stack([square(photo, size) for photo in photos]))
-
-
-def _refuse(names: Sequence[str], problems: Sequence[str | None]) -> None:
-    """Refuse photos that have a problem, naming the first; the others are counted."""
-    found = [(name, problem) for name, problem in zip(names, problems, strict=True) if problem is not None]
-    if found:
-        (name, problem), *others = found
-        more = f"; nor in {len(others)} more of {len(names)} photos" if others else ""
-        raise InputError(f"{name}: no face is found in this photo: {problem}{more}")

@@ -38,7 +38,7 @@ def test_photos_one_by_one_and_together_from_files_and_memory(tmp_path: Path) ->
 
 def test_more_photos_than_go_through_together(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = SYSTEM.reconstruct(PHOTOS, check=False)
-    monkeypatch.setattr("gptface.systems.facegpt.system.BATCH", 2)
+    monkeypatch.setattr("gptface.systems.facegpt.face_system.BATCH", 2)
     same(SYSTEM.reconstruct(PHOTOS, check=False), whole)
 
 

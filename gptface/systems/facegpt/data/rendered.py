@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ from gptface.systems.facegpt.data.movements import MOVEMENTS
 __all__ = ["RenderedBatch", "RenderedFaces"]
 
 _WEIGHTS_STREAM, _PICTURE_STREAM = 1, 2
+_TOGETHER = 16
+"""Faces drawn in one go: what belongs to more does not fit into a core's cache."""
 _NEUTRAL, _FEW, _EMOTIONAL = 0.15, 0.45, 0.40
 """How often a face is at rest, makes one to four movements, or shows an emotion and perhaps a movement."""
 
@@ -195,7 +197,7 @@ class RenderedFaces:
             light=_light(uniform[:, 6:]),
             focal=torch.full((len(numbers),), FOCAL),
         )
-        values = {name: getattr(parameters, name).to(device) for name in parameters.__dataclass_fields__}
+        values = {field.name: getattr(parameters, field.name).to(device) for field in fields(parameters)}
         return FaceParameters(**values), angles
 
     @torch.no_grad()
@@ -213,11 +215,17 @@ class RenderedFaces:
             raise InputError(f"numbers: {numbers[:3]}; there must be some, each from 0 to 2^63 - 1")
         parameters, angles = self._parameters(numbers)
         background = self.backgrounds.pictures(self.seed, numbers, self.size).to(parameters.light)
-        rendering = draw(self.model, parameters, self.size, self.size, background=background)
+        images, masks = [], []
+        for start in range(0, len(numbers), _TOGETHER):
+            some = slice(start, start + _TOGETHER)
+            own = FaceParameters(**{field.name: getattr(parameters, field.name)[some] for field in fields(parameters)})
+            rendering = draw(self.model, own, self.size, self.size, background=background[some])
+            images.append(rendering.image)
+            masks.append(rendering.raster.triangle >= 0)
         return RenderedBatch(
             numbers=torch.tensor(numbers),
-            images=self._photographed(rendering.image, numbers),
-            masks=rendering.raster.triangle >= 0,
+            images=self._photographed(torch.cat(images), numbers),
+            masks=torch.cat(masks),
             parameters=parameters,
             landmarks=project_landmarks(self.model, parameters, self.size, self.size),
             angles=angles,
