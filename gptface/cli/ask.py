@@ -76,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = system.morphable
     count = len(answer.faces.rotation)
     names = ["face"] if count == 1 else [f"face-{number}" for number in range(1, count + 1)]
+    meshes = mesh_paths(arguments.output, names, arguments.format)
+    check_outputs(arguments, meshes)  # once more: several faces have other names than one
     heads = [single(answer.faces, index) for index in range(count)]
     if arguments.picture is not None:
         rows = [
@@ -86,7 +88,6 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         write_picture(arguments.picture, np.concatenate(rows))
         print(f"picture: {arguments.picture}")
-    meshes = mesh_paths(arguments.output, names, arguments.format)
     for path, head in zip(meshes, heads, strict=False):  # no meshes without --output
         write_head(path, model, head, turned=arguments.posed)
         print(f"mesh: {path}")

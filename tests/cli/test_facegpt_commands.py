@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gptface.cli.facegpt_arguments import plain_name
 from gptface.cli.main import main
 from gptface.data.procedural import render_face, sample_specification
-from gptface.morphable import OVERLAY_COLUMNS
+from gptface.morphable import OVERLAY_COLUMNS, load_morphable_model
+from gptface.systems.facegpt import FaceGPTSystem, FaceLayout
 from tests.morphable.files import flame_arrays
 from tests.systems.facegpt.small_system import small_system
 
@@ -100,6 +102,18 @@ def test_an_answer_with_a_face_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["face.glb", "face.png"]
 
 
+def test_two_faces_for_the_name_of_one_mesh_leave_no_picture(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture was once written before the names of the meshes were looked at."""
+    layout = FaceLayout(load_morphable_model("synthetic"))
+    said = "<FACE> and <FACE>.", torch.zeros(2, layout.size)
+    monkeypatch.setattr(FaceGPTSystem, "_said", lambda *args, **options: said)
+    words = ("Show me two.", "--output", tmp_path / "face.glb", "--picture", tmp_path / "face.png", "--size", "16")
+    refused(capsys, call(folder, "ask", *words), "is one mesh, and 2 are to be written")
+    assert not list(tmp_path.iterdir())
+
+
 def test_photos_without_a_face_leave_nothing(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +141,7 @@ def test_photos_without_a_face_leave_nothing(
         (("sculpt", "--caption", "a man", "A man!", "--output", "heads"), "two meshes would have this name"),
         (("ask", " "), "is empty"),
         (("ask", "PHOTO", "what?", "--temperature", "-1"), "temperature"),
+        (("ask", "PHOTO", "what?", "--temperature", "1", "--seed", str(2**70)), "seed: 1180591620717411303424; it must be"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(

@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "in millimetres after rigid alignment, yaw and pitch in degrees, jaw and smile weights against the truth; "
         "beside the mean face, and a fit of 200 steps to the true landmarks.",
         epilog="example: gptface evaluate face3d-truth --system runs/truth runs/truth-without-language "
-        "--backgrounds 'faces/train-*.tar' --output truth.json --sheet truth.png",
+        "--backgrounds 'faces/val-*.tar' --output truth.json --sheet truth.png",
     )
     add_system_arguments(parser, seed="of the faces", sheet="draw some heads beside their pictures")
     add_drawn_face_arguments(parser)

@@ -167,5 +167,7 @@ class _Choice:
         if self.top_k is not None and self.top_k < logits.shape[1]:
             least = logits.topk(self.top_k, dim=-1).values[:, -1:]
             logits = logits.masked_fill(logits < least, float("-inf"))
-        shares = torch.softmax(logits / self.temperature, -1).cpu()
+        # Beyond these float32 has no numbers: the draw is the most probable token, or any, long before.
+        temperature = min(max(self.temperature, 1e-6), 1e30)
+        shares = torch.softmax(logits / temperature, -1).cpu()
         return torch.multinomial(shares, 1, generator=self.generator)[:, 0].tolist()

@@ -156,6 +156,8 @@ class FaceSystem(ABC):
         question = without_markers(question)
         if not question:
             raise InputError("question: is empty; ask something")
+        if not 0 <= seed < 1 << 63:
+            raise InputError(f"seed: {seed}; it must be from 0 to 2^63 - 1")
         text, numbers = self._said(
             None if image is None else as_photos([image])[0],
             question,

@@ -118,23 +118,27 @@ class FaceGPTObjective(nn.Module):
         return self._morphable[0]
 
     def counts(self, lesson: Lesson, moment: Moment) -> Tensor:
-        """float32 (6,): tokens to say; faces drawn, with landmarks, known, described, and not wholly known."""
+        """float32 (7,): tokens to say, those that are ``<FACE>``; faces drawn, marked, known, described, partly unknown."""
         faces = _Faces(lesson)
         drawn = faces.known.new_tensor(float(len(lesson.faces_seen)))
         tokens = drawn.new_tensor(float(len(lesson.conversations.labels)))
-        marked = faces.marked.sum()
-        return torch.stack([tokens, drawn, marked, faces.known.sum(), faces.described.sum(), faces.open.sum()]).float()
+        said = (lesson.conversations.labels == self.model.config.face_token_id).sum()
+        known = [faces.known.sum(), faces.described.sum(), faces.open.sum()]
+        return torch.stack([tokens, said, drawn, faces.marked.sum(), *known]).float()
 
     def forward(self, lesson: Lesson, moment: Moment) -> Losses:
         out: FaceGPTOutput = self.model(lesson.conversations)
         assert out.hidden is not None and out.numbers is not None
-        tokens, drawn, marked, known, described, unknown = (
+        tokens, faces_said, drawn, marked, known, described, unknown = (
             self.counts(lesson, moment) if moment.counts is None else moment.counts
         ).unbind()
         weights, faces = self.losses, _Faces(lesson)
-        said, parts = self._language(out.hidden, lesson.conversations, tokens)
-        total = out.numbers.sum() * 0.0  # every weight has a gradient, whatever a batch holds
-        total = total + weights.language * said
+        parts: dict[str, Tensor] = {}
+        # Every weight has a gradient, whatever a batch holds and whatever is not computed.
+        total = out.numbers.sum() * 0.0 + self.model.word_logits(out.hidden[:, :0]).sum()
+        if weights.language:
+            said, parts = self._language(out.hidden, lesson.conversations, tokens, faces_said)
+            total = total + weights.language * said
         face = self.layout.parameters(out.numbers)
         if self.compares and (weights.photometric or weights.landmarks) and len(lesson.faces_seen):
             seen = _rows(face, lesson.faces_seen)
@@ -163,18 +167,18 @@ class FaceGPTObjective(nn.Module):
         return total, parts
 
     def _language(
-        self, hidden: Tensor, batch: ConversationBatch, count: Tensor
+        self, hidden: Tensor, batch: ConversationBatch, tokens: Tensor, faces: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of what is said; and of ``<FACE>``, how often it would be said where it is, and elsewhere."""
         logits = self.model.word_logits(gather_rows(hidden, batch.predicted_from)).float()
-        loss = divided(functional.cross_entropy(logits, batch.labels, reduction="sum"), count)
+        loss = divided(functional.cross_entropy(logits, batch.labels, reduction="sum"), tokens)
         with torch.no_grad():
             face = self.model.config.face_token_id
             emitted, wanted = logits.argmax(-1) == face, batch.labels == face
             parts = {
                 "language": loss,
-                "emission": divided((emitted & wanted).sum().float(), wanted.sum().float()),
-                "false_emission": divided((emitted & ~wanted).sum().float(), (~wanted).sum().float()),
+                "emission": divided((emitted & wanted).sum().float(), faces),
+                "false_emission": divided((emitted & ~wanted).sum().float(), tokens - faces),
             }
         return loss, parts
 

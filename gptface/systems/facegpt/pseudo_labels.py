@@ -51,10 +51,11 @@ class PseudoLabels:
                 sample_ids, numbers = arrays["sample_ids"], arrays["numbers"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"pseudo_label_file: {path}: is not a readable file of pseudo-labels ({error})") from None
-        if sample_ids.ndim != 1 or sample_ids.dtype != np.int64 or numbers.shape != (len(sample_ids), 2, size):
+        sound = sample_ids.ndim == 1 and sample_ids.dtype == np.int64 and len(sample_ids) > 0
+        if not sound or numbers.dtype.kind != "f" or numbers.shape != (len(sample_ids), 2, size):
             raise InputError(
-                f"pseudo_label_file: {path}: numbers are {numbers.shape} for {len(sample_ids)} samples; allowed: "
-                f"({len(sample_ids)}, 2, {size}) for this model and morphable model"
+                f"pseudo_label_file: {path}: numbers are {numbers.dtype} {numbers.shape} for {sample_ids.size} samples; "
+                f"allowed: floats of ({sample_ids.size}, 2, {size}) for this model and morphable model, of one sample or more"
             )
         return cls(sample_ids, numbers.astype(np.float32))
 

@@ -166,11 +166,11 @@ class ConversationTokens:
         return self._encoded(conversation.turns, conversation.image)
 
     def prompt(self, question: str, *, image: bool) -> Encoded:
-        """A question up to where its answer begins."""
-        return self._encoded((Turn("human", question),), image, self.max_text_length // 2)
+        """A question up to where its answer begins, with as much of it as :meth:`encode` takes."""
+        return self._encoded((Turn("human", question),), image)
 
-    def _encoded(self, turns: Sequence[Turn], image: bool, limit: int | None = None) -> Encoded:
-        limit = self.max_text_length if limit is None else limit
+    def _encoded(self, turns: Sequence[Turn], image: bool) -> Encoded:
+        limit = self.max_text_length
         ids, spoken, start = [self.ids["cls_token_id"]], [False], -1
         words = 1
         for number in range(0, len(turns), 2):

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
@@ -160,7 +161,12 @@ class FaceGPTStage(Stage):
         """Read from the file that is named, else fitted once into the run's folder."""
         section, accelerator = self.section, context.accelerator
         if section.pseudo_label_file is not None:
-            return PseudoLabels.read(Path(section.pseudo_label_file).expanduser(), self.layout.size)
+            labels = PseudoLabels.read(Path(section.pseudo_label_file).expanduser(), self.layout.size)
+            if faces is not None and faces.cache is not None and not np.isin(faces.cache.sample_ids, labels.sample_ids).any():
+                raise InputError(
+                    f"facegpt.pseudo_label_file: {section.pseudo_label_file}: has a label of none of these photos"
+                )
+            return labels
         assert faces is not None
         if faces.cache is None:
             raise InputError(
@@ -188,7 +194,10 @@ class FaceGPTStage(Stage):
             self.reference.save(temporary)
 
     def validate(self) -> dict[str, float]:
-        """The losses of faces, sentences and photos that training does not see; means over batches."""
+        """Losses, means over batches: of faces, sentences and photos that training does not see.
+
+        General questions are those of the training: files that are held out are for ``evaluate face3d-emission``.
+        """
         sums: dict[str, float] = {}
         if not self._held_out.counts:
             return sums

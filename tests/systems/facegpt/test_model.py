@@ -96,6 +96,18 @@ def test_emission_is_constrained(emission: Emission, temperature: float) -> None
         assert found.numbers.shape == (found.ids.count(face), model.config.face_size)
 
 
+@pytest.mark.parametrize("temperature", [1e-310, 1e-40, 1e300])
+def test_temperatures_beyond_float32_draw_a_token(temperature: float) -> None:
+    """Division by them once gave NaN for what is never drawn."""
+    model = small_model(TOKENS)
+    prompts = [TOKENS.prompt("Sculpt a man.", image=False)]
+    (found,) = answer(model, TOKENS, prompts, IMAGES[:0], temperature=temperature, max_new_tokens=4)
+    if temperature < 1:
+        (likeliest,) = answer(model, TOKENS, prompts, IMAGES[:0], max_new_tokens=4)
+        assert found.ids == likeliest.ids
+    assert not set(found.ids) & (set(TOKENS.structure()) - {TOKENS.ids["face_token_id"]})
+
+
 def test_a_face_is_the_one_of_the_whole_sequence() -> None:
     model = small_model(TOKENS)
     prompt = TOKENS.prompt("Reconstruct this face in 3D.", image=True)

@@ -13,12 +13,12 @@ from gptface.systems.facegpt import FaceLayout
 from gptface.systems.facegpt.configuration import FaceGPTSection
 from gptface.systems.facegpt.data.rendered import RenderedFaces
 from gptface.systems.facegpt.data.sentences import Sentences
-from gptface.systems.facegpt.lessons import DrawnFaces, Lessons, SculptedFaces
+from gptface.systems.facegpt.lessons import DrawnFaces, GeneralQuestions, Lessons, SculptedFaces
 from gptface.systems.facegpt.model import FaceGPT, FaceGPTOutput
 from gptface.systems.facegpt.objective import FaceGPTObjective, Lesson
 from gptface.systems.facegpt.sequence import ConversationBatch
 from gptface.training.stage import Moment
-from tests.systems.facegpt.small_parts import small_model, small_tokens
+from tests.systems.facegpt.small_parts import PLAIN, small_model, small_tokens
 
 MODEL = coarser(load_morphable_model("synthetic", smooth_modes=0), 1.0)
 LAYOUT = FaceLayout(MODEL)
@@ -82,11 +82,36 @@ def test_passes_of_a_step_add_up_to_the_step() -> None:
     with torch.no_grad():
         together = [measure(part, moment(mean))[1] for part in parts]
         apart = [measure(part, moment())[1] for part in parts]
-    places = {"language": 0, "photometric": 1, "landmarks": 2, "parameters": 3, "shapes": 4}
+    places = {"language": 0, "photometric": 2, "landmarks": 3, "parameters": 4, "shapes": 5}
     for name, place in places.items():
         sums = sum(float(part[name]) * float(count[place]) for part, count in zip(apart, counts, strict=True))
         wanted = sums / float(sum(count[place] for count in counts))
         assert sum(float(part[name]) for part in together) / 2 == pytest.approx(wanted, rel=1e-4), name
+
+
+def test_a_pass_without_faces_does_not_halve_the_rate_of_emission() -> None:
+    model = small_model(TOKENS, face_size=LAYOUT.size)
+    measure = objective(model)
+    with torch.no_grad():
+        model.word_head.bias[model.config.face_token_id] = 1e4  # says nothing else
+    general = Lessons({"general": GeneralQuestions([PLAIN], LAYOUT.size, 0)}, {"general": 1}, TOKENS, 32)
+    passes = [lesson(), general.make(0)]
+    mean = torch.stack([measure.counts(part, moment()) for part in passes]).mean(0)
+    found = [measure(part, moment(mean))[1] for part in passes]
+    for name in ("emission", "false_emission"):
+        assert sum(float(parts[name]) for parts in found) / 2 == pytest.approx(1.0), name
+
+
+def test_language_of_weight_0_leaves_no_trace() -> None:
+    """Its loss was once computed and multiplied by 0, which infinite logits survive."""
+    model = small_model(TOKENS, face_size=LAYOUT.size)
+    with torch.no_grad():
+        model.word_head.bias[5] = torch.inf
+    total, parts = objective(model, losses={"language": 0})(lesson(), moment())
+    assert not {"language", "emission", "false_emission"} & parts.keys()
+    assert torch.isfinite(total)
+    total.backward()
+    assert all(value.grad is not None and torch.isfinite(value.grad).all() for value in model.parameters())
 
 
 class _OneFace(FaceGPT):

@@ -68,3 +68,13 @@ def test_turns_beyond_the_length_are_left_out() -> None:
 def test_pictures_that_are_not_as_many_are_one_sentence() -> None:
     with pytest.raises(InputError, match="0 pictures for 1 conversations"):
         collate([TOKENS.encode(PICTURED)], IMAGES[:0], TOKENS)
+
+
+def test_a_question_that_training_read_whole_is_asked_whole() -> None:
+    """A prompt once lost its end at a quarter of the length, where training had read up to half."""
+    for words in (1, 12, 20, 60):
+        question = "hot " * words
+        whole = TOKENS.encode(Conversation.of(question, "Cold.", image=True))
+        prompt = TOKENS.prompt(question, image=True)
+        assert prompt.ids == whole.ids[: len(prompt.ids)] and whole.spoken.index(True) == len(prompt.ids)
+        assert len(prompt.ids) - 16 <= TOKENS.max_text_length // 2 + 1, "as much room is left for the answer"

@@ -18,7 +18,7 @@ from gptface.data.text import load_text_tokenizer
 from gptface.errors import InputError
 from gptface.morphable import FaceParameters, load_morphable_model, project_landmarks
 from gptface.systems import open_encoder
-from gptface.systems.facegpt import ConversationTokens, FaceGPT
+from gptface.systems.facegpt import ConversationTokens, FaceGPT, FaceLayout
 from gptface.systems.facegpt.configuration import Configuration
 from gptface.systems.facegpt.data.conversations import Conversation
 from gptface.systems.facegpt.data.instructions import Instruction, write_instructions
@@ -192,6 +192,33 @@ def test_what_cannot_be_is_refused_in_a_sentence_before_any_work(
 def test_pseudo_labels_of_photos_without_landmarks_are_refused(photos: Path, tmp_path: Path) -> None:
     configuration = tiny(tmp_path, *of_photos(photos), "data.landmarks=[]", "facegpt.pseudo_labels=true")
     with pytest.raises(InputError, match="no photo has landmarks to fit"):
+        run_stage(FACEGPT, configuration, tmp_path / "run", verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers"),
+    [
+        (np.zeros(0, np.int64), np.zeros((0, 2, 4), np.float32)),
+        (np.arange(2), np.full((2, 2, 4), "a")),
+        (np.array(3), np.zeros((2, 2, 4), np.float32)),
+    ],
+)
+def test_pseudo_labels_of_nothing_or_of_no_numbers_are_refused(
+    ids: np.ndarray, numbers: np.ndarray, tmp_path: Path
+) -> None:
+    """They were once read, and failed in the first batch."""
+    np.savez(tmp_path / "labels.npz", sample_ids=ids, numbers=numbers)
+    with pytest.raises(InputError, match=r"pseudo_label_file: .*labels.npz: numbers are .*; allowed: floats of "):
+        PseudoLabels.read(tmp_path / "labels.npz", 4)
+
+
+def test_pseudo_labels_of_other_photos_are_refused(photos: Path, tmp_path: Path) -> None:
+    """They were once taken, and nothing was learned from them."""
+    size = FaceLayout(load_morphable_model("synthetic")).size
+    PseudoLabels(np.array([1, 2]), np.zeros((2, 2, size), np.float32)).save(tmp_path / "labels.npz")
+    configuration = tiny(tmp_path, *of_photos(photos), "facegpt.pseudo_labels=true",
+                         f"facegpt.pseudo_label_file={tmp_path / 'labels.npz'}")  # fmt: skip
+    with pytest.raises(InputError, match="has a label of none of these photos"):
         run_stage(FACEGPT, configuration, tmp_path / "run", verbose=False)
 
 

@@ -91,8 +91,8 @@ def measure_sentences(
 
     Returns:
         rows of ``name``, ``kind``, ``n``, ``emitted`` (answers with a face), ``hit``: all shapes asked for (of more
-        than three, three of them) are the three strongest or among them; ``opposite_absent``: no shape that goes
-        against the sentence is emitted, where there is one; ``side``: of shapes asked for on one side, that side is the
+        than three, three of them) are the three strongest or among them; ``opposite_absent``: a face came, and no shape
+        that goes against the sentence, where there is one; ``side``: of shapes asked for on one side, that side is the
         stronger; ``weight_error``: mean absolute error of the weights asked for; ``traits``: traits that come with
         the right sign; ``rest``: no shape is emitted where none is asked for. With 95 % intervals over sentences. And
         the heads of each method.
@@ -143,7 +143,7 @@ def _judged(
         values["hit"] = [len(asked & strongest) >= min(STRONGEST, len(asked))]
         values["weight_error"] = [float(np.mean([abs(found[shape] - weight) for shape, weight in wish.asked.items()]))]
         if wish.against:
-            values["opposite_absent"] = [all(found[shape] < EMITTED for shape in wish.against)]
+            values["opposite_absent"] = [emitted and all(found[shape] < EMITTED for shape in wish.against)]
         sides = []
         for shape, weight in wish.asked.items():
             other = f"{_sideless(shape)}_{'R' if shape.endswith('_L') else 'L'}"
