@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,8 @@ def check_outputs(arguments: argparse.Namespace, meshes: Sequence[Path]) -> None
     """Refuse names that cannot be written before any work is done.
 
     Raises:
-        InputError: a name of no picture or no JSON file, a folder, one name given twice, or a size that is none.
+        InputError: a name of no picture or no JSON file, a folder, a place where no file can be made, one name given
+            twice, or a size that is none.
     """
     from gptface.morphable import check_picture_path, check_picture_size
 
@@ -108,6 +110,9 @@ def check_outputs(arguments: argparse.Namespace, meshes: Sequence[Path]) -> None
     for index, path in enumerate(given):
         if path.is_dir():
             raise InputError(f"{path}: is a folder, not a file to write")
+        folder = next(place for place in path.absolute().parents if place.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise InputError(f"{path}: cannot be written: {folder} is no folder that files can be made in")
         if path.absolute() in [other.absolute() for other in given[:index]]:
             raise InputError(f"{path}: is given for two results, and one would overwrite the other; give two names")
 

@@ -101,10 +101,13 @@ def _regions(count: int, parts: dict[str, tuple[int, int]]) -> dict[str, torch.T
     return {name: torch.arange(first, last + 1) for name, (first, last) in parts.items() if last < count}
 
 
-def _drawn(triangles: np.ndarray, parts: dict[str, tuple[int, int]]) -> np.ndarray:
-    """The triangles that lie in a listed part; all of them where the parts are not those of the whole model."""
+def _drawn(triangles: np.ndarray, parts: dict[str, tuple[int, int]], count: int) -> np.ndarray:
+    """The triangles that lie in a listed part; all of them where the parts are not those of the whole model.
+
+    Those of vertices that are not among ``count`` stay, for the model to refuse.
+    """
     last = max((end for _, end in parts.values()), default=-1)
-    return triangles[(triangles <= last).all(1)] if last >= 0 else triangles
+    return triangles[(triangles <= last).all(1) | (triangles >= count).any(1)] if last >= 0 else triangles
 
 
 def read_ict_folder(folder: Path) -> MorphableModel:
@@ -139,7 +142,7 @@ def read_ict_folder(folder: Path) -> MorphableModel:
     landmarks = _landmarks(folder)
     return MorphableModel(
         torch.from_numpy(mean),
-        torch.from_numpy(_drawn(triangles, parts)),
+        torch.from_numpy(_drawn(triangles, parts, len(mean))),
         identity_basis=_stack([identity[index] for index in sorted(identity)]),
         expression_basis=_stack(list(expression.values())),
         identity_names=[f"identity{index:03d}" for index in sorted(identity)],
@@ -164,11 +167,12 @@ def read_ict_npz(path: Path) -> MorphableModel:
     parts: dict[str, tuple[int, int]] = {}
     if "part_names" in file and "part_ranges" in file:
         ranges = array_of(file, path, "part_ranges", (None, 2), "iu")
-        parts = {str(name): (int(a), int(b)) for name, (a, b) in zip(file["part_names"], ranges, strict=True)}
+        titles = array_of(file, path, "part_names", (len(ranges),), "U")
+        parts = {str(name): (int(a), int(b)) for name, (a, b) in zip(titles, ranges, strict=True)}
     landmarks = array_of(file, path, "landmarks_68", (None,), "iu") if "landmarks_68" in file else None
     return MorphableModel(
         torch.from_numpy(mean.astype(np.float32)),
-        torch.from_numpy(_drawn(triangles, parts)),
+        torch.from_numpy(_drawn(triangles, parts, len(mean))),
         identity_basis=torch.from_numpy(array_of(file, path, "identity", (None, None, 3), "f").astype(np.float32)),
         expression_basis=torch.from_numpy(array_of(file, path, "expression", (None, None, 3), "f").astype(np.float32)),
         expression_names=names,

@@ -122,6 +122,9 @@ def test_ict_npz(tmp_path: Path) -> None:
     [
         ({"identity": np.zeros((2, 4, 3), np.float32)}, "vertices"),
         ({"triangles": np.array([[0, 1, 99]], np.int32), "part_names": None}, "99"),
+        ({"triangles": np.array([[0, 1, 2], [0, 1, 99]], np.int32)}, "99"),  # once left out with undrawn parts
+        ({"part_names": np.array(["face", "ears"])}, "part_names"),
+        ({"part_ranges": np.array([[-3, 2]])}, "-3"),
         ({"triangles": np.zeros((2, 3), np.float32)}, "whole numbers"),
         ({"neutral": np.full((20, 3), np.nan, np.float32), "identity": np.zeros((1, 20, 3), np.float32),
           "expression": np.zeros((1, 20, 3), np.float32)}, "not finite"),

@@ -118,7 +118,7 @@ class FaceGPTObjective(nn.Module):
         return self._morphable[0]
 
     def counts(self, lesson: Lesson, moment: Moment) -> Tensor:
-        """float32 (7,): tokens to say, those that are ``<FACE>``; faces drawn, marked, known, described, partly unknown."""
+        """float32 (7,): tokens to say, ``<FACE>`` among them; faces drawn, marked, known, described, partly unknown."""
         faces = _Faces(lesson)
         drawn = faces.known.new_tensor(float(len(lesson.faces_seen)))
         tokens = drawn.new_tensor(float(len(lesson.conversations.labels)))

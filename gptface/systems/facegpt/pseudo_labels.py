@@ -54,8 +54,8 @@ class PseudoLabels:
         sound = sample_ids.ndim == 1 and sample_ids.dtype == np.int64 and len(sample_ids) > 0
         if not sound or numbers.dtype.kind != "f" or numbers.shape != (len(sample_ids), 2, size):
             raise InputError(
-                f"pseudo_label_file: {path}: numbers are {numbers.dtype} {numbers.shape} for {sample_ids.size} samples; "
-                f"allowed: floats of ({sample_ids.size}, 2, {size}) for this model and morphable model, of one sample or more"
+                f"pseudo_label_file: {path}: numbers are {numbers.dtype} {numbers.shape} for {sample_ids.size} "
+                f"samples; allowed: floats of (samples, 2, {size}) for this model and morphable model, 1 sample or more"
             )
         return cls(sample_ids, numbers.astype(np.float32))
 

@@ -162,7 +162,8 @@ class FaceGPTStage(Stage):
         section, accelerator = self.section, context.accelerator
         if section.pseudo_label_file is not None:
             labels = PseudoLabels.read(Path(section.pseudo_label_file).expanduser(), self.layout.size)
-            if faces is not None and faces.cache is not None and not np.isin(faces.cache.sample_ids, labels.sample_ids).any():
+            cache = None if faces is None else faces.cache
+            if cache is not None and not np.isin(cache.sample_ids, labels.sample_ids).any():
                 raise InputError(
                     f"facegpt.pseudo_label_file: {section.pseudo_label_file}: has a label of none of these photos"
                 )
