@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gptface.morphable import load_morphable_model
 from gptface.morphable.coarser import coarser
+from gptface.objectives import metric_distances
 from gptface.systems.facegpt import FaceLayout
 from gptface.systems.facegpt.configuration import FaceGPTSection
 from gptface.systems.facegpt.data.rendered import RenderedFaces
@@ -62,6 +63,13 @@ def test_the_mean_face_is_about_one_from_others_in_shape() -> None:
     known[:, LAYOUT.slices["identity"]] = identity
     found = measure.distances(LAYOUT.parameters(numbers), numbers, known)
     assert float(found.mean()) == pytest.approx(1.0, abs=0.15)
+
+
+def test_the_face_at_rest_is_about_one_from_others_in_movement() -> None:
+    measure = objective(small_model(TOKENS, face_size=LAYOUT.size))
+    shown = RenderedFaces(MODEL, 32, 5).parameters(range(300)).expression
+    moved = metric_distances(torch.zeros_like(shown), shown, measure.movement_metric)
+    assert 0.4 < float(moved.mean()) < 2.5
 
 
 def test_passes_of_a_step_add_up_to_the_step() -> None:
