@@ -1,0 +1,120 @@
+"""The pixels of an aligned face out of a picture: no more of it is decoded and resampled than the face needs."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from PIL import Image
+
+from gptface.data.images import DEFAULT_MAXIMUM_PIXELS, UnusableImage, convert_image
+
+__all__ = ["SourcePicture", "warp"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # pure decoders: files from the web reach no other
+OUTSIDE = (127, 127, 127)
+
+
+class SourcePicture:
+    """A fetched picture, opened by its header; decoded once, at the smallest scale that every face on it allows.
+
+    Args:
+        encoded: its bytes.
+        upright: whether points lie in the picture as it is shown. Published detections lie in the picture as it is
+            stored, whatever its EXIF orientation says.
+        maximum_pixels: the most that are decoded.
+
+    Raises:
+        UnusableImage: no picture, cut, or too large.
+    """
+
+    def __init__(self, encoded: bytes, name: str, upright: bool, maximum_pixels: int = DEFAULT_MAXIMUM_PIXELS) -> None:
+        self.name, self._upright, self._encoded, self._limit = name, upright, encoded, maximum_pixels
+        try:
+            self._image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        except Image.UnidentifiedImageError:
+            raise UnusableImage("not_an_image", f"{name}: no picture of a known format") from None
+        except Exception as error:  # given hostile bytes, decoders raise anything
+            raise UnusableImage("corrupt_image", f"{name}: {type(error).__name__}: {error}") from None
+        self.size: tuple[int, int] = self._image.size
+        if upright and self._image.getexif().get(0x0112, 1) in range(5, 9):
+            self.size = (self.size[1], self.size[0])
+
+    def decode(self, scale: float) -> tuple[Image.Image, float, float]:
+        """The picture in RGB and its own scale across and down: at least ``scale``, where the format can, else 1.
+
+        Raises:
+            UnusableImage: see above.
+        """
+        image = self._image
+        width, height = image.size
+        if image.format == "JPEG" and scale < 1:
+            # Of eighths: the decoder's own reduction, which costs least; twice what is asked, for the filter after it.
+            image.draft("RGB", (math.ceil(2 * scale * width), math.ceil(2 * scale * height)))
+        if image.width * image.height > self._limit:
+            raise UnusableImage("too_many_pixels", f"{self.name}: {width}x{height} pixels")
+        try:
+            image.load()
+            if self._upright or image.mode != "RGB":
+                if not self._upright:
+                    image.info.pop("exif", None)
+                    image.getexif().clear()
+                image = Image.fromarray(convert_image(image, name=self.name))
+        except UnusableImage:
+            raise
+        except Exception as error:
+            cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
+            reason = "truncated_image" if cut else "corrupt_image"
+            raise UnusableImage(reason, f"{self.name}: {type(error).__name__}: {error}") from None
+        return image, image.width / self.size[0], image.height / self.size[1]
+
+
+def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[np.ndarray, float]:
+    """``image`` through an affine map to a square of ``size``, and the share of it that lies outside the picture.
+
+    Reduced by whole numbers first (a box filter), then resampled with a cubic one: no aliasing at any scale. What lies
+    outside is grey: mirrored at the border, a picture that is cut close shows a second pair of eyes.
+
+    Returns:
+        uint8 ``(size, size, 3)``, RGB; a number from 0 to 1.
+    """
+    import cv2
+
+    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    corners = np.array([[0, 0, 1], [size, 0, 1], [size, size, 1], [0, size, 1]]) @ inverse.T
+    low, high = corners[:, :2].min(0), corners[:, :2].max(0)
+    factor = max(1, int(1 / scale)) if scale < 1 else 1
+    margin = 2 * factor + 2  # for the cubic filter
+    left, top = (max(0, math.floor(place) - margin) for place in low)
+    right, bottom = (min(end, math.ceil(place) + margin) for place, end in zip(high, image.size, strict=True))
+    if left >= right or top >= bottom:
+        return np.full((size, size, 3), OUTSIDE, dtype=np.uint8), 1.0
+    box = image.crop((left, top, right, bottom))
+    if factor > 1:
+        box = box.reduce(factor)
+    # From aligned pixels to those of the reduced box; OpenCV's lie at their centres, ours span [n, n + 1].
+    places = np.vstack([inverse[:2], [0, 0, 1]])
+    places[:2, 2] -= (left, top)
+    places[:2] /= factor
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    back = (np.linalg.inv(half) @ places @ half)[:2]
+    warped = cv2.warpAffine(
+        np.asarray(box),
+        back,
+        (size, size),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=OUTSIDE,
+    )
+    return warped, _outside(corners, image.size, size)
+
+
+def _outside(corners: np.ndarray, bounds: tuple[int, int], size: int) -> float:
+    """The share of the aligned square beyond the picture, on a grid of 32²."""
+    step = (np.arange(32) + 0.5) / 32
+    across, down = corners[1, :2] - corners[0, :2], corners[3, :2] - corners[0, :2]
+    places = corners[0, :2] + step[None, :, None] * across + step[:, None, None] * down
+    within = (places >= 0).all(-1) & (places[..., 0] <= bounds[0]) & (places[..., 1] <= bounds[1])
+    return float(1 - within.mean())
