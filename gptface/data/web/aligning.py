@@ -50,8 +50,8 @@ ALIGNED_COLUMNS = {
     "key": "string", "picture": "string", "sample_id": "int64", "url": "string", "sha256": "string",
     "face": "int32", "faces": "int32", "score": "float32", "side": "float32", "outside": "float32",
     "width": "int32", "height": "int32", "similarity": "float64", "nsfw": "string",
-    **{f"face_hash_{word}": "uint64" for word in range(WORDS)},
-    **{f"picture_hash_{word}": "uint64" for word in range(WORDS)},
+    **{f"face_hash_{word}": "int64" for word in range(WORDS)},
+    **{f"picture_hash_{word}": "int64" for word in range(WORDS)},
 }  # fmt: skip
 """What is known of every face: names and pyarrow's types."""
 
@@ -144,9 +144,11 @@ class _Face:
 
 def align_shard(name: str, source: str, output: str, wish: AlignWish) -> dict[str, Any]:
     """The unit of :func:`align`; returns its counts."""
+    import cv2
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
+    cv2.setNumThreads(1)  # the processes are as many as there are cores
     shard = ShardSource(source)
     table = LandmarkTable(wish.landmarks, "landmarks") if wish.landmarks else None
     lost: Counter[str] = Counter()
@@ -189,9 +191,7 @@ def align_shard(name: str, source: str, output: str, wish: AlignWish) -> dict[st
     }
 
 
-def _faces(
-    shard: ShardSource, number: int, table: LandmarkTable | None
-) -> tuple[list[_Face], dict[str, Any], bool]:
+def _faces(shard: ShardSource, number: int, table: LandmarkTable | None) -> tuple[list[_Face], dict[str, Any], bool]:
     """Faces of a picture, its metadata, and whether the points lie in the upright picture."""
     text = shard.read(number, 2)
     try:
@@ -317,9 +317,9 @@ def _stretch(metadata: dict[str, Any], width: int, height: int) -> float:
         UnusableImage: its proportions are others: it is not the picture that was listed.
     """
     for names in (("listed_width", "listed_height"), ("original_width", "original_height")):
-        listed = [_number(metadata.get(name)) for name in names]
-        if listed[0] and listed[1] and min(listed) > 0:  # type: ignore[type-var]
-            across, down = width / listed[0], height / listed[1]
+        listed_width, listed_height = (_number(metadata.get(name)) or 0.0 for name in names)
+        if listed_width > 0 and listed_height > 0:
+            across, down = width / listed_width, height / listed_height
             if abs(across - down) > PROPORTION * max(across, down):
                 raise UnusableImage("another_picture", "")
             return math.sqrt(across * down)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gptface.data.web.database import open_parquet
 from gptface.data.web.joining import COLUMNS
-from gptface.data.web.step import RECORD, Step, open_step, read_record, read_summary, write_json
+from gptface.data.web.step import PLAN, RECORD, Step, open_step, read_record, read_summary, write_json
 from gptface.errors import InputError
 from gptface.progress import Countdown
 
-__all__ = ["OUTCOMES", "FetchWish", "complete_shards", "fetch"]
+__all__ = ["OUTCOMES", "FetchWish", "complete_shards", "fetch", "is_fetch"]
 
 DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
 OPT_OUT = ["noai", "noimageai", "noindex", "noimageindex"]  # of the header X-Robots-Tag
@@ -90,7 +89,8 @@ def fetch(joined: Path, output: Path, wish: FetchWish, quiet: bool = False) -> d
     for part in parts:
         with open_parquet(part, "input") as file:
             rows[part] = file.metadata.num_rows
-    shards = [min(wish.per_shard, count - start) for count in rows.values() for start in range(0, count, wish.per_shard)]
+    step_size = wish.per_shard
+    shards = [min(step_size, count - start) for count in rows.values() for start in range(0, count, step_size)]
     options = {"input": str(joined.resolve()), "rows": sum(rows.values()), "per_shard": wish.per_shard}
     with open_step(output, "fetch", options, quiet=quiet) as step:
         _drop_broken(output)
@@ -122,6 +122,11 @@ def complete_shards(output: Path) -> list[Path]:
     """The tars of a fetch that have their record, in order."""
     tars = (record.with_name(record.name.removesuffix(RECORD) + ".tar") for record in output.glob(f"*{RECORD}"))
     return sorted(tar for tar in tars if tar.exists())
+
+
+def is_fetch(folder: Path) -> bool:
+    """Whether a folder is what ``fetch`` writes, complete or not."""
+    return (read_record(folder / PLAN) or {}).get("step") == "fetch"
 
 
 def _run(step: Step, joined: Path, output: Path, wish: FetchWish, shards: list[int]) -> None:
@@ -188,7 +193,9 @@ def _summary(step: Step, output: Path, shards: list[int]) -> dict[str, Any]:
     for tar in done:
         record = read_record(tar.with_name(tar.stem + RECORD)) or {}
         if record["count"] != shards[int(tar.stem)]:
-            raise InputError(f"{tar}: a shard of {record['count']} rows, of the join it would have {shards[int(tar.stem)]}")
+            raise InputError(
+                f"{tar}: a shard of {record['count']} rows; of this join it would have {shards[int(tar.stem)]}"
+            )
         noted = Counter({outcome(message): 0 for message in record["status_dict"]})
         for message, number in record["status_dict"].items():
             noted[outcome(message)] += number
@@ -197,7 +204,7 @@ def _summary(step: Step, output: Path, shards: list[int]) -> dict[str, Any]:
         count += record["count"]
     failed = sum(shards) - count
     if failed:
-        step.say(f"{len(shards) - len(done)} of {len(shards)} shards failed; call again, and see {output}/img2dataset.txt")
+        step.say(f"{len(shards) - len(done)} of {len(shards)} shards failed; see {output}/img2dataset.txt, call again")
     result = {"rows": sum(shards), "in_failed_shards": failed, "outcomes": dict(outcomes.most_common())}
     return step.finish(result, complete=not failed)
 

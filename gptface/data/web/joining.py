@@ -5,7 +5,6 @@ The result is what ``fetching`` asks for: parquet files of bounded length with t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,9 +190,7 @@ def _selected(found: dict[str, str], faces: str) -> str:
     return ", ".join([*columns, f"{faces} AS faces"])
 
 
-def _join_by_id(
-    connection: Any, step: Step, wish: JoinWish, columns: dict[Path, dict[str, str]], lists: bool
-) -> None:
+def _join_by_id(connection: Any, step: Step, wish: JoinWish, columns: dict[Path, dict[str, str]], lists: bool) -> None:
     """A unit a metadata file, in order: an id that an earlier file had is not taken again."""
     countdown = Countdown(step.display, "joining by id", max(1, sum(path.stat().st_size for path in wish.metadata)))
     done, earlier = 0, list[Path]()

@@ -1,4 +1,4 @@
-"""A 256-bit perceptual hash: pictures that look alike differ in few bits, whatever their size, coding and brightness."""
+"""A perceptual hash of 256 bits: what looks alike differs in few, whatever the pictures' size, coding, brightness."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _cosines() -> np.ndarray:
 
 
 def perceptual_hash(image: np.ndarray) -> tuple[int, ...]:
-    """Four words of 64 bits: which of the 256 lowest frequencies of the grey picture lie above their median.
+    """Four signed words of 64 bits: which of the 256 lowest frequencies of the grey picture lie above their median.
 
     Args:
         image: uint8 ``(H, W, 3)``, RGB, of any size.
@@ -33,9 +33,9 @@ def perceptual_hash(image: np.ndarray) -> tuple[int, ...]:
     rows = _cosines()
     frequencies = (rows @ grey.astype(np.float32) @ rows.T).ravel()
     bits = np.packbits(frequencies > np.median(frequencies))
-    return tuple(int(word) for word in bits.view(">u8"))
+    return tuple(int(word) for word in bits.view(">i8"))
 
 
 def hash_distance(first: tuple[int, ...], second: tuple[int, ...]) -> int:
     """Bits that differ."""
-    return sum((one ^ other).bit_count() for one, other in zip(first, second, strict=True))
+    return sum(((one ^ other) & (1 << 64) - 1).bit_count() for one, other in zip(first, second, strict=True))

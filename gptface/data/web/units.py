@@ -147,7 +147,8 @@ def _on_ray(units: list[Unit], work: Work, records: Path, address: str) -> Itera
             raise InputError(f"--ray: no cluster at {address} ({reason})") from None
     try:
         perform = ray.remote(max_retries=3)(_perform)
-        waiting, running = list(reversed(units)), {}
+        waiting = list(reversed(units))
+        running: dict[Any, Unit] = {}
         while waiting or running:
             ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
             while waiting and len(running) < ahead:

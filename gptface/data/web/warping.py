@@ -47,11 +47,11 @@ class SourcePicture:
         Raises:
             UnusableImage: see above.
         """
-        image = self._image
+        image: Image.Image = self._image
         width, height = image.size
-        if image.format == "JPEG" and scale < 1:
+        if self._image.format == "JPEG" and scale < 1:
             # Of eighths: the decoder's own reduction, which costs least; twice what is asked, for the filter after it.
-            image.draft("RGB", (math.ceil(2 * scale * width), math.ceil(2 * scale * height)))
+            self._image.draft("RGB", (math.ceil(2 * scale * width), math.ceil(2 * scale * height)))
         if image.width * image.height > self._limit:
             raise UnusableImage("too_many_pixels", f"{self.name}: {width}x{height} pixels")
         try:
