@@ -271,7 +271,7 @@ def _aligned(
         return []
     scale = max(math.sqrt(abs(np.linalg.det(matrix[:, :2]))) for _, _, _, matrix, _ in planned)
     image, across, down = picture.decode(scale)
-    whole = perceptual_hash(np.asarray(image))
+    whole = perceptual_hash(image)
     kept = {name: value for name, value in metadata.items() if name not in DROPPED}
     result = []
     for index, face, points, matrix, side in planned:

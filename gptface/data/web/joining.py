@@ -167,12 +167,12 @@ def _wanted(connection: Any, step: Step) -> None:
         if found and ids:
             query = f"SELECT sample_id, faces FROM ({distinct}) LEFT JOIN ({detections}) USING (sample_id)"
         elif found:
-            query = detections
+            query = f"SELECT * FROM ({detections})"
         else:
             query = f"SELECT sample_id, NULL::{COLUMNS['faces']} AS faces FROM ({distinct})"
         step.note("sorting out ids that are listed more than once")
         with atomic_write(target) as temporary:
-            connection.execute(f"COPY ({query}) TO {literal(temporary)} (FORMAT parquet)")
+            connection.execute(f"COPY ({query} ORDER BY sample_id) TO {literal(temporary)} (FORMAT parquet)")
     connection.execute(f"CREATE VIEW wanted AS SELECT * FROM read_parquet({literal(target)})")
 
 

@@ -99,8 +99,9 @@ def open_step(
         held.enter_context(_locked(folder))
         plan = json.loads(json.dumps({"step": name, "options": dict(options)}))
         _agree(folder, plan)
-        for left in {folder, *(path for path in folder.iterdir() if path.is_dir())}:
-            _remove_leftovers(left)
+        _remove_leftovers(folder)
+        for inner in filter(Path.is_dir, list(folder.iterdir())):
+            _remove_leftovers(inner)
         log = held.enter_context(open(folder / LOG, "a", encoding="utf-8"))
         step = Step(folder, name, held.enter_context(Display(name, shown=not quiet)), place, log)
         step.note(f"{name} begins")

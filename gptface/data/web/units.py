@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -132,6 +133,16 @@ def _in_processes(units: list[Unit], work: Work, records: Path, processes: int) 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _knock(address: str) -> None:
+    """Whether anything listens there: Ray itself asks for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise InputError(f"--ray: no cluster at {address} ({error.strerror or error})") from None
+
+
 def _on_ray(units: list[Unit], work: Work, records: Path, address: str) -> Iterator[tuple[Unit, str]]:
     try:
         import ray
@@ -139,6 +150,7 @@ def _on_ray(units: list[Unit], work: Work, records: Path, address: str) -> Itera
         raise InputError('--ray: Ray is not installed; pip install "gptface[web]" ray') from None
     started = not ray.is_initialized()
     if started:
+        _knock(address)
         try:
             wish: dict[str, Any] = {"include_dashboard": False} if address == "local" else {"address": address}
             ray.init(**wish, log_to_driver=False, configure_logging=False)

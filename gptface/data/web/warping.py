@@ -41,8 +41,8 @@ class SourcePicture:
         if upright and self._image.getexif().get(0x0112, 1) in range(5, 9):
             self.size = (self.size[1], self.size[0])
 
-    def decode(self, scale: float) -> tuple[Image.Image, float, float]:
-        """The picture in RGB and its own scale across and down: at least ``scale``, where the format can, else 1.
+    def decode(self, scale: float) -> tuple[np.ndarray, float, float]:
+        """The picture, uint8 (H, W, 3), and its scale across and down: at least ``scale`` where the format can, else 1.
 
         Raises:
             UnusableImage: see above.
@@ -67,10 +67,10 @@ class SourcePicture:
             cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
             reason = "truncated_image" if cut else "corrupt_image"
             raise UnusableImage(reason, f"{self.name}: {type(error).__name__}: {error}") from None
-        return image, image.width / self.size[0], image.height / self.size[1]
+        return np.asarray(image), image.width / self.size[0], image.height / self.size[1]
 
 
-def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[np.ndarray, float]:
+def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, float]:
     """``image`` through an affine map to a square of ``size``, and the share of it that lies outside the picture.
 
     Reduced by whole numbers first (a box filter), then resampled with a cubic one: no aliasing at any scale. What lies
@@ -81,19 +81,20 @@ def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[np.ndarray,
     """
     import cv2
 
-    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    bounds = (image.shape[1], image.shape[0])
+    scale = math.hypot(matrix[0, 0], matrix[1, 0])
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     corners = np.array([[0, 0, 1], [size, 0, 1], [size, size, 1], [0, size, 1]]) @ inverse.T
     low, high = corners[:, :2].min(0), corners[:, :2].max(0)
     factor = max(1, int(1 / scale)) if scale < 1 else 1
     margin = 2 * factor + 2  # for the cubic filter
     left, top = (max(0, math.floor(place) - margin) for place in low)
-    right, bottom = (min(end, math.ceil(place) + margin) for place, end in zip(high, image.size, strict=True))
+    right, bottom = (min(end, math.ceil(place) + margin) for place, end in zip(high, bounds, strict=True))
     if left >= right or top >= bottom:
         return np.full((size, size, 3), OUTSIDE, dtype=np.uint8), 1.0
-    box = image.crop((left, top, right, bottom))
+    box = image[top:bottom, left:right]
     if factor > 1:
-        box = box.reduce(factor)
+        box = _reduced(box, factor)
     # From aligned pixels to those of the reduced box; OpenCV's lie at their centres, ours span [n, n + 1].
     places = np.vstack([inverse[:2], [0, 0, 1]])
     places[:2, 2] -= (left, top)
@@ -101,18 +102,32 @@ def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[np.ndarray,
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     back = (np.linalg.inv(half) @ places @ half)[:2]
     warped = cv2.warpAffine(
-        np.asarray(box),
+        box,
         back,
         (size, size),
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=OUTSIDE,
     )
-    return warped, _outside(corners, image.size, size)
+    return warped, _outside(corners, bounds)
 
 
-def _outside(corners: np.ndarray, bounds: tuple[int, int], size: int) -> float:
+def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """The means of blocks of ``factor``²; a last block that is not whole repeats the border."""
+    import cv2
+
+    height, width = image.shape[:2]
+    down, right = -height % factor, -width % factor
+    if down or right:
+        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    size = (image.shape[1] // factor, image.shape[0] // factor)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _outside(corners: np.ndarray, bounds: tuple[int, int]) -> float:
     """The share of the aligned square beyond the picture, on a grid of 32²."""
+    if (corners[:, :2] >= 0).all() and (corners[:, :2] <= bounds).all():
+        return 0.0
     step = (np.arange(32) + 0.5) / 32
     across, down = corners[1, :2] - corners[0, :2], corners[3, :2] - corners[0, :2]
     places = corners[0, :2] + step[None, :, None] * across + step[:, None, None] * down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import pickle
@@ -10,13 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from webdataset import TarWriter
 
-__all__ = ["FIVE", "detection", "draw_face", "jpeg", "write_fetched", "write_metadata", "write_pickle"]
+__all__ = [
+    *("FIVE", "detection", "draw_face", "jpeg", "needs_web", "read_rows"),
+    *("write_fetched", "write_metadata", "write_pickle"),
+]
+
+needs_web = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("pyarrow", "duckdb", "cv2")),
+    reason='needs the extra: pip install "gptface[web]"',
+)
 
 FIVE = np.array([[60.0, 50.0], [100.0, 50.0], [80.0, 75.0], [65.0, 95.0], [95.0, 95.0]])
 """Five points of a face in a picture of 160 × 120 pixels."""
+
+
+def read_rows(*paths: Path) -> list[dict[str, Any]]:
+    """The rows of parquet files."""
+    import pyarrow.parquet as parquet
+
+    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
 
 
 def detection(points: np.ndarray = FIVE, score: float = 0.99, side: float = 80.0) -> tuple[Any, Any, Any]:

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from gptface.errors import InputError
-from tests.helpers.web_server import FaceServer, face_server, picture
-
-pytest.importorskip("pyarrow")
-pytest.importorskip("duckdb")
-
 from gptface.data.web.fetching import FetchWish, complete_shards, fetch, outcome
 from gptface.data.web.joining import JoinWish, join
+from gptface.errors import InputError
+from tests.data.web.faces_from_the_web import needs_web
+from tests.helpers.web_server import FaceServer, face_server, picture
+
+pytestmark = needs_web
 
 PATHS = [
     *[f"ok/{number}.jpg" for number in range(4)],
