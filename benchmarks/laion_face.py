@@ -100,10 +100,10 @@ def measure_rows(count: int, memory: int) -> dict[str, Any]:
         code = (
             "import sys, duckdb; duckdb.execute(f\"COPY (SELECT i AS SAMPLE_ID, 'https://host.example/' || "
             "md5(i::TEXT) || '.jpg' AS URL, 'picture ' || md5((i + 1)::TEXT) AS TEXT FROM range({sys.argv[1]}) t(i)) "
-            "TO '{sys.argv[2]}' (FORMAT parquet)\"); duckdb.execute(f\"COPY (SELECT '0' AS shard, i::TEXT AS key, 1.0 AS "
-            "side, NULL::TEXT AS reason, h[1] AS face_hash_0, h[2] AS face_hash_1, h[3] AS face_hash_2, h[4] AS "
-            "face_hash_3 FROM (SELECT i, list_transform([0, 1, 2, 3], lambda k: (hash(i * 4 + k) >> 1)::BIGINT * 2 - "
-            "9223372036854775807) AS h FROM range({sys.argv[1]}) t(i))) TO '{sys.argv[3]}' (FORMAT parquet)\")"
+            "TO '{sys.argv[2]}' (FORMAT parquet)\"); duckdb.execute(f\"COPY (SELECT '0' AS shard, i::TEXT AS key, "
+            "1.0 AS side, NULL::TEXT AS reason, h[1] AS face_hash_0, h[2] AS face_hash_1, h[3] AS face_hash_2, h[4] AS "
+            "face_hash_3 FROM (SELECT i, list_transform([0, 1, 2, 3], lambda k: ((hash(i * 4 + k) >> 1)::HUGEINT "
+            "* 2 - 9223372036854775807)::BIGINT) AS h FROM range({sys.argv[1]}) t(i))) TO '{sys.argv[3]}' (FORMAT parquet)\")"
         )
         tables = [folder / "laion.parquet", folder / "screened.parquet"]
         subprocess.run([sys.executable, "-c", code, str(count), *map(str, tables)], check=True)

@@ -21,6 +21,7 @@ from gptface.data.images import UnusableImage
 from gptface.data.landmark_files import LandmarkTable
 from gptface.data.metadata import without_surrogates
 from gptface.data.shard_index import ShardSource, expand_pattern
+from gptface.data.web.extra import require
 from gptface.data.web.fetching import complete_shards
 from gptface.data.web.perceptual_hash import WORDS, perceptual_hash
 from gptface.data.web.step import open_step, sum_counts
@@ -95,6 +96,7 @@ def align(
     Raises:
         InputError: no shards, or an option that is none.
     """
+    require("cv2", "pyarrow")
     if wish.template not in TEMPLATES:
         raise InputError(f"template: {wish.template!r}; choose {', '.join(TEMPLATES)}")
     if not 16 <= wish.size <= 2048 or not 1 <= wish.quality <= 100:

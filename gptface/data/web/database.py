@@ -19,12 +19,10 @@ def database(folder: Path, memory: int, threads: int = 0) -> Iterator[Any]:
     """A connection that takes at most ``memory`` MB and spills below ``folder``; nothing of it stays.
 
     Raises:
-        InputError: DuckDB is not installed.
+        InputError: it takes more memory, and cannot spill.
     """
-    try:
-        import duckdb
-    except ImportError:
-        raise InputError('DuckDB is not installed; pip install "gptface[web]"') from None
+    import duckdb
+
     spill = tempfile.mkdtemp(dir=folder, prefix=".spill-")
     connection = duckdb.connect()
     try:
@@ -61,13 +59,11 @@ def open_parquet(path: Path, what: str) -> Any:
     """pyarrow's ``ParquetFile``.
 
     Raises:
-        InputError: no such file, or none that can be read; pyarrow is not installed.
+        InputError: no such file, or none that can be read.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise InputError('pyarrow is not installed; pip install "gptface[web]"') from None
+    import pyarrow
+    import pyarrow.parquet as parquet
+
     try:
         return parquet.ParquetFile(path)
     except FileNotFoundError:

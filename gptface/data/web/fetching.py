@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gptface.data.web.database import open_parquet
+from gptface.data.web.extra import require
 from gptface.data.web.joining import COLUMNS
 from gptface.data.web.step import PLAN, RECORD, Step, open_step, read_record, read_summary, write_json
 from gptface.errors import InputError
@@ -105,8 +105,7 @@ def _check(wish: FetchWish) -> None:
     for name in ("processes", "threads", "per_shard", "timeout", "seconds", "size", "area"):
         if getattr(wish, name) <= 0:
             raise InputError(f"{name}: {getattr(wish, name)}; it must be positive")
-    if importlib.util.find_spec("img2dataset") is None:
-        raise InputError('img2dataset is not installed; pip install "gptface[web]"')
+    require("img2dataset", "pyarrow")
 
 
 def _drop_broken(output: Path) -> None:

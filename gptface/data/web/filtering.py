@@ -20,6 +20,7 @@ from gptface.data.images import UnusableImage, load_image
 from gptface.data.shard_index import expand_pattern, find_sources
 from gptface.data.web.database import database, literal, normal_url
 from gptface.data.web.duplicates import MOST_BITS, write_lookalikes
+from gptface.data.web.extra import require
 from gptface.data.web.perceptual_hash import WORDS, perceptual_hash
 from gptface.data.web.removals import write_removals
 from gptface.data.web.step import RECORD, Step, open_step, read_record, read_summary, sum_counts, write_json
@@ -91,6 +92,7 @@ def filter_faces(
     Raises:
         InputError: no alignment that came to its end, a list that cannot be read, an option that is none.
     """
+    require("duckdb", "pyarrow", "cv2")
     if not -1 <= wish.bits <= MOST_BITS:
         raise InputError(f"bits: {wish.bits}; allowed: -1 (compare nothing) to {MOST_BITS}")
     read_summary(aligned, "align", "input")

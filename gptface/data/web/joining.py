@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gptface.data.web.database import database, literal, names, normal_url, open_parquet
+from gptface.data.web.extra import require
 from gptface.data.web.lists import write_detections, write_ids
 from gptface.data.web.step import Step, open_step, sum_counts, write_json
 from gptface.data.web.units import Unit, run_units
@@ -73,6 +74,7 @@ def join(wish: JoinWish, output: Path, quiet: bool = False) -> dict[str, Any]:
     Raises:
         InputError: a file that is none, lacks a column without which nothing can be joined, or no memory.
     """
+    require("duckdb", "pyarrow")
     if wish.rows < 1:
         raise InputError(f"rows: {wish.rows}; it must be at least 1")
     columns = {path: _columns(path, "metadata") for path in wish.metadata}

@@ -298,7 +298,7 @@ class PickleMachine:
                 raise pickle.UnpicklingError("an array of objects")
             if isinstance(content, str):
                 state = (*state[:4], content.encode("latin1"))
-        target.__setstate__(state)  # type: ignore[union-attr]
+        target.__setstate__(state)
 
     def _persistent(self, wish: Any) -> _Storage:
         if not (isinstance(wish, tuple) and len(wish) == 5 and wish[0] == "storage" and wish[1] in _STORAGES):

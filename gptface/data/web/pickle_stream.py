@@ -14,7 +14,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def _run(
                     if inner is None:
                         raise InputError(f"{path}: a zip archive without a data.pkl, which torch.save writes")
                     with archive.open(inner) as member:
-                        file = io.BufferedReader(member, 1 << 20)
+                        file = io.BufferedReader(cast(Any, member), 1 << 20)
                         folder = inner.removesuffix("/data.pkl")
                         return PickleMachine(file, path, (archive, folder), on_items, on_integers).run()
             plain.seek(0)

@@ -11,6 +11,7 @@ from webdataset import TarWriter
 
 from gptface.data.shard_index import ShardSource
 from gptface.data.web.database import open_parquet
+from gptface.data.web.extra import require
 from gptface.data.web.step import PLAN, open_step, read_record, read_summary, sum_counts
 from gptface.data.web.units import Unit, run_units
 from gptface.errors import InputError
@@ -38,6 +39,7 @@ def shard_faces(
     Raises:
         InputError: no alignment or no filter of it that came to its end, or none of its faces stays.
     """
+    require("pyarrow")
     if per_shard < 1:
         raise InputError(f"per_shard: {per_shard}; it must be at least 1")
     read_summary(aligned, "align", "aligned")
