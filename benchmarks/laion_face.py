@@ -92,9 +92,9 @@ def measure_rows(count: int, memory: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         code = (
-            "import sys, pickle; count = int(sys.argv[1]); "
-            "box = (1.0, 2.0, 3.0, 4.0); points = [(1.0, 2.0)] * 5; file = open(sys.argv[2], 'wb'); "
-            "pickle.dump({number * 7919 % count: [(box, points, 0.9)] for number in range(count)}, file, protocol=2)"
+            "import sys, pickle; count = int(sys.argv[1]); numbers = (n * 7919 % count for n in range(count)); "
+            "pickle.dump({n: [([n, 2.0, 3.0, 4.0], [[1.0, 2.0] for _ in range(5)], 0.9)] for n in numbers}, "
+            "open(sys.argv[2], 'wb'), protocol=2)"
         )
         subprocess.run([sys.executable, "-c", code, str(count), str(folder / "detect.pth")], check=True)
         code = (
@@ -103,7 +103,8 @@ def measure_rows(count: int, memory: int) -> dict[str, Any]:
             "TO '{sys.argv[2]}' (FORMAT parquet)\"); duckdb.execute(f\"COPY (SELECT '0' AS shard, i::TEXT AS key, "
             "1.0 AS side, NULL::TEXT AS reason, h[1] AS face_hash_0, h[2] AS face_hash_1, h[3] AS face_hash_2, h[4] AS "
             "face_hash_3 FROM (SELECT i, list_transform([0, 1, 2, 3], lambda k: ((hash(i * 4 + k) >> 1)::HUGEINT "
-            "* 2 - 9223372036854775807)::BIGINT) AS h FROM range({sys.argv[1]}) t(i))) TO '{sys.argv[3]}' (FORMAT parquet)\")"
+            "* 2 - 9223372036854775807)::BIGINT) AS h "
+            "FROM range({sys.argv[1]}) t(i))) TO '{sys.argv[3]}' (FORMAT parquet)\")"
         )
         tables = [folder / "laion.parquet", folder / "screened.parquet"]
         subprocess.run([sys.executable, "-c", code, str(count), *map(str, tables)], check=True)

@@ -15,7 +15,7 @@ import numpy as np
 from gptface.errors import InputError
 from gptface.pickled_arrays import ARRAY_CALLABLES
 
-__all__ = ["PickleMachine"]
+__all__ = ["PickleMachine", "RefersBack"]
 
 KEPT = 32  # characters; shorter texts are referred to again throughout a file (names of encodings, of types)
 LONGEST = 1 << 31  # bytes of one value
@@ -26,6 +26,10 @@ _STORAGE_TYPES = {
 }  # fmt: skip
 
 _STORAGES = frozenset(_STORAGE_TYPES.values())
+
+
+class RefersBack(InputError):
+    """An item uses what a forgotten one did."""
 
 
 class _Mark:
@@ -69,6 +73,10 @@ class PickleMachine:
         on_items: takes the batches of the outermost dictionary's (key, value) pairs or the outermost list's items,
             which are then forgotten.
         on_integers: where given, takes every batch of whole numbers that any list gets.
+        keep: whether nothing is forgotten, for files whose items share parts; memory grows with the file.
+
+    Raises:
+        RefersBack: by ``run``, where an item needs what was forgotten.
     """
 
     def __init__(
@@ -78,7 +86,9 @@ class PickleMachine:
         archive: tuple[zipfile.ZipFile, str] | None,
         on_items: Callable[[list[Any]], None] | None,
         on_integers: Callable[[list[int]], None] | None,
+        keep: bool = False,
     ) -> None:
+        self._keep = keep
         self._read = file.read
         self._line = file.readline
         self._path = path
@@ -227,9 +237,13 @@ class PickleMachine:
         try:
             return self._memo[place]
         except KeyError:
-            raise pickle.UnpicklingError("it refers back to an item that lies far before") from None
+            if self._forgotten:
+                raise RefersBack(f"{self._path}: an item refers back to one that lies far before") from None
+            raise
 
     def _forget(self) -> None:
+        if self._keep:
+            return
         for place in self._passing:
             if self._memo.pop(place, None) is not None:
                 self._forgotten += 1

@@ -9,6 +9,7 @@ and plain values alone.
 from __future__ import annotations
 
 import io
+import itertools
 import queue
 import threading
 import zipfile
@@ -18,7 +19,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from gptface.data.web.pickle_machine import PickleMachine
+from gptface.data.web.pickle_machine import PickleMachine, RefersBack
 from gptface.errors import InputError
 
 __all__ = ["stream_integers", "stream_items"]
@@ -30,6 +31,7 @@ def _run(
     path: Path,
     on_items: Callable[[list[Any]], None] | None,
     on_integers: Callable[[list[int]], None] | None,
+    keep: bool = False,
 ) -> Any:
     try:
         with open(path, "rb") as plain:
@@ -41,12 +43,12 @@ def _run(
                     with archive.open(inner) as member:
                         file = io.BufferedReader(cast(Any, member), 1 << 20)
                         folder = inner.removesuffix("/data.pkl")
-                        return PickleMachine(file, path, (archive, folder), on_items, on_integers).run()
+                        return PickleMachine(file, path, (archive, folder), on_items, on_integers, keep).run()
             plain.seek(0)
             if _starts_as_torch_did(plain):
                 for _ in range(3):  # the magic number, the version, the machine
                     PickleMachine(plain, path, None, None, None).run()
-            return PickleMachine(plain, path, None, on_items, on_integers).run()
+            return PickleMachine(plain, path, None, on_items, on_integers, keep).run()
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
 
@@ -100,10 +102,23 @@ def _batches(path: Path, run: Callable[[Callable[[Any], None]], Any]) -> Iterato
 def stream_items(path: Path) -> Iterator[tuple[Any, Any]]:
     """The (key, value) pairs of the dictionary in a ``.pth`` or pickle; a batch is in memory at a time.
 
+    Where an item shares a part with one that has been handed on, the file is read again from there with everything
+    kept in memory.
+
     Raises:
         InputError: the file asks for anything but arrays, tensors and plain values, is broken or is no dictionary.
     """
-    for batch in _batches(path, lambda give: _run(path, give, None)):
+    count = 0
+    try:
+        for item in _items(path, keep=False):
+            yield item
+            count += 1
+    except RefersBack:
+        yield from itertools.islice(_items(path, keep=True), count, None)
+
+
+def _items(path: Path, keep: bool) -> Iterator[tuple[Any, Any]]:
+    for batch in _batches(path, lambda give: _run(path, give, None, keep)):
         for item in batch:
             if isinstance(item, tuple) and len(item) == 2:
                 yield item

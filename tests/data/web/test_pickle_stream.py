@@ -121,6 +121,14 @@ def test_a_list_where_a_dictionary_belongs_is_named(tmp_path: Path) -> None:
         list(stream_integers(tmp_path / "text.pth"))
 
 
+def test_items_may_share_parts_with_ones_far_before(tmp_path: Path) -> None:
+    shared = [(1.5, 2.5), [3.5]]
+    value = {number: [shared, number] for number in range(3500)}
+    path = tmp_path / "shared.pkl"
+    path.write_bytes(pickle.dumps(value, protocol=4))
+    assert list(stream_items(path)) == list(value.items())
+
+
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     peaks = []
     for count in (2000, 6000):
