@@ -29,6 +29,7 @@ def database(folder: Path, memory: int, threads: int = 0) -> Iterator[Any]:
         connection.execute(f"SET memory_limit='{memory}MB'")
         connection.execute(f"SET temp_directory={literal(spill)}")
         connection.execute("SET preserve_insertion_order=false")
+        connection.execute("SET enable_progress_bar=false")  # the step has one
         connection.execute("SET autoinstall_known_extensions=false")  # it would ask the network
         if threads:
             connection.execute(f"SET threads={threads}")
