@@ -64,9 +64,6 @@ def _batches(path: Path, run: Callable[[Callable[[Any], None]], Any]) -> Iterato
     waiting: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=2)
     stopped = threading.Event()
 
-    class _Stopped(Exception):
-        pass
-
     def give(kind: str, value: Any) -> None:
         while not stopped.is_set():
             try:
@@ -74,14 +71,17 @@ def _batches(path: Path, run: Callable[[Callable[[Any], None]], Any]) -> Iterato
                 return
             except queue.Full:
                 continue
-        raise _Stopped
+
+    def hand_on(batch: Any) -> None:
+        if stopped.is_set():
+            raise InputError(f"{path}: nobody reads on")
+        give("batch", batch)
 
     def work() -> None:
         try:
-            give("end", run(lambda batch: give("batch", batch)))
-        except InputError as error:
-            if not stopped.is_set():
-                give("error", error)
+            give("end", run(hand_on))
+        except BaseException as error:  # whoever waits must hear of it
+            give("error", error)
 
     thread = threading.Thread(target=work, daemon=True, name=f"pickle of {path.name}")
     thread.start()
@@ -122,7 +122,7 @@ def _items(path: Path, keep: bool) -> Iterator[tuple[Any, Any]]:
         for item in batch:
             if isinstance(item, tuple) and len(item) == 2:
                 yield item
-            elif item != {}:  # what is left of the dictionary
+            elif not (isinstance(item, dict) and not item):  # what is left of the dictionary
                 raise InputError(f"{path}: holds a {type(item).__name__}; a dictionary by sample id is needed")
 
 
