@@ -7,6 +7,7 @@
 
 from gptface.morphable.albedo import add_analytic_albedo, laplacian_modes
 from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, clip_to_pixels, place
+from gptface.morphable.coarser import coarser
 from gptface.morphable.distance import angle_errors, rigidly_aligned, vertex_distances
 from gptface.morphable.fitting import LandmarkFit, fit_landmarks, pose_of_landmarks
 from gptface.morphable.geometry import vertex_normals
@@ -59,6 +60,7 @@ __all__ = [
     "check_picture_path",
     "check_picture_size",
     "clip_to_pixels",
+    "coarser",
     "contact_sheet",
     "directional_light",
     "draw",

@@ -18,6 +18,8 @@ __all__ = ["fit_light"]
 
 STRENGTH = 0.01
 """Of the pull towards studio light, as a share of what the pixels say: coefficients that no pixel tells stay there."""
+HEADS_AT_ONCE = 32
+"""Normals of a head of 27,000 vertices take megabytes."""
 
 
 @torch.no_grad()
@@ -36,11 +38,22 @@ def fit_light(
         InputError: images or ``inside`` of another shape.
     """
     parameters = parameters.fitted(model)
-    batch, height, width = images.shape[:3] if images.ndim == 4 else (0, 0, 0)
-    if images.ndim != 4 or images.shape[3] != 3 or batch != len(parameters.rotation):
+    batch = len(parameters.rotation)
+    if images.ndim != 4 or images.shape[3] != 3 or len(images) != batch:
         raise InputError(f"images have the shape {tuple(images.shape)}; they must be (heads, height, width, 3)")
     if inside is not None and inside.shape != images.shape[:3]:
         raise InputError(f"inside has the shape {tuple(inside.shape)}; it must be {tuple(images.shape[:3])}")
+    light = []
+    for start in range(0, batch, HEADS_AT_ONCE):
+        rows = slice(start, start + HEADS_AT_ONCE)
+        own = {name: value[rows] if len(value) > 1 else value for name, value in vars(parameters).items()}
+        light.append(_light(model, FaceParameters(**own), images[rows], None if inside is None else inside[rows]))
+    return parameters.replace(light=torch.cat(light))
+
+
+def _light(model: MorphableModel, parameters: FaceParameters, images: Tensor, inside: Tensor | None) -> Tensor:
+    """The light ``(B, 9, 3)`` of a few heads."""
+    batch, height, width = images.shape[:3]
     vertices = parameters.placed(model, parameters.vertices(model))
     normals = vertex_normals(vertices, model.triangles)
     clip = PerspectiveCamera(parameters.focal).clip(vertices, width / height)
@@ -60,4 +73,4 @@ def fit_light(
         ridge = STRENGTH * square.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-6)
         square = square + ridge[:, None, None] * torch.eye(9, device=rows.device)
         light.append(base[:, colour] + torch.linalg.solve(square, (rows.mT @ rest[..., None]))[..., 0])
-    return parameters.replace(light=torch.stack(light, -1))
+    return torch.stack(light, -1)

@@ -86,7 +86,7 @@ def test_photos_consistency_and_probe(made: Path) -> None:
 
 def test_portrait_pairs(made: Path) -> None:
     found = summary(made, "studio", "--portraits", str(made / "test"), "--sheet", str(made / "studio.png"))
-    assert found["people"] == 3 and 0 <= found["rows"][0]["identity"]["value"] <= 1
+    assert found["people"] == 3 and 0 <= found["rows"][1]["identity"]["value"] <= 1
     assert (made / "studio.png").stat().st_size > 10_000
 
 
@@ -101,6 +101,7 @@ def test_portrait_pairs(made: Path) -> None:
         ("text", ["--text-encoder", "nowhere"], "text encoder: nowhere is no folder"),
         ("text", ["--baseline-steps", "0"], "0 steps"),
         ("emission", ["--without-faces", "x"], "without faces: general questions are needed"),
+        ("emission", ["--trained-instructions", "{}/general.json"], "every question of"),
         ("emission", ["--instructions", "nowhere.json"], "nowhere.json: there is no such file"),
         ("studio", ["--portraits", "x.tar", "--portrait-landmarks", "x.npz"], "portraits: to cut them like photos"),
     ],
@@ -109,6 +110,8 @@ def test_bad_input_is_one_sentence(
     made: Path, subject: str, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (made / f"{subject}.json").unlink(missing_ok=True)
+    if "--trained-instructions" in options:
+        options = ["--instructions", str(made / "general.json"), options[0], options[1].format(made)]
     code, output = run(made, subject, *options)
     assert code == 2 and sentence in capsys.readouterr().err.splitlines()[-1]
     assert not output.exists()

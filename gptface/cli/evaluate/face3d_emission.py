@@ -17,14 +17,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Counts free answers that hold <FACE>, of held-out questions that ask for a face and of others: "
         "about drawn faces, sentences, general questions and photos. With --without-faces, also compares the loss of "
         "general questions with that of a system trained without faces.",
-        epilog="example: gptface evaluate face3d-emission --system runs/faces --instructions general-held-out.json "
-        "--without-faces runs/general --output emission.json",
+        epilog="example: gptface evaluate face3d-emission --system runs/faces --instructions others.json "
+        "--trained-instructions general.json --without-faces runs/general --output emission.json",
     )
     add_system_arguments(parser, seed="of faces and sentences", sheet=None)
     add_drawn_face_arguments(parser)
     add = parser.add_argument
     add("--count", type=int, default=500, help="how many questions of each source (default 500)")
-    add("--instructions", type=local_path, nargs="+", default=[], metavar="JSON", help="held-out general questions")
+    add("--instructions", type=local_path, nargs="+", default=[], metavar="JSON", help="general questions")
+    add(
+        "--trained-instructions",
+        type=local_path,
+        nargs="+",
+        default=[],
+        metavar="JSON",
+        help="those that were trained on: what is asked there is left out of the others",
+    )
     add("--photos", type=local_pattern, nargs="+", default=[], metavar="PATH", help="shards of captioned photos")
     add(
         "--without-faces",
@@ -43,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         wanted(arguments),
         count=arguments.count,
         instructions=arguments.instructions,
+        trained=arguments.trained_instructions,
         photos=arguments.photos,
         without_faces=arguments.without_faces,
         backgrounds=arguments.backgrounds,

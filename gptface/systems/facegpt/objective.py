@@ -35,9 +35,14 @@ from gptface.training.stage import Losses, Moment
 
 __all__ = ["FaceGPTObjective", "Lesson"]
 
-# Weights of what makes up the distance of two faces. The first is about 1 for the mean face in the place of another;
-# the others bring what a few degrees, a tenth of the picture or another lamp are worth to the same order.
-SHAPE, EXPRESSION, ROTATION, PLACE, ALBEDO, LIGHT = 1.0, 0.5, 4.0, 10.0, 0.5, 0.1
+# Weights of what makes up the distance of two faces. Shape and movement are about 1 for the mean face, and the face at
+# rest, in the place of another; the others bring what the weights of an expression, a few degrees, a tenth of the
+# picture or another lamp are worth to the same order. Movement is what the expression does to the mesh: beside the
+# differences of heads it would hardly count, and of weights alone many are not to be seen.
+SHAPE, MOVEMENT, EXPRESSION, ROTATION, PLACE, ALBEDO, LIGHT = 1.0, 1.0, 0.5, 4.0, 10.0, 0.5, 0.05
+
+TYPICAL_MOVEMENT = 0.75
+"""Sum of the squares of an expression's weights, where they are blendshapes: three of them at a half."""
 
 
 @dataclass
@@ -94,11 +99,17 @@ class FaceGPTObjective(nn.Module):
         drawn = morphable.triangles.unique().long()
         shape = basis_metric(torch.cat((identity, expression))[:, drawn])
         spread = shape.diagonal()[: len(identity)].sum().clamp_min(1e-6)  # of the mean face from others, squared
+        moved = shape[len(identity) :, len(identity) :]
+        still = moved.diagonal().sum()
+        if layout.blendshapes:
+            still = still * TYPICAL_MOVEMENT / max(1, len(expression))
         colour = basis_metric(albedo[:, drawn])
         self.register_buffer("shape_metric", shape / spread, persistent=False)
+        self.register_buffer("movement_metric", moved / still.clamp_min(1e-6), persistent=False)
         self.register_buffer("albedo_metric", colour / colour.diagonal().sum().clamp_min(1e-6), persistent=False)
 
     shape_metric: Tensor
+    movement_metric: Tensor
     albedo_metric: Tensor
 
     @property
@@ -199,6 +210,7 @@ class FaceGPTObjective(nn.Module):
         identity, expression = kept(face.identity, "identity"), kept(face.expression, "expression")
         shape = torch.cat((identity, expression), 1), torch.cat((target.identity, target.expression), 1)
         total = SHAPE * metric_distances(*shape, self.shape_metric)
+        total = total + MOVEMENT * metric_distances(expression, target.expression, self.movement_metric)
         total = total + EXPRESSION * metric_distances(expression, target.expression)
         turned = [rotation_6d_to_matrix(rotation) for rotation in (face.rotation, target.rotation)]
         total = total + ROTATION * rotation_distances(*turned) * has["rotation"]

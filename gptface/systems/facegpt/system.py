@@ -27,6 +27,7 @@ from gptface.systems.facegpt.sequence import ConversationTokens, collate
 
 __all__ = ["Answer", "FaceGPTSystem", "single"]
 
+
 class FaceGPTSystem(FaceSystem):
     """A language model of faces, its tokenizer and the morphable model whose parameters it gives.
 
@@ -106,6 +107,8 @@ class FaceGPTSystem(FaceSystem):
         return int(self.model.config.image_size)
 
     def _numbers(self, conversations: Sequence[Conversation], photos: Sequence[np.ndarray]) -> Tensor:
+        if not photos and not self.model.config.language:
+            raise InputError("this model was trained without language: it makes heads of photos, not of words")
         encoded = [self.tokens.encode(conversation) for conversation in conversations]
         batch = collate(encoded, self._images(photos), self.tokens, packed=False)
         numbers: Tensor = self.model(batch.to(self.device)).numbers

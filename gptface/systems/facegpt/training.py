@@ -112,7 +112,7 @@ class FaceGPTStage(Stage):
         drawn = coarser(morphable, section.mesh_spacing)
         drawn = (copy.deepcopy(drawn) if drawn is morphable else drawn).to(self.device)
         self.objective = FaceGPTObjective(self.model, section, self.layout, drawn)
-        hidden = kernels(self.model.layers)
+        hidden = kernels(self.model.layers, self.model.face_head.first)
         if config.stem == "convolution":
             hidden += kernels(self.model.patches)[1:]  # the first sees pixels: no hidden layer
         self.phases = [Phase("facegpt", self.objective, matrices=hidden)]

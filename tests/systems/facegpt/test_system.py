@@ -103,6 +103,16 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
         FaceGPTSystem.load(tmp_path)
 
 
+def test_a_model_without_language_makes_heads_of_photos_alone() -> None:
+    tokens, morphable = small_tokens(), load_morphable_model("synthetic")
+    model = small_model(tokens, face_size=SYSTEM.layout.size, language=False)
+    system = FaceGPTSystem(model, tokens, morphable)
+    assert system.reconstruct(PHOTOS, check=False).rotation.shape == (3, 6)
+    for say in (lambda: system.sculpt("a man"), lambda: system.ask(PHOTOS[0], "Who is this?")):
+        with pytest.raises(InputError, match="without language"):
+            say()
+
+
 def test_another_morphable_model_and_broken_weights_are_refused() -> None:
     tokens = small_tokens()
     with pytest.raises(InputError, match="was trained with another morphable model"):

@@ -195,19 +195,6 @@ def test_pseudo_labels_of_photos_without_landmarks_are_refused(photos: Path, tmp
         run_stage(FACEGPT, configuration, tmp_path / "run", verbose=False)
 
 
-def test_another_head_is_told_from_the_one_of_the_training(tmp_path: Path) -> None:
-    model = load_morphable_model("synthetic", smooth_modes=0)
-    note = MorphableReference.of(model, "synthetic")
-    note.save(tmp_path)
-    assert MorphableReference.load(tmp_path) == note and note.check(model) is model
-    model.identity_basis[3] += 0.1
-    with pytest.raises(InputError, match="is not the morphable model that this system was trained with"):
-        note.check(model)
-    (tmp_path / "morphable.json").write_text("{}")
-    with pytest.raises(InputError, match="does not say which morphable model"):
-        MorphableReference.load(tmp_path)
-
-
 def test_places_go_by_weight() -> None:
     assert apportioned({"a": 3, "b": 1, "c": 0}, 32) == {"a": 24, "b": 8}
     assert apportioned({"a": 100, "b": 1}, 4) == {"a": 3, "b": 1}

@@ -143,6 +143,7 @@ def report_emission(
     *,
     count: int = 500,
     instructions: Sequence[Path] = (),
+    trained: Sequence[Path] = (),
     photos: Sequence[str] = (),
     without_faces: Path | None = None,
     backgrounds: Sequence[str] = (),
@@ -153,7 +154,8 @@ def report_emission(
     Args:
         wanted: systems, seed, where results go.
         count: how many questions of each source: drawn faces, sentences, general ones and photos.
-        instructions: files of general questions that were not trained on.
+        instructions: files of general questions to measure on.
+        trained: files of those that were trained on: whatever is asked there is left out.
         photos: shards of photos with captions.
         without_faces: a system trained on general questions alone, with the same tokenizer and shape.
         backgrounds, zoom: of the drawn faces.
@@ -163,12 +165,7 @@ def report_emission(
     """
     systems = open_systems(wanted)
     speakers = systems.speakers()
-    general = [
-        one.conversation
-        for path in instructions
-        for one in read_instructions(path)
-        if one.picture is None and not one.conversation.image
-    ]
+    general = _unknown_questions(instructions, trained)
     if without_faces is not None and not general:
         raise InputError("without faces: general questions are needed to compare by; name a file of instructions")
     rows: list[dict[str, Any]] = []
@@ -187,6 +184,24 @@ def report_emission(
         other = open_systems(Wanted([without_faces], wanted.morphable, wanted.device)).first
         summary["general"] = compare_general_losses(speakers, other, general)
     return write_summary(wanted, summary)
+
+
+def _unknown_questions(files: Sequence[Path], trained: Sequence[Path]) -> list[Conversation]:
+    """Conversations without a picture, each once, whose questions stand in none of the files trained on.
+
+    Raises:
+        InputError: a file that cannot be read, or nothing is left.
+    """
+    known = {turn.text for file in trained for row in read_instructions(file) for turn in row.conversation.turns[::2]}
+    found: dict[tuple[str, ...], Conversation] = {}
+    for file in files:
+        for row in read_instructions(file):
+            asked = tuple(turn.text for turn in row.conversation.turns[::2])
+            if row.picture is None and not row.conversation.image and not known & set(asked):
+                found.setdefault(asked, row.conversation)
+    if files and not found:
+        raise InputError(f"instructions: every question of {', '.join(map(str, files))} was trained on")
+    return list(found.values())
 
 
 def _about_drawn(faces: RenderedFaces, seed: int, count: int) -> tuple[list[Conversation], np.ndarray]:

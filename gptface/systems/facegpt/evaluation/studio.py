@@ -23,6 +23,7 @@ __all__ = ["PortraitPairs", "measure_pairs", "pair_lines", "read_pairs"]
 
 FIELD, PERSON = "expression", "person"
 AT_REST, SMILING = "neutral", "happiness"
+PIXELS = "pixels"
 _SMILE = ("mouthSmile_L", "mouthSmile_R", "mouthSmile")
 
 
@@ -90,11 +91,24 @@ def measure_pairs(
         portrait at rest and another person's smiling one (AUC), ``identity_shape``: the same by millimetres between
         the heads at rest, ``smile``: how often smile weights are larger in a smiling portrait than in any at rest
         (AUC), and ``smile_of_person``: the share of people of whom that holds for their own two; intervals over
-        people; and the heads at rest and smiling of each method.
+        people. The first row are the pixels themselves, grey, 16 a side: two portraits of one sitting share light and
+        hair too. And the heads at rest and smiling of each method.
     """
     columns = [model.expression_names.index(name) for name in _SMILE if name in model.expression_names]
     count = len(pairs.people)
-    rows, found = [], {}
+    found: dict[str, tuple[FaceParameters, FaceParameters]] = {}
+    nothing: measures.Measure = {"value": None, "interval": [None, None], "n": count}
+    pixels = torch.cdist(_thumbnails(pairs.at_rest), _thumbnails(pairs.smiling))
+    rows: list[dict[str, Any]] = [
+        {
+            "name": PIXELS,
+            "n": count,
+            "identity": _nearer(array_of(pixels)),
+            "identity_shape": nothing,
+            "smile": nothing,
+            "smile_of_person": None,
+        }
+    ]
     for name, reconstruct in methods.items():
         heads = [
             complete(model, reconstructed(f"{name}, {which}", reconstruct, images, model, display), count)
@@ -114,6 +128,13 @@ def measure_pairs(
         row["smile_of_person"] = None if smiles is None else measures.share(smiles[1] > smiles[0])
         rows.append(row)
     return rows, found
+
+
+def _thumbnails(images: np.ndarray) -> torch.Tensor:
+    """float64 ``(N, 256)``: 16² grey pixels of each picture, without their mean."""
+    grey = torch.from_numpy(images).double().mean(-1)[:, None]
+    small = torch.nn.functional.interpolate(grey, (16, 16), mode="area").flatten(1)
+    return small - small.mean(1, keepdim=True)
 
 
 def _nearer(distances: np.ndarray) -> measures.Measure:
@@ -143,7 +164,7 @@ def pair_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         person = "–" if row["smile_of_person"] is None else measures.told(row["smile_of_person"])
         lines.append(
-            f"{row['name']}: AUC of identity weights {measures.told(row['identity'])}, of the shape at rest "
+            f"{row['name']}: AUC of identity {measures.told(row['identity'])}, of the shape at rest "
             f"{measures.told(row['identity_shape'])}, of the smile {measures.told(row['smile'])} "
             f"(by person {person}); {row['n']} people"
         )

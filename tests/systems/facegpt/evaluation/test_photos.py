@@ -112,11 +112,12 @@ def test_pairs_of_one_person_are_told_from_others(drawn: Drawn) -> None:
         "random": knowing(images, heads.replace(identity=noise, expression=0 * heads.expression)),
     }
     rows, found = measure_pairs(drawn.model, pairs, methods)
-    knowledge, chance = rows
+    pixels, knowledge, chance = rows
+    assert pixels["name"] == "pixels" and pixels["identity"]["value"] > 0.7 and pixels["smile"]["value"] is None
     for measure in ("identity", "identity_shape", "smile", "smile_of_person"):
         assert knowledge[measure]["value"] == 1, measure
     assert 0.2 < chance["identity"]["value"] < 0.8 and chance["smile"]["value"] == 0.5
-    assert found["knowing"][1].expression.shape[0] == 6 and len(pair_lines(rows)) == 2
+    assert found["knowing"][1].expression.shape[0] == 6 and len(pair_lines(rows)) == 3
     assert isinstance(pairs, PortraitPairs)
 
 
