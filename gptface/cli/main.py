@@ -35,6 +35,7 @@ class CommandParser(argparse.ArgumentParser):
 COMMANDS = {
     "doctor": "what this machine has, which operator implementations run here, and why the others do not",
     "faces": "make procedural faces with captions, as shards",
+    "data": "bring face pictures and captions from the web to shards: LAION-Face",
     "train": "train one stage of a system, such as the image tokenizer",
     "convert": "make an image tokenizer of a published VQGAN checkpoint",
     "evaluate": "measure what was trained, on held-out faces",

@@ -88,6 +88,7 @@ PATHS = {
     "evaluate system --system s --faces URL": "--faces",
     "report --system s --judge URL --output x": "--judge",
     "faces --output URL": "--output",
+    "data laion-face join --metadata URL --output o": "--metadata",
     "train pretrain --config URL": "--config",
     "train pretrain --config tiny --tokenizer URL": "--tokenizer",
 }
