@@ -30,15 +30,16 @@ usage() {
 }
 
 hashes() {
-    (cd "$root" && PYTHONPATH=$root "$python" -m benchmarks.gpu_ledger --hashes)
+    (cd "$root" && find gptface kernels csrc setup.py -type f ! -name '*.so' ! -name '*.pyc' -print0 | LC_ALL=C sort -z |
+        xargs -0 sha256sum | sha256sum)
 }
 
-# Puts a wheel of the present sources into the folder $1, and beside it the hashes of the kernels it is made of.
+# Puts a wheel of the present sources into the folder $1, and beside it a hash of what it is made of.
 build_wheel() {
     rm -rf "$root"/build/lib* "$root"/build/bdist*
-    rm -f "$1"/gptface-*.whl "$1/kernels.json"
+    rm -f "$1"/gptface-*.whl "$1/sources.sha256"
     "$python" -m pip wheel --quiet --no-build-isolation --no-deps --no-index --wheel-dir "$1" "$root"
-    hashes >"$1/kernels.json"
+    hashes >"$1/sources.sha256"
 }
 
 pack() {
@@ -115,8 +116,8 @@ install() {
     local built=$work/wheels
     rm -rf "$work/site" "$work/run"
     mkdir -p "$work/run/csrc" "$built"
-    if ls "$wheels"/gptface-*.whl >/dev/null 2>&1 && [ "$(hashes)" = "$(cat "$wheels/kernels.json")" ]; then
-        cp "$wheels"/gptface-*.whl "$wheels/kernels.json" "$built/"
+    if ls "$wheels"/gptface-*.whl >/dev/null 2>&1 && [ "$(hashes)" = "$(cat "$wheels/sources.sha256")" ]; then
+        cp "$wheels"/gptface-*.whl "$wheels/sources.sha256" "$built/"
     else
         echo "no carried wheel of the present sources: building one"
         build_wheel "$built"
@@ -154,13 +155,7 @@ export GPTFACE_COMMIT PYTHONPATH="$work/site" HF_HUB_OFFLINE=1 TOKENIZERS_PARALL
 cd "$work/run"
 "$python" -m gptface doctor | tee "$OUT/logs/doctor.log" | sed -n '/operator implementations/,$p'
 
-if [ "$device" = cuda ]; then
-    cp -n "$root/benchmarks/results/gpu_ledger.json" "$OUT/gpu_ledger.json" 2>/dev/null || true
-    step gpu_tests 420 "$python" -m benchmarks.gpu_ledger --built-from "$work/wheels/kernels.json" \
-        --output "$OUT/gpu_ledger.json"
-else
-    step gpu_tests 420 "$python" -m benchmarks.gpu_ledger --list --output "$OUT/gpu_ledger.json"
-fi
+[ "$device" = cuda ] && step gpu_tests 420 "$python" -m pytest -m gpu -q tests
 # Most of the time to what depends most on kernels. --minutes begins no new case after it; the rest is for the last one.
 for subject in $subjects; do
     case $subject in
