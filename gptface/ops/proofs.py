@@ -14,7 +14,9 @@ from gptface.ops.tracing import constant_in_traces
 if TYPE_CHECKING:
     from gptface.kernels.ledger import Machine
 
-__all__ = ["FOR_TESTS", "forget", "interpreting", "machine", "missing_here", "unproven", "warn_of"]
+__all__ = [
+    "FOR_TESTS", "forget", "interpreter_problem", "interpreting", "machine", "missing_here", "unproven", "warn_of",
+]  # fmt: skip
 
 FOR_TESTS = "Triton's interpreter is for tests"
 
@@ -78,6 +80,23 @@ def _warn_once(here: str) -> None:
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+def interpreter_problem() -> str | None:
+    """Why Triton's interpreter cannot run here, or ``None``: 3.6's and older ones break with NumPy from 2.3 on."""
+    import numpy
+
+    from gptface.kernels.ledger import installed_triton
+
+    if not installed_triton():
+        return "triton is not installed"
+    triton, array = (tuple(map(int, version.split(".")[:2])) for version in (installed_triton(), numpy.__version__))
+    if triton <= (3, 6) and array >= (2, 3):
+        return (
+            f"the interpreter of triton {installed_triton()} breaks with NumPy {numpy.__version__}: "
+            "pip install 'numpy<2.3', or a newer triton"
+        )
+    return None
 
 
 def forget() -> None:

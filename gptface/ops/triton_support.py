@@ -7,7 +7,7 @@ import importlib.util
 
 import torch
 
-from gptface.ops.proofs import interpreting
+from gptface.ops.proofs import interpreter_problem, interpreting
 from gptface.ops.tracing import constant_in_traces
 
 __all__ = ["missing", "unsupported_device"]
@@ -21,9 +21,9 @@ def missing() -> str | None:
     """``None`` where Triton kernels can run on this machine, else why not."""
     if not _INSTALLED:
         return "triton is not installed"
-    if interpreting() or torch.cuda.is_available():
-        return None
-    return "no CUDA device"
+    if interpreting():
+        return interpreter_problem()
+    return None if torch.cuda.is_available() else "no CUDA device"
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gptface.diagnosis.span_mask_draws import random_case
 from gptface.ops import (
     ImageBlocks,
     MaskGITCosine,
@@ -19,7 +20,6 @@ from gptface.ops import (
     mask_tokens,
     sample_span_mask,
 )
-from tests.ops.span_mask_cases import random_case
 
 pytestmark = pytest.mark.gpu
 SPEC = Multimodal(TextSpans(0.3), ImageBlocks((16, 16), MaskGITCosine()))
