@@ -20,7 +20,7 @@ from gptface.kernels.places import TUNED, read_table
 
 __all__ = [
     "KERNELS", "REPAIR_STAGES", "TUNED", "Configuration", "Entry", "block_d", "configuration", "entries", "forced",
-    "read_entries", "table_name",
+    "forget", "read_entries", "table_name",
 ]  # fmt: skip
 
 KERNELS = ("forward", "grad_query", "grad_key_value")
@@ -120,6 +120,12 @@ def forced(configurations: Mapping[str, Configuration]) -> Iterator[None]:
 def _candidates(kernel: str, table: str, bits: int, width: int) -> tuple[Entry, ...]:
     wanted = (kernel, bits, width)
     return tuple(entry for entry in entries(table) if (entry.kernel, entry.bits, entry.block_d) == wanted)
+
+
+def forget() -> None:
+    """Read the tables again at the next question."""
+    entries.cache_clear()
+    _candidates.cache_clear()
 
 
 def configuration(kernel: str, table: str, bits: int, head_dim: int, rows: int) -> Configuration:

@@ -15,7 +15,9 @@ import gptface
 from gptface.kernels import attention_configurations, vq_configurations
 from gptface.kernels.sources import built_from, cuda_source_hashes
 
-__all__ = ["CUDA_FOR", "KERNELS", "cuda_library", "family", "matching", "outdated", "source_hash", "table_of"]
+__all__ = [
+    "CUDA_FOR", "KERNELS", "cuda_library", "family", "forget", "matching", "outdated", "source_hash", "table_of",
+]  # fmt: skip
 
 _HERE = Path(__file__).resolve().parent
 _PACKAGE = Path(gptface.__file__).resolve().parent
@@ -77,6 +79,13 @@ def _triton_hash(kernel: str, table: str) -> str:
         lines = [entry.as_json() for entry in vq_configurations.entries(table)]
     whole.update(json.dumps(lines, sort_keys=True).encode())
     return whole.hexdigest()
+
+
+def forget() -> None:
+    """Read the launch tables again at the next question: a user's own have been written or removed."""
+    attention_configurations.forget()
+    vq_configurations.forget()
+    _triton_hash.cache_clear()
 
 
 def cuda_library() -> Path | None:

@@ -28,6 +28,7 @@ __all__ = [
     "depth_block",
     "entries",
     "forced",
+    "forget",
     "read_entries",
 ]
 
@@ -97,6 +98,11 @@ def read_entries(path: Path) -> tuple[Entry, ...]:
         Entry(line["precision"], line["depth"], line["kept"], Configuration(*(line[name] for name in shape)))
         for line in lines
     )
+
+
+def forget() -> None:
+    """Read the tables again at the next question."""
+    entries.cache_clear()
 
 
 _forced: list[tuple[Configuration, int]] = []

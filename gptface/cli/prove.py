@@ -31,6 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="no GPU: run the Triton kernels' arithmetic on the CPU over small sizes. No proof; nothing is recorded",
     )  # fmt: skip
     parser.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: as cores allow)")
+    parser.add_argument(
+        "--tune", action="store_true",
+        help="then time the candidates of the launch tables here; the winners are written beside the ledger and used",
+    )  # fmt: skip
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="for --tune: how long to compile and time (default 5)"
+    )
     parser.set_defaults(func=run)
 
 
@@ -53,7 +60,12 @@ class _Remaining:
 
 def run(arguments: argparse.Namespace) -> int:
     from gptface.diagnosis.prove import prove
+    from gptface.errors import InputError
 
+    if arguments.tune and arguments.interpret:
+        raise InputError("prove: --tune times kernels on a GPU; --interpret has none")
+    if not arguments.minutes > 0:
+        raise InputError(f"prove: --minutes {arguments.minutes:g}; allowed: more than 0")
     proof = prove(
         arguments.kernel, device=arguments.device, interpret=arguments.interpret, workers=arguments.workers,
         progress=_Remaining(),
@@ -63,7 +75,25 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"recorded in {proof.ledger}")
     elif not proof.interpreted:
         print(f"gptface: warning: nothing was recorded: {proof.not_recorded}", file=sys.stderr)
-    if proof.passed:
+    if not proof.passed:
+        print(f"\nTo repeat what failed:\n\n{proof.failing()}")
+        return 1
+    return _tune(arguments) if arguments.tune else 0
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from gptface.diagnosis.prove import prove_tuned
+
+    tuned, again = prove_tuned(device=arguments.device, minutes=arguments.minutes, workers=arguments.workers)
+    for table in tuned:
+        print(table)
+        for problem, before, after in table.lines:
+            print(f"  {' '.join(map(str, problem)):<32} {before:8.3f} ms -> {after:8.3f} ms")
+    if again is None:
         return 0
-    print(f"\nTo repeat what failed:\n\n{proof.failing()}")
+    print(again.table())
+    if again.passed:
+        print("the new tables are used; removing the files returns to the shipped ones")
+        return 0
+    print(f"the new tables failed and were removed\n\n{again.failing()}")
     return 1

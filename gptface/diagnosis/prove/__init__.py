@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gptface.diagnosis.prove.proof import KernelOutcome, Proof, prove
+from gptface.diagnosis.prove.proof import KernelOutcome, Proof, prove, prove_tuned
 
-__all__ = ["KernelOutcome", "Proof", "prove"]
+__all__ = ["KernelOutcome", "Proof", "prove", "prove_tuned"]

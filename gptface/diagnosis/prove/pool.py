@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -114,12 +115,15 @@ def run_cases(
     done: Callable[[Outcome], None],
     command: Sequence[str] = WORKER,
     patience: float = PATIENCE,
+    until: float | None = None,
 ) -> list[Outcome]:
     """Run ``(family, case)`` pairs, the long ones first, in at most ``workers`` processes.
 
     Args:
         done: called after each, from whichever thread had it, one at a time.
         command: starts a worker; without the options that this adds.
+        patience: seconds that one case may take.
+        until: no case is begun after this moment of ``time.monotonic``; those have no outcome.
     """
     waiting: queue.SimpleQueue[tuple[str, Case]] = queue.SimpleQueue()
     for pair in sorted(cases, key=lambda pair: -pair[1].weight()):
@@ -136,6 +140,8 @@ def run_cases(
                 try:
                     family, case = waiting.get_nowait()
                 except queue.Empty:
+                    return
+                if until is not None and time.monotonic() > until:
                     return
                 worker = worker or _Worker([*command, *options], environment)
                 answer = worker.ask({"family": family, "case": case.name}, patience)

@@ -16,13 +16,14 @@ from gptface.diagnosis.prove.case import Case, reproduction
 from gptface.diagnosis.prove.families import INTERPRETED, families
 from gptface.diagnosis.prove.pool import WORKER, Outcome, run_cases, sensible_workers
 from gptface.diagnosis.prove.record import add_records
+from gptface.diagnosis.prove.tuning import Tuned, tune
 from gptface.errors import InputError
 from gptface.kernels import inventory
 from gptface.kernels.ledger import Record
 from gptface.kernels.places import ledger_path
 from gptface.ops import proofs
 
-__all__ = ["KernelOutcome", "Proof", "prove"]
+__all__ = ["KernelOutcome", "Proof", "prove", "prove_tuned"]
 
 Progress = Callable[[float, Outcome], None]
 
@@ -146,6 +147,48 @@ def prove(
         return Proof(results, where, True, None, "the interpreter proves nothing")
     ledger, problem = _recorded(_records(results, device))
     return Proof(results, f"{torch.cuda.get_device_name(device)}, {proofs.machine(device)}", False, ledger, problem)
+
+
+def prove_tuned(
+    *, device: int = 0, minutes: float = 5.0, workers: int | None = None, command: Sequence[str] = WORKER
+) -> tuple[list[Tuned], Proof | None]:
+    """Time the candidates of the launch tables, write this user's, and prove the kernels that they change anew.
+
+    Where that proof fails the new tables are removed, and what was proven before counts again.
+
+    Args:
+        minutes: for compiling and timing; the proof comes on top.
+
+    Returns:
+        What was timed, and the new proof: ``None`` where nothing was faster.
+
+    Raises:
+        InputError: nothing here that could run a kernel.
+    """
+    reason = proofs.missing_here()
+    if reason is not None:
+        raise InputError(f"prove: tuning times kernels on a GPU: {reason}")
+    count = workers or sensible_workers(device)
+
+    def check(pairs: Sequence[tuple[str, Case]], until: float) -> list[Case]:
+        outcomes = run_cases(
+            pairs, device=device, interpret=False, workers=count, done=lambda outcome: None, until=until,
+            command=command,
+        )  # fmt: skip
+        return [outcome.case for outcome in outcomes if outcome.passed]
+
+    tuned = tune(device, minutes, check)
+    written = [one for one in tuned if one.path is not None]
+    if not written:
+        return tuned, None
+    again = prove([one.operator for one in written], device=device, workers=count, command=command)
+    if not again.passed:
+        for one in written:
+            assert one.path is not None
+            one.path.unlink(missing_ok=True)
+        inventory.forget()
+        proofs.forget()
+    return tuned, again
 
 
 def _wanted(names: Sequence[str] | None) -> list[str]:

@@ -35,6 +35,10 @@ def run_case(case: Case, device: str) -> list[Found]:
 
 def _answer(request: dict[str, str], named: dict[tuple[str, str], Case], device: str) -> dict[str, object]:
     try:
+        if request["family"] == "tune" and ("tune", request["case"]) not in named:
+            from gptface.diagnosis.prove.tuning import candidates
+
+            named.update({("tune", case.name): case for case in candidates(device == "cpu")})
         found = run_case(named[request["family"], request["case"]], device)
         return {"found": [[one.kernel, one.what, one.error] for one in found], "error": "", "dead": False}
     except Exception as error:  # a kernel may raise anything: an error of the compiler, of the driver
@@ -59,7 +63,8 @@ def main(arguments: Sequence[str] | None = None, before: Callable[[], None] = la
         torch.cuda.set_device(parsed.device)
         device = "cuda"
     before()
-    named = {(family, case.name): case for family, cases in families(parsed.interpret).items() for case in cases}
+    everything: dict[str, Sequence[Case]] = families(parsed.interpret)
+    named = {(family, case.name): case for family, cases in everything.items() for case in cases}
     for line in sys.stdin:
         answer = _answer(json.loads(line), named, device)
         answers.write(json.dumps(answer) + "\n")

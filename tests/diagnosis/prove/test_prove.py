@@ -11,9 +11,10 @@ import pytest
 
 import gptface
 from gptface.cli.main import main
-from gptface.diagnosis.prove import attention, lookup, pool, proof
+from gptface.diagnosis.prove import attention, lookup, pool, proof, prove_tuned
 from gptface.diagnosis.prove.case import Case, Found, reproduction
 from gptface.diagnosis.prove.families import families
+from gptface.diagnosis.prove.tuning import Tuned
 from gptface.errors import InputError
 from gptface.kernels import inventory, ledger
 from gptface.ops import proofs
@@ -214,3 +215,26 @@ def test_a_cuda_library_that_says_nothing_of_its_sources_is_not_run(
     found = gptface.prove(["vq.cuda"], workers=1, command=[*SCRIPTED, "pass"])
     assert found.kernels[0].outcome == "not run" and "reinstall" in found.kernels[0].reason
     assert ledger.read(a_gpu)[0] == []
+
+
+@pytest.mark.parametrize("kind", ["pass", "exit"])
+def test_tuned_tables_that_fail_their_proof_are_removed(
+    a_gpu: Path, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = tmp_path / "attention_sm_90.json"
+    table.write_text("{}")
+    timed = [Tuned("attention", table, ((("forward", 16, 64, None), 2.0, 1.0),), 1, 30), Tuned("vq", None, (), 0, 32)]
+    monkeypatch.setattr(proof, "tune", lambda device, minutes, check: timed)
+    everything = families(False)
+    monkeypatch.setattr(
+        proof, "families", lambda interpret: {**everything, "attention": [attention.AttentionCase("bad")]}
+    )
+    tuned, again = prove_tuned(workers=1, command=[*SCRIPTED, kind])
+    assert tuned == timed and again is not None and again.passed == table.exists() == (kind == "pass")
+
+
+def test_tuning_needs_a_gpu_and_some_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prove", "--interpret", "--tune"]) == 2
+    assert "--tune times kernels on a GPU" in capsys.readouterr().err
+    assert main(["prove", "--tune", "--minutes", "0"]) == 2
+    assert "--minutes 0; allowed: more than 0" in capsys.readouterr().err
