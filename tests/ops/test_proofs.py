@@ -111,3 +111,26 @@ def test_what_needs_no_proof_is_taken_without_a_word() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert registry.choose("masked_attention", "auto", TABLE[1:], lambda name: None, 0).implementation == "sdpa"
+
+
+@pytest.mark.parametrize("proven", [False, True])
+def test_compiled_code_asks_while_it_is_traced_and_has_no_break(
+    proven: bool, a_gpu: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler looks through ``functools.cache``: it would have traced the reading of the ledger."""
+    if proven:
+        write(a_gpu, map(passed, everything("attention")))
+    assert (proofs.unproven("attention", 0) is None) == proven  # known from here on
+    monkeypatch.setattr(proofs, "missing_here", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # the compiler would ask this GPU for more
+    torch._dynamo.reset()
+
+    def choose(x: torch.Tensor) -> torch.Tensor:
+        chosen = registry.choose("masked_attention", "auto", TABLE, lambda name: None, 0)
+        return x + len(chosen.implementation)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = torch.compile(choose, backend="eager", fullgraph=True)(torch.zeros(()))
+    assert int(found) == len("triton" if proven else "sdpa")
+    assert len([one for one in caught if "gptface prove" in str(one.message)]) == (0 if proven else 1)
