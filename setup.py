@@ -223,6 +223,7 @@ setup(
         "gptface": ["py.typed"],
         "gptface.kernels": ["tuned/*.json"],
         "gptface.include": ["gptface/*.h", "gptface/*.cuh"],
+        "gptface.systems.facegpt": ["configurations/*.yaml"],
         "gptface.systems.gptface": ["configurations/*.yaml"],
         "gptface.systems.pacofr": ["configurations/*.yaml"],
         "gptface.systems.parser": ["configurations/*.yaml"],

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gptface.data.inputs import as_photo
 from gptface.errors import InputError
 from gptface.files import atomic_directory, atomic_write, url_problem
 from gptface.models import FaceTokenizer
 from gptface.systems.gptface import FaceSystem
-from gptface.systems.gptface.generation.inputs import as_photo
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:

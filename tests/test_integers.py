@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gptface.data.augmentation import HorizontalFlip
+from gptface.data.inputs import seed_list
 from gptface.data.order import Position
 from gptface.data.procedural import ProceduralFaces
 from gptface.data.procedural.captions import describe
@@ -17,7 +18,6 @@ from gptface.data.procedural.randomness import sample_identity
 from gptface.errors import InputError
 from gptface.integers import whole_number
 from gptface.objectives import random_negatives
-from gptface.systems.gptface.generation.inputs import seed_list
 from gptface.systems.gptface.generation.noise import SampleNoise, derive_seed
 
 KINDS = [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64, torch.tensor, np.array]

@@ -35,8 +35,8 @@ LOSS_LIMIT = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 # What a step computes: only the pixel loss, of masked patches with one mask token or with tokens from beliefs; or all
 # of PaCo-FR's losses and masks of facial regions, as `gptface train pacofr` does by default.
 KINDS: dict[str, dict[str, Any]] = {
-    "pixels": {"masks": {"regions": False}, "losses": {"incubation": 0, "relation": 0, "alignment": 0}},
-    "beliefs": {"masks": {"regions": False}, "losses": {"incubation": 0, "relation": 0, "alignment": 0}},
+    "pixels": {"masks": {"regions": False}, "losses": {"incubation": 0, "relation": 0, "layout": 0, "alignment": 0}},
+    "beliefs": {"masks": {"regions": False}, "losses": {"incubation": 0, "relation": 0, "layout": 0, "alignment": 0}},
     "all": {},
 }
 

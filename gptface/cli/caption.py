@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from gptface.cli.generation_arguments import add_system_options, load_generator, read_photos
+from gptface.cli.generation_arguments import add_system_options, load_generator
 from gptface.cli.paths import local_path
+from gptface.cli.photos import read_photos
 
 __all__ = ["add_parser", "run"]
 

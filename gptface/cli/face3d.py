@@ -52,11 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         load_morphable_model,
         named_parameters,
         named_weights,
-        place,
         portrait,
-        rotation_6d_to_matrix,
         turntable,
-        write_mesh,
+        write_head,
         write_picture,
     )
 
@@ -82,10 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_picture(arguments.turntable, turntable(model, parameters, arguments.size))
         print(f"turntable: {arguments.turntable}")
     if arguments.output is not None:
-        albedo = model.albedo(parameters.albedo)[0]
-        turn = rotation_6d_to_matrix(parameters.rotation)
-        vertices = place(parameters.vertices(model), turn, model.centre[None], model.centre)[0]
-        write_mesh(arguments.output, vertices, model.triangles, albedo)
+        write_head(arguments.output, model, parameters)
         print(f"mesh: {arguments.output}")
     if arguments.contact_sheet is not None:
         write_picture(arguments.contact_sheet, contact_sheet(model))

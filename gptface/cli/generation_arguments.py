@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gptface.cli.device import add_device_option, usable_device
 from gptface.cli.paths import local_path
+from gptface.cli.photos import check_files, read_photos
 from gptface.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = [
     "load_generator",
     "photo_options",
     "read_inputs",
-    "read_photos",
     "write_edit",
 ]
 
@@ -48,7 +48,7 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--system", type=local_path, required=True, metavar="DIR", help="what `gptface train pretrain` leaves"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
+    add_device_option(parser)
 
 
 def add_decoding_options(parser: argparse.ArgumentParser) -> None:
@@ -142,14 +142,6 @@ def photo_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def read_photos(paths: Sequence[Path]) -> list[np.ndarray]:
-    """Photos, read before a system is: a wrong name is then said at once."""
-    _check_files(*paths)
-    from gptface.systems.gptface.generation.inputs import as_photo
-
-    return [as_photo(path) for path in paths]
-
-
 def read_inputs(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """The photo, the mask and the region map of an editing command, checked against one another.
 
@@ -157,9 +149,9 @@ def read_inputs(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray |
         InputError: one of them is missing, cannot be read or does not fit, or ``--window`` lies outside the photo.
     """
     region_map = getattr(arguments, "region_map", None)
-    _check_files(arguments.image, arguments.mask, region_map)
+    check_files(arguments.image, arguments.mask, region_map)
+    from gptface.data.inputs import as_labels, as_mask
     from gptface.systems.gptface.generation.editing import Frame
-    from gptface.systems.gptface.generation.inputs import as_labels, as_mask
 
     photo = read_photos([arguments.image])[0]
     mask = None if arguments.mask is None else as_mask(arguments.mask, photo)
@@ -168,27 +160,14 @@ def read_inputs(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray |
     return photo, mask, labels
 
 
-def _check_files(*paths: Path | None) -> None:
-    """Before the packages that read them are imported."""
-    for path in paths:
-        if path is not None and not path.is_file():
-            raise InputError(f"{path}: is a folder, not a file" if path.is_dir() else f"{path}: there is no such file")
-
-
 def load_generator(arguments: argparse.Namespace, template: str = "portrait") -> FaceGenerator:
-    import torch
     from transformers.utils.logging import disable_progress_bar
 
     from gptface.data.procedural import wish_caption
     from gptface.systems.gptface import FaceSystem
     from gptface.systems.gptface.generation import FaceGenerator
 
-    try:
-        device = torch.device(arguments.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device: {arguments.device!r} cannot be used here ({reason})") from error
+    device = usable_device(arguments.device)
     disable_progress_bar()  # a bar for every file of weights says nothing to whom waits for a picture
     return FaceGenerator(FaceSystem.from_pretrained(arguments.system, device), template=template, describe=wish_caption)
 

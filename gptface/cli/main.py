@@ -45,6 +45,9 @@ COMMANDS = {
     "inpaint": "fill a masked part of a photo",
     "unmask": "remove what covers a face",
     "caption": "face to caption",
+    "reconstruct": "photos to faces in 3D",
+    "sculpt": "words to faces in 3D",
+    "ask": "a question, with or without a photo, answered in words and faces",
     "face3d": "draw a morphable 3D face by named shapes, and write it as a mesh",
 }
 

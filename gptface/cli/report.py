@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from gptface.cli.paths import local_path
@@ -13,7 +14,7 @@ __all__ = ["add_parser", "run"]
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "report",
-        help="write one HTML page with a trained GPTFace's pictures and numbers",
+        help="write one HTML page with trained systems' pictures and numbers",
         description="Measures a trained system on fresh procedural faces, edits some of them with and without matching "
         "guidance, has a judge count the successes, and writes report.html, its PNGs and numbers.json.",
         epilog="example: gptface report --system runs/demo/system --judge runs/demo/judge --output runs/demo/report",
@@ -23,6 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--output", type=local_path, required=True, help="folder for the page and its pictures")
     parser.add_argument(
         "--run", nargs=2, action="append", default=[], metavar=("TITLE", "METRICS"), help="a metrics.jsonl to draw"
+    )
+    parser.add_argument(
+        "--facegpt", type=local_path, metavar="DIR", help="what `gptface train facegpt` leaves: adds faces in 3D"
     )
     parser.add_argument("--faces", type=int, default=512, help="held-out faces for the figures (default 512)")
     parser.add_argument("--trials", type=int, default=120, help="edits of each kind (default 120)")
@@ -36,6 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     for _, metrics in arguments.run:
         refuse_url("--run", metrics)
+    further = []
+    if arguments.facegpt is not None:
+        from gptface.systems.facegpt import FaceGPTSystem
+        from gptface.systems.facegpt.showcase import faces_in_3d
+
+        further.append(("Faces in 3D", partial(faces_in_3d, FaceGPTSystem.load(arguments.facegpt))))
     path = write_report(
         ReportRequest(
             system=arguments.system,
@@ -45,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             faces=arguments.faces,
             trials=arguments.trials,
             seed=arguments.seed,
+            further=further,
         )
     )
     print(path)

@@ -28,6 +28,7 @@ from gptface.data.augmentation import SIDES, HorizontalFlip
 from gptface.data.cache import FaceCache, cached_faces
 from gptface.data.configuration import DataSection
 from gptface.data.face_batch import FaceBatch, Needs
+from gptface.data.known_landmarks import known_landmarks, mirrored_landmarks
 from gptface.data.labels import known_labels
 from gptface.data.loader import ResumableLoader
 from gptface.data.order import Position, epoch_coins, faces_digest
@@ -205,6 +206,7 @@ class _CachedColumns:
         token_regions: uint8 (1 or 2, n, h · w), of the faces and, where some are mirrored, of their mirror images.
         text_ids: int32 (m, T), without the columns that no caption reaches.
         text_lengths: int32 (m,); ``host_lengths`` are the same on the host.
+        captions: m texts; this and what follows also where captions are needed as they are written.
         flippable: bool (m,), on the host: the caption does not speak of left and right.
         counts: int64 (n,), on the host: captions of each face.
         starts: int64 (n,), on the host: place of each face's first caption among all.
@@ -224,16 +226,18 @@ class _CachedColumns:
             assert cache.region_maps is not None
             sides = [cache.region_maps, cache.region_maps[:, :, ::-1]][: 2 if flip else 1]
             self.token_regions = torch.stack([_token_regions(maps, needs.token_regions) for maps in sides]).to(device)
-        if needs.text is not None:
+        if needs.text is not None or needs.captions:
             captions = [caption for several in cache.captions for caption in several]
+            self.captions = captions
             self.counts = torch.tensor([len(several) for several in cache.captions], dtype=torch.int64)
             self.starts = self.counts.cumsum(0) - self.counts
             self.offsets = torch.from_numpy(cache.sample_ids) % self.counts
+            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions])
+        if needs.text is not None:
             text_ids, lengths = encode_captions(needs.text[0], captions, needs.text[1])
             self.text_ids = text_ids[:, : max(1, int(lengths.max()))].int().to(device)
             self.host_lengths = lengths.int()
             self.text_lengths = self.host_lengths.to(device)
-            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions])
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -243,9 +247,12 @@ class _CachedColumns:
         needs, cache = self.needs, self.cache
         rows = indices.to(self.device, non_blocking=True)
         batch = FaceBatch(self.sample_ids[rows], mirrored, epochs.to(self.device, non_blocking=True), rows)
-        if self.text_ids is not None:
+        if self.text_ids is not None or needs.captions:
             turn = self.starts[indices] + (self.offsets[indices] + epochs) % self.counts[indices]
             mirrored = mirrored & self.flippable[turn]
+            if needs.captions:
+                batch.captions = [self.captions[place] for place in turn.tolist()]
+        if self.text_ids is not None:
             batch.host_lengths = self.host_lengths[turn]
             turn = turn.to(self.device, non_blocking=True)
             batch.text_ids = self.text_ids[turn].long()
@@ -272,6 +279,12 @@ class _CachedColumns:
             expressions = torch.from_numpy(cache.expressions[indices.numpy()])
             batch.attributes = attributes.to(self.device, non_blocking=True)
             batch.expressions = expressions.to(self.device, non_blocking=True)
+        if needs.landmarks:
+            points = torch.from_numpy(cache.landmarks[indices.numpy()])
+            if not needs.raw_images:
+                turned = mirrored_landmarks(points, cache.images.shape[2])
+                points = torch.where(mirrored[:, None, None], turned, points)
+            batch.landmarks = points.to(self.device, non_blocking=True)
         return batch
 
 
@@ -370,6 +383,10 @@ class _Collator:
                 batch.token_regions = _token_regions(stacked, needs.token_regions).long()
         if needs.labels:
             batch.attributes, batch.expressions = (torch.from_numpy(values) for values in known_labels(samples))
+        if needs.landmarks:
+            batch.landmarks = torch.from_numpy(known_landmarks(samples))
+        if needs.captions:
+            batch.captions = [sample.caption for sample in samples]
         if needs.text is not None:
             if get_worker_info() is not None:
                 # The tokenizer's own threads do not survive a fork, and the workers are the parallelism.

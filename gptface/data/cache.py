@@ -26,7 +26,7 @@ from gptface.progress import Display, format_duration
 
 __all__ = ["FaceCache", "cached_faces"]
 
-FORMAT = 6
+FORMAT = 7
 
 
 @dataclass
@@ -40,6 +40,7 @@ class FaceCache:
         sample_ids: int64 (N,).
         attributes: float32 (N, A), 0 or 1, NaN where unknown or hidden; the columns are ``LABELLED_ATTRIBUTES``.
         expressions: int64 (N,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
+        landmarks: float32 (N, 68, 2), pixels of the picture, NaN where unknown.
         skipped: samples left out, by reason.
         notes: lesser faults of samples in use, likewise.
         regions: samples by what their region map was made of: ``"label maps"``, ``"landmarks"`` or ``"the template"``.
@@ -51,6 +52,7 @@ class FaceCache:
     sample_ids: np.ndarray
     attributes: np.ndarray
     expressions: np.ndarray
+    landmarks: np.ndarray
     skipped: Counter[str]
     notes: Counter[str] = field(default_factory=Counter)
     regions: Counter[str] = field(default_factory=Counter)
@@ -121,6 +123,7 @@ def _open(folder: Path) -> FaceCache:
             labels["sample_ids"],
             labels["attributes"],
             labels["expressions"],
+            labels["landmarks"],
             Counter(description["skipped"]),
             Counter(description["notes"]),
             Counter(description["regions"]),
@@ -135,7 +138,7 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
     notes: Counter[str] = Counter()
     origins: Counter[str] = Counter()
     captions: list[list[str]] = []
-    labels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    labels: list[tuple[np.ndarray, ...]] = []
     mapped = True
     with (
         Display(f"faces ({split})", verbose) as display,
@@ -148,7 +151,7 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
             notes.update(part.notes)
             origins.update(part.regions)
             captions += part.captions
-            labels.append((part.sample_ids, part.attributes, part.expressions))
+            labels.append((part.sample_ids, part.attributes, part.expressions, part.landmarks))
             images.write(part.images)
             mapped = mapped and part.region_maps is not None
             if mapped and part.region_maps is not None:
@@ -157,9 +160,9 @@ def _make(dataset: Samples, folder: Path, identity: dict[str, Any], split: str, 
         if not captions:
             reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.most_common())
             raise InputError(f"data.{split}: none of its {count} samples can be used ({reasons})")
-        sample_ids, attributes, expressions = (np.concatenate(column) for column in zip(*labels, strict=True))
+        ids, attributes, expressions, marks = (np.concatenate(column) for column in zip(*labels, strict=True))
         with open(temporary / "labels.npz", "wb") as file:
-            np.savez(file, sample_ids=sample_ids, attributes=attributes, expressions=expressions)
+            np.savez(file, sample_ids=ids, attributes=attributes, expressions=expressions, landmarks=marks)
         (temporary / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
         description = {
             "faces": len(captions),

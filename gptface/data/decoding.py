@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gptface.data.known_landmarks import known_landmarks
 from gptface.data.labels import known_labels
 from gptface.data.procedural import ProceduralFaces, describe
 from gptface.data.sample import Sample, Samples, Skipped
@@ -79,6 +80,7 @@ class DecodedFaces:
         sample_ids: int64 (n,).
         attributes: float32 (n, A), 0 or 1, NaN where unknown or hidden (see ``labels``).
         expressions: int64 (n,), ``labels.UNKNOWN`` where unknown.
+        landmarks: float32 (n, 68, 2), pixels of the picture, NaN where unknown.
         skipped: samples left out, by reason.
         notes: lesser faults of samples in use, likewise.
         regions: samples in use by what their region map was made of.
@@ -90,6 +92,7 @@ class DecodedFaces:
     sample_ids: np.ndarray
     attributes: np.ndarray
     expressions: np.ndarray
+    landmarks: np.ndarray
     skipped: Counter[str]
     notes: Counter[str]
     regions: Counter[str]
@@ -117,6 +120,7 @@ def decode_chunk(dataset: Samples, chunk: range) -> DecodedFaces:
         np.array([sample.sample_id for sample in samples], dtype=np.int64),
         attributes,
         expressions,
+        known_landmarks(samples),
         skipped,
         Counter(note for sample in samples for note in sample.metadata.get("reading_notes", ())),
         Counter(sample.metadata["regions_from"] for sample in samples if "regions_from" in sample.metadata),

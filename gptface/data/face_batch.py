@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class Needs:
         region_maps: labels of facial regions, a pixel.
         token_regions: a grid (h, w): the facial region of every image token.
         labels: attributes and expressions.
+        landmarks: 68 facial landmarks, where they are known.
+        captions: captions as they are written.
         text: captions as word pieces: a tokenizer, and the most pieces of a caption. A caption that speaks of left and
             right then keeps its face from being mirrored.
         without_regions: how the error begins where region maps are needed and there are none: the field of the
@@ -37,6 +40,8 @@ class Needs:
     region_maps: bool = False
     token_regions: tuple[int, int] | None = None
     labels: bool = False
+    landmarks: bool = False
+    captions: bool = False
     text: tuple[PreTrainedTokenizerFast, int] | None = None
     without_regions: str = "data.train: must have region maps"
 
@@ -67,6 +72,9 @@ class FaceBatch:
         attributes: float32 (B, A), 0 or 1, NaN where unknown; the columns are
             ``LABELLED_ATTRIBUTES``.
         expressions: int64 (B,), index into ``LABELLED_EXPRESSIONS``, −100 where unknown.
+        landmarks: float32 (B, 68, 2), pixels of the picture, x right and y down, NaN where unknown. Mirrored along with
+            the pixels.
+        captions: B texts, of the epoch's turn.
         text_ids: int64 (B, T), padded, without [CLS] and [SEP].
         text_lengths: int64 (B,).
         host_lengths: ``text_lengths`` on the host, for sizes that must be known there.
@@ -81,6 +89,8 @@ class FaceBatch:
     token_regions: Tensor | None = None
     attributes: Tensor | None = None
     expressions: Tensor | None = None
+    landmarks: Tensor | None = None
+    captions: list[str] | None = None
     text_ids: Tensor | None = None
     text_lengths: Tensor | None = None
     host_lengths: Tensor | None = None
@@ -96,4 +106,7 @@ class FaceBatch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> FaceBatch:
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{name: change(value) for name, value in values.items() if value is not None})
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return dataclasses.replace(self, **changed)

@@ -9,7 +9,7 @@ import torch
 
 from gptface.errors import InputError
 
-__all__ = ["HOG_SETTING", "HOG_SIZE", "hog_features", "pixel_features"]
+__all__ = ["HOG_SETTING", "HOG_SIZE", "hog_features", "pixel_features", "shape_features"]
 
 # As Dalal and Triggs set it for people (2005): nine unsigned orientations, blocks of 2 × 2 cells, L2-Hys. Eight cells
 # across an aligned face.
@@ -45,3 +45,29 @@ def hog_features(images: np.ndarray, advance: Callable[[int], None] | None = Non
         if advance is not None and (number % 64 == 0 or number == len(images)):
             advance(number)
     return np.stack(found)
+
+
+def shape_features(points: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Landmarks without place, size and turn: float32 ``(N, 2 P)``.
+
+    Each face's points, centred and of unit length, are turned onto the mean of ``like`` (orthogonal Procrustes).
+
+    Args:
+        points: float ``(N, P, 2)``; NaN for faces without, which get the mean shape.
+        like: ``(M, P, 2)`` likewise, at least one face with points.
+    """
+    mean = _centred(like[np.isfinite(like).all((1, 2))]).mean(0)
+    mean /= np.linalg.norm(mean)
+    known = np.isfinite(points).all((1, 2))
+    shapes = _centred(points[known])
+    left, _, right = np.linalg.svd(shapes.transpose(0, 2, 1) @ mean)
+    left[:, :, -1] *= np.sign(np.linalg.det(left @ right))[:, None]  # turned, not mirrored
+    found = np.tile(mean, (len(points), 1, 1))
+    found[known] = shapes @ (left @ right)
+    return found.reshape(len(points), -1).astype(np.float32)
+
+
+def _centred(points: np.ndarray) -> np.ndarray:
+    """float64 ``(N, P, 2)`` around 0, of length 1 each."""
+    centred = points - points.mean(1, keepdims=True, dtype=np.float64)
+    return centred / np.maximum(np.linalg.norm(centred, axis=(1, 2), keepdims=True), 1e-12)

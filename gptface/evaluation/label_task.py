@@ -24,6 +24,7 @@ class LabelTask:
         shares: of the training labels, each in (0, 1].
         seeds: how often all that is drawn is drawn anew: labels, held-out people, fresh weights.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        landmarks: files with the landmarks of the training and of the test faces, or ``None``.
         output: JSON file, or ``None``.
         facts: further entries of the JSON, such as the encoder's folder.
     """
@@ -36,6 +37,7 @@ class LabelTask:
     shares: Sequence[float] = (1.0,)
     seeds: int = 1
     device: str = "auto"
+    landmarks: tuple[str, str] | None = None
     output: Path | None = None
     facts: tuple[tuple[str, Any], ...] = ()
 
@@ -53,8 +55,10 @@ class LabelTask:
             InputError: faces that cannot be used so, or people in both sets.
         """
         train, test = (
-            read_labelled_faces(paths, size, self.label, self.classes, self.group, name=name)
-            for paths, name in ((self.train, "training"), (self.test, "test"))
+            read_labelled_faces(paths, size, self.label, self.classes, self.group, name=name, landmarks=marks)
+            for paths, name, marks in zip(
+                (self.train, self.test), ("training", "test"), self.landmarks or (None, None), strict=True
+            )
         )
         if self.group is not None:
             refuse_shared_people(train, test)

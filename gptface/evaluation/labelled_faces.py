@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gptface.data.landmark_files import LandmarkTable
 from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
@@ -28,6 +29,7 @@ class LabelledFaces:
         classes: names, in the order in which they were asked for.
         groups: ``(N,)`` names of the people; each face its own where no field of people was named.
         keys: names of the pictures.
+        points: float32 ``(N, P, 2)`` landmarks in pixels, NaN for faces without; ``None`` where none were asked for.
     """
 
     images: np.ndarray
@@ -35,13 +37,27 @@ class LabelledFaces:
     classes: tuple[str, ...]
     groups: np.ndarray
     keys: tuple[str, ...]
+    points: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def spread(self, count: int) -> LabelledFaces:
+        """At most ``count`` of them, evenly spread over all, in their order."""
+        rows = np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)
+        keys = tuple(self.keys[row] for row in rows)
+        return LabelledFaces(self.images[rows], self.labels[rows], self.classes, self.groups[rows], keys)
+
 
 def read_labelled_faces(
-    paths: Sequence[str], size: int, field: str, classes: Sequence[str], group_field: str | None, *, name: str
+    paths: Sequence[str],
+    size: int,
+    field: str,
+    classes: Sequence[str],
+    group_field: str | None,
+    *,
+    name: str,
+    landmarks: str | None = None,
 ) -> LabelledFaces:
     """The faces of ``paths`` (shards, globs, directories) whose metadata field is one of ``classes``.
 
@@ -53,16 +69,20 @@ def read_labelled_faces(
         classes: at least two; faces with other values are left out.
         group_field: metadata field of the person.
         name: which faces these are, for messages.
+        landmarks: an .npz file of :class:`~gptface.data.landmark_files.LandmarkTable`.
 
     Raises:
         InputError: fewer than two classes, a class without a face, faces without the label, or a face of a class
-            without a person.
+            without a person, or landmarks of none of the faces.
     """
     wanted = {label: index for index, label in enumerate(classes)}
     if len(wanted) < 2 or len(wanted) != len(classes):
         raise InputError(f"classes: got {', '.join(classes) or 'none'}; at least two different ones are needed")
-    dataset = FaceShards(list(paths), size)
-    images, labels, groups, keys = [], [], [], []
+    table = None if landmarks is None else LandmarkTable([landmarks], f"{name} landmarks")
+    dataset = FaceShards(list(paths), size, table)
+    if table is not None:
+        table.matched((dataset.key(number) for number in range(len(dataset))), f"the {name} faces")
+    images, labels, groups, keys, points = [], [], [], [], []
     skipped: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     found: Counter[str] = Counter()
@@ -84,6 +104,7 @@ def read_labelled_faces(
         images.append(compact_image(item.image))
         labels.append(wanted[str(value)])
         keys.append(str(item.metadata["key"]))
+        points.append(item.metadata.get("landmarks") if table is not None and table.get(keys[-1]) is not None else None)
         groups.append(keys[-1] if group_field is None else str(item.metadata[group_field]))
     if without and found:
         raise InputError(
@@ -101,7 +122,23 @@ def read_labelled_faces(
     if others:
         listed = ", ".join(f"{value} ({count})" for value, count in others)
         display.line(f"{name} faces: {sum(count for _, count in others)} of other classes left out: {listed}")
-    return LabelledFaces(stack_images(images), np.array(labels), tuple(classes), np.array(groups), tuple(keys))
+    marks = None if table is None else _stacked(points)
+    if marks is not None:
+        display.line(f"{name} faces: landmarks of {int(np.isfinite(marks).all((1, 2)).sum())} of {len(marks)}")
+    return LabelledFaces(stack_images(images), np.array(labels), tuple(classes), np.array(groups), tuple(keys), marks)
+
+
+def _stacked(points: Sequence[object]) -> np.ndarray:
+    """float32 ``(N, P, 2)``, NaN where a face has none."""
+    found = {number: np.asarray(own, np.float32) for number, own in enumerate(points) if own is not None}
+    shapes = sorted({own.shape for own in found.values()})
+    if len(shapes) != 1:
+        counts = " and ".join(str(shape[0]) for shape in shapes) or "no"
+        raise InputError(f"landmarks: faces of the wanted classes have {counts} points; all must have as many")
+    stacked = np.full((len(points), *shapes[0]), np.nan, np.float32)
+    for number, own in found.items():
+        stacked[number] = own
+    return stacked
 
 
 def refuse_shared_people(train: LabelledFaces, test: LabelledFaces) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -27,13 +27,13 @@ def _facts(faces: LabelledFaces, by_people: bool) -> dict[str, Any]:
 
 
 def measure_by_probe(
-    wish: LabelTask, encoder: Callable[[], FaceEncoder], random: Callable[[], FaceEncoder]
+    wish: LabelTask, encoders: Mapping[str, Callable[[], FaceEncoder]], random: Callable[[], FaceEncoder]
 ) -> dict[str, Any]:
     """Probe and measure; the result is written to ``wish.output`` in one step, when all is done.
 
     Args:
-        encoder: opens the pre-trained encoder.
-        random: its architecture with fresh weights.
+        encoders: what opens the pre-trained encoders, by the name that their rows begin with.
+        random: the architecture of the first with fresh weights.
 
     Returns:
         ``rows`` of :func:`~gptface.evaluation.probe_comparison.compare_probes`, with what was asked for and read.
@@ -42,11 +42,11 @@ def measure_by_probe(
         InputError: whatever of the wish cannot be had, before anything is computed.
     """
     device = pick_device(wish.device)
-    encoders = {ENCODER: encoder(), RANDOM: random()}
-    for network in encoders.values():
+    opened = {**{name: encoder() for name, encoder in encoders.items()}, RANDOM: random()}
+    for network in opened.values():
         if isinstance(network, nn.Module):
             network.to(device)
-    size = reading_size(*encoders.values())
+    size = reading_size(*opened.values())
     train, test = wish.read(size)
     by_people = wish.group is not None
     facts = {"train": _facts(train, by_people), "test": _facts(test, by_people)}
@@ -56,7 +56,7 @@ def measure_by_probe(
     with Display("probe") as display:
         display.line(f"probe: intervals are {interval}")
         rows = compare_probes(
-            train, test, encoders, shares=wish.shares, seeds=wish.seeds, by_people=by_people, display=display
+            train, test, opened, shares=wish.shares, seeds=wish.seeds, by_people=by_people, display=display
         )
     commonest = max(facts["train"]["classes"], key=facts["train"]["classes"].__getitem__)
     summary = {

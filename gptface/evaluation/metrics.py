@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 __all__ = [
     "accuracy_interval",
+    "area_under_curve",
     "balanced_accuracy",
+    "bootstrap_interval",
     "class_counts",
     "cluster_bootstrap_interval",
     "mean_f1",
@@ -86,6 +89,45 @@ def cluster_bootstrap_interval(
     draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
     low, high = np.quantile((draws @ sums) / (draws @ sizes), [0.025, 0.975])
     return float(low), float(high)
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], float], groups: np.ndarray, *, replicates: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of any statistic of rows when whole groups, such as people, are drawn anew with replacement.
+
+    Args:
+        statistic: from row numbers ``(n,)``, in which rows may recur, to a number; draws in which it is not finite,
+            such as a correlation with what does not vary, are left out.
+        groups: ``(N,)`` identities.
+        replicates: how many draws.
+        seed: of the draws.
+
+    Returns:
+        (NaN, NaN) where no draw gave a number.
+    """
+    _, member = np.unique(groups, return_inverse=True)
+    order = np.argsort(member, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(member))[:-1])
+    random = np.random.default_rng(seed)
+    values = []
+    for _ in range(replicates):
+        value = statistic(np.concatenate([rows[group] for group in random.integers(len(rows), size=len(rows))]))
+        if math.isfinite(value):
+            values.append(value)
+    if not values:
+        return math.nan, math.nan
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def area_under_curve(low: np.ndarray, high: np.ndarray) -> float:
+    """How often a number of ``high`` is above one of ``low``, ties counted half: 0.5 tells nothing apart, 1 all."""
+    low, high = np.sort(np.asarray(low, dtype=np.float64)), np.asarray(high, dtype=np.float64)
+    if not len(low) or not len(high):
+        return math.nan
+    below = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
+    return float(below.mean() / (2 * len(low)))
 
 
 def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:

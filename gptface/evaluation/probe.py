@@ -20,7 +20,7 @@ __all__ = ["PENALTIES", "ProbeResult", "linear_probe", "probe_candidates"]
 Score = Callable[[np.ndarray, np.ndarray], float]
 
 # From the strongest on: each fit starts where the one before it ended.
-PENALTIES = (1e-1, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+PENALTIES = (1e-1, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 GRADIENT_TOLERANCE = 1e-4  # of the mean loss a face, whose gradient at the start is about 0.1
 MAXIMUM_STEPS = 300
 

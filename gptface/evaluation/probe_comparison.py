@@ -13,15 +13,15 @@ from gptface.errors import InputError
 from gptface.evaluation.attentive_probe import attentive_probe
 from gptface.evaluation.encoder_features import EncodedFaces, encode_faces, token_grid
 from gptface.evaluation.encoders import FaceEncoder
-from gptface.evaluation.features import HOG_SIZE, hog_features, pixel_features
+from gptface.evaluation.features import HOG_SIZE, hog_features, pixel_features, shape_features
 from gptface.evaluation.labelled_faces import LabelledFaces, label_subset
 from gptface.evaluation.metrics import accuracy_interval, cluster_bootstrap_interval
 from gptface.evaluation.probe import probe_candidates
 from gptface.progress import Countdown, Display
 
-__all__ = ["HOG", "PIXELS", "FrozenFaces", "compare_probes", "freeze_faces", "probe_lines", "reading_size"]
+__all__ = ["HOG", "LANDMARKS", "PIXELS", "FrozenFaces", "compare_probes", "freeze_faces", "probe_lines", "reading_size"]
 
-PIXELS, HOG = "pixels", "HOG"
+PIXELS, HOG, LANDMARKS = "pixels", "HOG", "landmarks"
 FEWEST_OF_A_CLASS = 2  # one to fit on and one to choose by
 
 
@@ -66,7 +66,8 @@ def freeze_faces(
     encoders: Mapping[str, FaceEncoder],
     display: Display | None = None,
 ) -> list[FrozenFaces]:
-    """Every representation of the faces: of each encoder for both kinds of probe, pixels (32² grey) and HOG.
+    """Every representation of the faces: of each encoder for both kinds of probe, pixels (32² grey), HOG, and
+    the shape of their landmarks where they were read with them.
 
     Args:
         train, test: faces read at :func:`reading_size`.
@@ -94,6 +95,9 @@ def freeze_faces(
         resized = _resized(images, HOG_SIZE)
         histograms.append({"HOG": hog_features(resized, countdown.after(past))})
     found.append(FrozenFaces(HOG, *histograms))
+    if train.points is not None and test.points is not None:
+        shapes = ({"shape": shape_features(points, train.points)} for points in (train.points, test.points))
+        found.append(FrozenFaces(LANDMARKS, *shapes))
     return found
 
 

@@ -9,6 +9,7 @@
 ``templates``        where regions are in an aligned face of which nothing else is known
 ``landmarks``        5, 68 or 468 points: mirrored, as polygons of regions, as a region map
 ``landmark_schemes`` what the points of each scheme mean
+``landmark_correspondence`` the 68 points read off the 468
 ``region_grid``      a region map on the grid of image tokens
 ``names``            a name looked up, or refused with the nearest ones
 ==================== =======================================================================================

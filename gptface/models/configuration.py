@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from gptface.errors import InputError
 
-__all__ = ["ModelConfig"]
+__all__ = ["ModelConfig", "check_above_0", "check_heads"]
 
 
 class ModelConfig(PretrainedConfig):
@@ -40,3 +40,17 @@ class ModelConfig(PretrainedConfig):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
                 raise InputError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+
+
+def check_above_0(name: str, value: Any) -> None:
+    """Raise ``InputError`` unless a field is a finite number above 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise InputError(f"{name} must be a number above 0, got {value!r}")
+
+
+def check_heads(name: str, width: int, heads: int) -> None:
+    """Raise ``InputError`` unless attention takes ``heads`` heads of ``width`` channels in all."""
+    if width % heads or width // heads % 8 or not 16 <= width // heads <= 256:
+        raise InputError(
+            f"{name} divided by its number of heads must be a multiple of 8 from 16 to 256, got {width} and {heads}"
+        )

@@ -7,11 +7,17 @@
 
 from gptface.morphable.albedo import add_analytic_albedo, laplacian_modes
 from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, clip_to_pixels, place
+from gptface.morphable.coarser import coarser
+from gptface.morphable.distance import angle_errors, rigidly_aligned, vertex_distances
+from gptface.morphable.fitting import LandmarkFit, fit_landmarks, pose_of_landmarks
 from gptface.morphable.geometry import vertex_normals
 from gptface.morphable.light import ambient_light, directional_light, irradiance, spherical_harmonics, studio_light
+from gptface.morphable.light_fitting import fit_light
 from gptface.morphable.loading import MODEL_NAMES, load_morphable_model
-from gptface.morphable.mesh_files import check_mesh_path, write_mesh
+from gptface.morphable.mesh_files import check_mesh_path, write_head, write_mesh
 from gptface.morphable.model import MorphableModel
+from gptface.morphable.named_values import named_values
+from gptface.morphable.overlays import OVERLAY_COLUMNS, overlay_strip, without_pose
 from gptface.morphable.parameters import (
     FaceParameters,
     draw,
@@ -39,22 +45,28 @@ from gptface.morphable.shape_arguments import named_weights
 
 __all__ = [
     "MODEL_NAMES",
+    "OVERLAY_COLUMNS",
     "FaceParameters",
+    "LandmarkFit",
     "MorphableModel",
     "PerspectiveCamera",
     "Rendering",
     "WeakPerspectiveCamera",
     "add_analytic_albedo",
     "ambient_light",
+    "angle_errors",
     "angles_to_matrix",
     "check_mesh_path",
     "check_picture_path",
     "check_picture_size",
     "clip_to_pixels",
+    "coarser",
     "contact_sheet",
     "directional_light",
     "draw",
     "expression_energy",
+    "fit_landmarks",
+    "fit_light",
     "gaussian_energy",
     "irradiance",
     "laplacian_modes",
@@ -64,19 +76,26 @@ __all__ = [
     "matrix_to_angles",
     "matrix_to_rotation_6d",
     "named_parameters",
+    "named_values",
     "named_weights",
+    "overlay_strip",
     "place",
     "portrait",
     "portrait_distance",
+    "pose_of_landmarks",
     "prior_energy",
     "project_landmarks",
     "render",
+    "rigidly_aligned",
     "rotation_6d_to_matrix",
     "spherical_harmonics",
     "srgb_to_linear",
     "studio_light",
     "turntable",
+    "vertex_distances",
     "vertex_normals",
+    "without_pose",
+    "write_head",
     "write_mesh",
     "write_picture",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from gptface.errors import InputError
 from gptface.morphable.precision import without_autocast
 
-__all__ = ["ambient_light", "directional_light", "irradiance", "spherical_harmonics", "studio_light"]
+__all__ = ["ambient_light", "directional_light", "irradiance", "matt_harmonics", "spherical_harmonics", "studio_light"]
 
 # Real spherical harmonics of degree 0, 1, 2, and what a matt surface keeps of each degree, divided by π so that
 # ambient light of radiance 1 shows a surface in its albedo (Ramamoorthi & Hanrahan, "An Efficient Representation for
@@ -44,6 +44,11 @@ def spherical_harmonics(directions: Tensor) -> Tensor:
     )
 
 
+def matt_harmonics(directions: Tensor) -> Tensor:
+    """What a matt surface with these normals ``(..., 3)`` keeps of each of the nine harmonics, ``(..., 9)``."""
+    return spherical_harmonics(directions) * torch.tensor(_KEPT, dtype=directions.dtype, device=directions.device)
+
+
 def irradiance(normals: Tensor, light: Tensor) -> Tensor:
     """Light that falls on a matt surface, as a factor of its albedo.
 
@@ -56,8 +61,7 @@ def irradiance(normals: Tensor, light: Tensor) -> Tensor:
     """
     if light.ndim != 3 or light.shape[1:] != (9, 3):
         raise InputError(f"light has the shape {tuple(light.shape)}; it must be (batch, 9, 3)")
-    kept = torch.tensor(_KEPT, dtype=normals.dtype, device=normals.device)
-    harmonics = spherical_harmonics(normals) * kept
+    harmonics = matt_harmonics(normals)
     with without_autocast(normals):
         return (harmonics.flatten(1, -2) @ light.to(normals.dtype)).view(*normals.shape[:-1], 3)
 

@@ -12,9 +12,13 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.files import atomic_write
+from gptface.morphable.camera import place
+from gptface.morphable.model import MorphableModel
+from gptface.morphable.parameters import FaceParameters
 from gptface.morphable.renderer import linear_to_srgb
+from gptface.morphable.rotation import rotation_6d_to_matrix
 
-__all__ = ["MESH_SUFFIXES", "check_mesh_path", "write_mesh"]
+__all__ = ["MESH_SUFFIXES", "check_mesh_path", "write_head", "write_mesh"]
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
@@ -79,6 +83,27 @@ def write_mesh(
     data: Any = mesh.export(file_type=suffix[1:], **matt)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def write_head(
+    path: str | os.PathLike[str], model: MorphableModel, parameters: FaceParameters, *, turned: bool = True
+) -> None:
+    """Write the first head of parameters as a mesh, see :func:`write_mesh`.
+
+    Args:
+        path: its suffix chooses the format.
+        model: the model.
+        parameters: of one head or more.
+        turned: turn it about its centre by its rotation; otherwise it faces forward.
+
+    Raises:
+        InputError: parameters that are not finite, and as of :func:`write_mesh`.
+    """
+    first = FaceParameters(**{name: value[:1].detach() for name, value in vars(parameters).items()}).check()
+    vertices = first.vertices(model)
+    if turned:
+        vertices = place(vertices, rotation_6d_to_matrix(first.rotation), model.centre[None], model.centre)
+    write_mesh(path, vertices[0], model.triangles, model.albedo(first.albedo)[0])
 
 
 def _matt(tree: dict[str, Any]) -> None:

@@ -205,11 +205,14 @@ class MorphableModel(nn.Module):
             f"{len(self.albedo_names)} albedo shapes, {self.landmark_vertices.shape[0]} landmarks"
         )
 
-    def _weighted(self, what: str, weights: Tensor, basis: Tensor) -> Tensor:
+    def _check_weights(self, what: str, weights: Tensor, basis: Tensor) -> None:
         if weights.ndim != 2 or weights.shape[1] > basis.shape[0]:
             raise InputError(
                 f"{what} has the shape {tuple(weights.shape)}; it must be (batch, up to {basis.shape[0]}) here"
             )
+
+    def _weighted(self, what: str, weights: Tensor, basis: Tensor) -> Tensor:
+        self._check_weights(what, weights, basis)
         used = basis[: weights.shape[1]]
         with without_autocast(basis):
             return (weights.to(basis.dtype) @ used.flatten(1)).view(-1, self.vertex_count, 3)
@@ -237,6 +240,17 @@ class MorphableModel(nn.Module):
     def landmarks(self, vertices: Tensor) -> Tensor:
         """The landmarks ``(B, L, 3)`` of vertices ``(B, V, 3)``; ``L`` is 0 where the model has none."""
         return (vertices[:, self.landmark_vertices] * self.landmark_weights[..., None]).sum(2)
+
+    def weighted_landmarks(self, identity: Tensor, expression: Tensor) -> Tensor:
+        """The landmarks ``(B, L, 3)`` of weights as of :meth:`forward`, without computing the vertices around them."""
+        points = self.landmarks(self.mean[None])
+        for what, weights in (("identity", identity), ("expression", expression)):
+            basis: Tensor = getattr(self, f"{what}_basis")
+            self._check_weights(what, weights, basis)
+            rows = self.landmarks(basis[: weights.shape[1]])
+            with without_autocast(basis):
+                points = points + (weights.to(basis.dtype) @ rows.flatten(1)).view(len(weights), *points.shape[1:])
+        return points
 
     def weights(self, kind: Literal["identity", "expression", "albedo"], named: Mapping[str, float]) -> Tensor:
         """One row ``(1, modes)`` of weights, zero but for those named.

@@ -169,7 +169,7 @@ def project_landmarks(model: MorphableModel, parameters: FaceParameters, height:
     """The landmarks in the picture, ``(B, L, 2)`` pixels, x right and y down; errors as of :func:`draw`."""
     aspect = picture_aspect(height, width)
     parameters = parameters.fitted(model)
-    points = parameters.placed(model, model.landmarks(parameters.vertices(model)))
+    points = parameters.placed(model, model.weighted_landmarks(parameters.identity, parameters.expression))
     return clip_to_pixels(PerspectiveCamera(parameters.focal).clip(points, aspect), height, width)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gptface.objectives.alignment import alignment_loss, code_activations
 from gptface.objectives.components import component_count, component_loss, component_means, components_seen
+from gptface.objectives.face_parameters import basis_metric, metric_distances, rotation_distances
 from gptface.objectives.face_parsing import parsing_counts, parsing_losses
 from gptface.objectives.image_text_matching import (
     Negatives,
@@ -14,8 +15,11 @@ from gptface.objectives.image_text_matching import (
     same_captions,
 )
 from gptface.objectives.incubation import incubation_loss
+from gptface.objectives.layout import layout_cells, layout_loss
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
 from gptface.objectives.patches import normalised_patches, patch_loss, restored_patches
+from gptface.objectives.photometric import photometric_errors, photometric_weights
+from gptface.objectives.projected_landmarks import landmark_errors
 from gptface.objectives.reconstruction import (
     adversarial_weight,
     discriminator_hinge_loss,
@@ -31,6 +35,7 @@ __all__ = [
     "Negatives",
     "adversarial_weight",
     "alignment_loss",
+    "basis_metric",
     "code_activations",
     "component_count",
     "component_loss",
@@ -44,11 +49,17 @@ __all__ = [
     "gradient_loss",
     "hard_negatives",
     "incubation_loss",
+    "landmark_errors",
+    "layout_cells",
+    "layout_loss",
     "match_loss",
+    "metric_distances",
     "normalised_patches",
     "parsing_counts",
     "parsing_losses",
     "patch_loss",
+    "photometric_errors",
+    "photometric_weights",
     "psnr",
     "random_negatives",
     "reconstruction_counts",
@@ -56,5 +67,6 @@ __all__ = [
     "relation_count",
     "relation_loss",
     "restored_patches",
+    "rotation_distances",
     "same_captions",
 ]

@@ -76,6 +76,17 @@ def test_a_line_a_row_and_the_same_as_json(faces: Path, tmp_path: Path, capsys: 
     assert f"accuracy {pixels['accuracy']:.3f} [{pixels['interval'][0]:.3f}, " in lines[-2]
 
 
+@pytest.mark.usefixtures("tiny_encoders")
+def test_several_encoders_are_compared_on_the_same_faces(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command(faces)
+    words.insert(words.index("--encoder") + 2, "elsewhere")
+    assert main(words) == 0
+    names = [line.split(", ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names[:6:2] == ["somewhere", "elsewhere", "random weights"]
+    assert main([*words, "--encoder", "here", "here"]) == 2
+    assert "--encoder: a folder was given twice" in capsys.readouterr().err
+
+
 def test_the_folder_of_a_gptface_system_is_an_encoder(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gptface.errors import InputError
-from gptface.evaluation.features import hog_features, pixel_features
+from gptface.evaluation.features import hog_features, pixel_features, shape_features
 
 
 def test_pixel_features_are_means_of_grey_blocks() -> None:
@@ -40,3 +42,21 @@ def test_hog_without_scikit_image_names_the_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "skimage.feature", None)
     with pytest.raises(InputError, match=r'pip install "gptface\[probe\]"'):
         hog_features(np.zeros((1, 128, 128, 3), dtype=np.uint8))
+
+
+@given(st.integers(0, 99), st.floats(-3, 3), st.floats(0.1, 10), st.floats(-50, 50))
+def test_shapes_of_landmarks_know_no_place_size_and_turn(seed: int, angle: float, size: float, place: float) -> None:
+    points = np.random.default_rng(seed).normal(size=(6, 9, 2)).astype(np.float32)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = (size * points @ turn + place).astype(np.float32)
+    np.testing.assert_allclose(shape_features(moved, points), shape_features(points, points), atol=1e-3)
+
+
+def test_a_mirrored_shape_is_another_one_and_a_face_without_landmarks_has_the_mean() -> None:
+    points = np.random.default_rng(0).normal(size=(5, 9, 2)).astype(np.float32)
+    points[:4] = points[0] + 0.05 * points[:4]
+    points[4] = np.nan
+    found = shape_features(points, points)
+    assert np.abs(shape_features(points * [-1, 1], points)[:4] - found[:4]).max() > 0.1
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[4], found[:4].mean(0), atol=0.02)

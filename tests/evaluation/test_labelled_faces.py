@@ -45,6 +45,23 @@ def test_only_faces_of_the_wanted_classes_are_kept_in_the_order_asked_for(
     assert len(set(alone.groups.tolist())) == 3
 
 
+def test_faces_keep_their_landmarks_and_those_without_have_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = written(tmp_path / "faces", ["sad", "glad", "cross", "glad"], [7, 8, 9, 8])
+    keys = read_labelled_faces(paths, 16, "mood", ["glad", "sad"], None, name="training").keys
+    points = np.random.default_rng(0).uniform(0, 16, (2, 68, 2)).astype(np.float32)
+    np.savez(tmp_path / "marks.npz", key=np.array([keys[2], keys[0]]), points=points)
+    arguments = (paths, 16, "mood", ["glad", "sad"], None)
+    faces = read_labelled_faces(*arguments, name="training", landmarks=str(tmp_path / "marks.npz"))
+    assert faces.points is not None and np.isnan(faces.points[1]).all()
+    np.testing.assert_allclose(faces.points[[2, 0]], points)
+    assert "training faces: landmarks of 2 of 3" in capsys.readouterr().err
+    np.savez(tmp_path / "marks.npz", key=np.array(["elsewhere"]), points=points[:1])
+    with pytest.raises(InputError, match="training landmarks"):
+        read_labelled_faces(*arguments, name="training", landmarks=str(tmp_path / "marks.npz"))
+
+
 def test_one_picture_in_colour_keeps_the_colours_of_all(tmp_path: Path) -> None:
     faces = read_labelled_faces(
         written(tmp_path, ["sad", "glad"], [1, 2], colour=True), 16, "mood", ["glad", "sad"], None, name="training"

@@ -11,7 +11,9 @@ import torch
 from gptface.data.statistics import unigram_entropy
 from gptface.evaluation.metrics import (
     accuracy_interval,
+    area_under_curve,
     balanced_accuracy,
+    bootstrap_interval,
     cluster_bootstrap_interval,
     outside_change_share,
     paired_gain,
@@ -85,3 +87,22 @@ def test_where_all_answers_are_alike_the_interval_counts_people(value: float) ->
 
 def test_several_runs_count_as_shares_of_an_answer() -> None:
     assert accuracy_interval(np.full(10, 0.5)) == wilson_interval(5, 10)
+
+
+def test_area_under_curve_counts_pairs_and_halves_ties() -> None:
+    low, high = np.array([0.0, 1.0, 1.0, 2.0]), np.array([1.0, 3.0])
+    pairs = [(a < b) + 0.5 * (a == b) for a in low for b in high]
+    assert area_under_curve(low, high) == pytest.approx(np.mean(pairs))
+    assert area_under_curve(high, high) == 0.5 and math.isnan(area_under_curve(low, high[:0]))
+
+
+def test_bootstrap_of_any_statistic_agrees_with_that_of_the_mean_and_draws_whole_groups() -> None:
+    random = np.random.default_rng(0)
+    groups = random.integers(40, size=200)
+    values = random.normal(size=40)[groups] + 0.1 * random.normal(size=200)
+    general = bootstrap_interval(lambda rows: float(values[rows].mean()), groups, replicates=2000)
+    assert general == pytest.approx(cluster_bootstrap_interval(values, groups), abs=0.03)
+    sizes = bootstrap_interval(lambda rows: float(len(np.unique(groups[rows]))), groups, replicates=50)
+    assert sizes[1] < 40, "some groups are always left out"
+    nothing = bootstrap_interval(lambda rows: math.nan, groups, replicates=5)
+    assert math.isnan(nothing[0]) and math.isnan(nothing[1])

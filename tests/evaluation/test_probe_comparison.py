@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from gptface.data.procedural import render_face, sample_specification
 from gptface.errors import InputError
 from gptface.evaluation import attentive_probe, probe
 from gptface.evaluation.labelled_faces import LabelledFaces
-from gptface.evaluation.probe_comparison import compare_probes, probe_lines, reading_size
+from gptface.evaluation.probe_comparison import compare_probes, freeze_faces, probe_lines, reading_size
 from tests.helpers.tiny_encoder import TinyEncoder
 
 HAIR = ("black", "blond")
@@ -59,6 +60,20 @@ def test_every_representation_has_a_row_for_every_share(rows: list[dict[str, Any
         assert all(("penalty" in run) != ("attentive" in row["name"]) for run in row["seeds"])
     assert rows[-1]["above_hog"] == {"difference": 0.0, "interval": [0.0, 0.0]}
     assert rows[0]["labels"] < rows[-1]["labels"] == 60
+
+
+def test_faces_with_landmarks_have_a_row_for_their_shape() -> None:
+    """Nothing of an encoder: what whoever found the landmarks tells."""
+    generator = np.random.default_rng(0)
+    sets = []
+    for faces in (dark_and_blond(60, 0), dark_and_blond(30, 10_000)):
+        points = generator.normal(size=(len(faces), 5, 2)).astype(np.float32)
+        points[:, 0, 0] += 40 * faces.labels  # the shape tells the label
+        sets.append(dataclasses.replace(faces, points=points))
+    frozen = freeze_faces(*sets, {})
+    assert [entry.name for entry in frozen] == ["pixels", "HOG", "landmarks"]
+    rows = compare_probes(*sets, {})
+    assert rows[-1]["name"] == "landmarks" and rows[-1]["accuracy"] > 0.9
 
 
 def test_the_colour_of_hair_is_read_off_pixels_with_all_labels(rows: list[dict[str, Any]]) -> None:

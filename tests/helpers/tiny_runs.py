@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 from gptface.configuration import Section
+from gptface.systems.facegpt.configuration import Configuration as FaceGPTConfiguration
 from gptface.systems.gptface.configuration import Configuration
 from gptface.systems.pacofr.configuration import Configuration as PaCoFRConfiguration
 from gptface.systems.parser.configuration import Configuration as ParserConfiguration
 from gptface.training.configuration_files import configuration_to_yaml, load_configuration
 
-__all__ = ["launch", "tiny", "tiny_pacofr", "tiny_parser"]
+__all__ = ["launch", "tiny", "tiny_facegpt", "tiny_pacofr", "tiny_parser"]
 
 
 def _common(cache: Path, *stages: str) -> list[str]:
@@ -27,6 +28,11 @@ def _common(cache: Path, *stages: str) -> list[str]:
 def tiny(cache: Path, *overrides: str) -> Configuration:
     """GPTFace's ``tiny``."""
     return load_configuration(Configuration, "tiny", [*_common(cache, "tokenizer", "pretrain"), *overrides])
+
+
+def tiny_facegpt(cache: Path, *overrides: str) -> FaceGPTConfiguration:
+    """FaceGPT's ``tiny``."""
+    return load_configuration(FaceGPTConfiguration, "tiny", [*_common(cache, "facegpt"), *overrides])
 
 
 def tiny_pacofr(cache: Path, *overrides: str) -> PaCoFRConfiguration:

@@ -44,6 +44,9 @@ class PaCoFRLossWeights(Section):
     """Cross-entropy of beliefs to the code nearest to the pixels, during incubation."""
     relation: Weight = 0.3
     """Cosines between patches of facial components, predicted against true. Needs region maps."""
+    layout: Weight = 1.0
+    """Every patch to tell the facial region of each of its 4 × 4 cells: a visible one by its feature, a masked one by
+    what the decoder makes of it. Needs region maps, and learns from whatever drew them. Ours, not the paper's."""
     alignment: Weight = 1.0
     """Every visible patch's feature to tell how near the pixels in and around it are to each code. Needs codes."""
     components: Weight = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gptface.errors import InputError
-from gptface.models.configuration import ModelConfig
+from gptface.models.configuration import ModelConfig, check_above_0, check_heads
 from gptface.models.patches import patch_grid
 
 __all__ = ["CODES", "ENCODES", "STEMS", "PaCoFRConfig", "PaCoFREncoderConfig"]
@@ -187,17 +187,3 @@ class PaCoFRConfig(PaCoFREncoderConfig):
         values |= {"num_attention_heads": 12, "intermediate_size": 3072, "codebook_size": 4096, "code_dim": 64}
         values |= {"belief_size": 1024, "decoder_size": 512, "decoder_layers": 4, "decoder_heads": 16}
         return cls.preset(values, overrides)
-
-
-def check_above_0(name: str, value: Any) -> None:
-    """Raise ``InputError`` unless a field is a finite number above 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise InputError(f"{name} must be a number above 0, got {value!r}")
-
-
-def check_heads(name: str, width: int, heads: int) -> None:
-    """Raise ``InputError`` unless attention takes ``heads`` heads of ``width`` channels in all."""
-    if width % heads or width // heads % 8 or not 16 <= width // heads <= 256:
-        raise InputError(
-            f"{name} divided by its number of heads must be a multiple of 8 from 16 to 256, got {width} and {heads}"
-        )

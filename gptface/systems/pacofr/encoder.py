@@ -2,80 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from gptface.errors import InputError
 from gptface.evaluation.encoders import saved_model_kind
+from gptface.models.convolution_stem import ConvolutionStem
+from gptface.models.initialisation import initialise
 from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.packing import rearrange_rows
 from gptface.models.patches import FactorisedPositions, PatchEmbedding, patchify, unpatchify
-from gptface.models.transformer_layer import ResidualProjection, TransformerLayer
+from gptface.models.transformer_layer import transformer_layers
 from gptface.ops import IntervalMask
 from gptface.systems.pacofr.configuration_model import PaCoFREncoderConfig
 from gptface.systems.pacofr.masking import PatchMask
 
-__all__ = ["ENCODER", "PaCoFREncoder", "initialise", "transformer_layers"]
-
-# Positions start small, so that a patch's content speaks from the first step.
-POSITION_DEVIATION = 0.05
-
-
-def transformer_layers(count: int, width: int, heads: int, intermediate_size: int, eps: float) -> nn.ModuleList:
-    """``count`` layers of one shape."""
-    return nn.ModuleList(TransformerLayer(width, heads, intermediate_size, eps=eps) for _ in range(count))
-
-
-def initialise(module: nn.Module, layers: int) -> None:
-    """Fill the weights of one part: maps keep the scale of their inputs, what is added to a residual stream less."""
-    if isinstance(module, nn.Conv2d):
-        init.normal_(module.weight, std=(module.in_channels * module.kernel_size[0] * module.kernel_size[1]) ** -0.5)
-        if module.bias is not None:
-            init.zeros_(module.bias)
-    elif isinstance(module, nn.Linear):
-        deviation = 0.7 * module.in_features**-0.5
-        if isinstance(module, ResidualProjection):
-            deviation *= 0.5 / math.sqrt(2 * layers)
-        init.normal_(module.weight, std=deviation)
-        if module.bias is not None:
-            init.zeros_(module.bias)
-    elif isinstance(module, nn.Embedding):
-        init.normal_(module.weight, std=POSITION_DEVIATION)
-    elif isinstance(module, nn.LayerNorm):
-        init.ones_(module.weight)
-        init.zeros_(module.bias)
-
-
-class ConvolutionStem(nn.Module):
-    """3 × 3 convolutions of stride 2, GELU between them, until a position stands for a patch.
-
-    Args:
-        patch_size: a power of 2.
-        width: of the states, C; halved for every layer before the last, down to 16.
-        channels: of the images.
-    """
-
-    def __init__(self, patch_size: int, width: int, channels: int) -> None:
-        super().__init__()
-        count = patch_size.bit_length() - 1
-        widths = [max(16, width >> (count - 1 - level)) for level in range(count)]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
-            for inputs, outputs in zip([channels, *widths], widths, strict=False)
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``images (B, channels, H, W)`` to ``(B, N, C)``, row by row."""
-        states = images
-        for level, convolution in enumerate(self.convolutions):
-            states = convolution(functional.gelu(states) if level else states)
-        return states.flatten(2).mT
-
+__all__ = ["ENCODER", "PaCoFREncoder"]
 
 class PaCoFREncoder(StrictPreTrainedModel):
     """A vision transformer without a class token; the features of a picture are those of its patches.

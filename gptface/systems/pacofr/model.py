@@ -15,14 +15,15 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from gptface.models.initialisation import initialise
 from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.packing import rearrange_rows
 from gptface.models.patches import FactorisedPositions
-from gptface.models.transformer_layer import ResidualProjection
+from gptface.models.transformer_layer import ResidualProjection, transformer_layers
 from gptface.objectives import normalised_patches
 from gptface.systems.pacofr.belief import BeliefPredictor, Beliefs, lowest_frequencies
 from gptface.systems.pacofr.configuration_model import PaCoFRConfig
-from gptface.systems.pacofr.encoder import PaCoFREncoder, initialise, transformer_layers
+from gptface.systems.pacofr.encoder import PaCoFREncoder
 from gptface.systems.pacofr.masking import PatchMask
 
 __all__ = ["PaCoFR", "PaCoFROutput"]
@@ -38,6 +39,7 @@ class PaCoFROutput(ModelOutput):
         beliefs: of the masked patches; ``None`` where tokens do not come from them.
         tokens: (M, ``code_dim``), what stands for the masked patches; ``None`` with ``codes="none"``.
         features: (V, C), the encoder's features of the visible patches.
+        guesses: (M, ``decoder_size``), what the decoder makes of the masked patches, of which it tells the pixels.
 
     On a GPU, rows for which the mask has a place but no patch hold what is not to be used (:attr:`PatchMask.usable`).
     """
@@ -48,6 +50,7 @@ class PaCoFROutput(ModelOutput):
     beliefs: Beliefs | None = None
     tokens: Tensor | None = None
     features: Tensor | None = None
+    guesses: Tensor | None = None
 
 
 class PaCoFR(StrictPreTrainedModel):
@@ -124,14 +127,15 @@ class PaCoFR(StrictPreTrainedModel):
         for layer in self.decoder_layers:
             decoded = layer(decoded)
         chosen = rearrange_rows(decoded.flatten(0, 1), mask.masked_rows, mask.masked_places)
-        predicted = self.to_pixels(self.decoder_norm(chosen))
+        guesses = self.decoder_norm(chosen)
         return PaCoFROutput(
-            predicted=predicted,
+            predicted=self.to_pixels(guesses),
             targets=targets,
             truth=truth.unflatten(0, (batch, number)),
             beliefs=beliefs,
             tokens=tokens,
             features=features,
+            guesses=guesses,
         )
 
     def _encode_visible(self, states: Tensor, mask: PatchMask) -> Tensor:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gptface.faces.regions import REGIONS
 from gptface.faces.token_regions import TOKEN_REGIONS
+from gptface.models.initialisation import initialise
 from gptface.models.packing import rearrange_rows
 from gptface.objectives import (
     alignment_loss,
@@ -18,21 +20,25 @@ from gptface.objectives import (
     component_means,
     components_seen,
     incubation_loss,
+    layout_loss,
     patch_loss,
     relation_count,
     relation_loss,
 )
 from gptface.systems.pacofr.configuration import PaCoFRSection
-from gptface.systems.pacofr.encoder import initialise
+from gptface.systems.pacofr.configuration_model import PaCoFRConfig
 from gptface.systems.pacofr.leak import linear_leak
 from gptface.systems.pacofr.masking import PatchMask, draw_mask
 from gptface.systems.pacofr.model import PaCoFR, PaCoFROutput
 from gptface.training.stage import Losses, Moment
 
-__all__ = ["COMPONENTS", "MaskedFaces", "PaCoFRObjective"]
+__all__ = ["COMPONENTS", "MaskedFaces", "PaCoFRObjective", "cells_a_side"]
 
 COMPONENTS = ("brows", "eyes", "nose", "mouth")
 """Regions whose patches the relation loss compares, and whose features the component loss."""
+
+# Into how many parts a side of a patch is divided where it tells regions: two pixels each, in patches of 8.
+CELLS = 4
 
 # Of the cosines between components; a tenth is the middle of what contrastive learning of pictures takes.
 TEMPERATURE = 0.1
@@ -58,11 +64,13 @@ class MaskedFaces:
         images: float32 (B, C, S, S) in [−1, 1], views of the faces.
         sample_ids: int64 (B,), another one for a second view.
         regions: int64 (B, N), indices into ``TOKEN_REGIONS``; ``None`` where neither masks nor losses need them.
+        cells: uint8 (B, N, ``cells_a_side``²), region of every part of each patch; ``None`` without the layout loss.
     """
 
     images: Tensor
     sample_ids: Tensor
     regions: Tensor | None
+    cells: Tensor | None = None
 
 
 class PaCoFRObjective(nn.Module):
@@ -78,6 +86,8 @@ class PaCoFRObjective(nn.Module):
 
     Attributes:
         activations: from a visible patch's feature to how near its pixels are to every code.
+        layout, masked_layout: from a visible patch's feature, and from what the decoder makes of a masked one, to the
+            regions of its cells.
         summary: from the mean feature of a component to what it is compared by.
     """
 
@@ -94,6 +104,11 @@ class PaCoFRObjective(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(section.seed)
             self.activations = linear_head(width, codes) if aligned else None
+            torch.manual_seed(section.seed)
+            outputs = cells_a_side(model.config) ** 2 * len(REGIONS)
+            told = section.losses.layout > 0
+            self.layout = linear_head(width, outputs) if told else None
+            self.masked_layout = linear_head(model.config.decoder_size, outputs) if told else None
             torch.manual_seed(section.seed)
             self.summary = summary_head(width) if section.losses.components else None
         places = [COMPONENTS.index(name) if name in COMPONENTS else -1 for name in TOKEN_REGIONS]
@@ -140,6 +155,13 @@ class PaCoFRObjective(nn.Module):
             predicted = rearrange_rows(out.predicted, mask.masked_places, mask.masked_rows).view_as(out.truth)
             parts["relation"] = relation_loss(predicted, out.truth, self._labels(faces) >= 0, mask.masked, pairs)
             total = total + self.section.losses.relation * parts["relation"]
+        if self.layout is not None and self.masked_layout is not None:
+            assert out.features is not None and out.guesses is not None
+            parts["layout"] = self._layout(self.layout(out.features), faces, mask.visible_rows, mask, visible)
+            parts["masked_layout"] = self._layout(
+                self.masked_layout(out.guesses), faces, mask.masked_rows, mask, masked
+            )
+            total = total + self.section.losses.layout * (parts["layout"] + parts["masked_layout"])
         if self.activations is not None:
             parts["alignment"] = self._alignment(faces, mask, out, visible)
             total = total + self.section.losses.alignment * parts["alignment"]
@@ -173,6 +195,15 @@ class PaCoFRObjective(nn.Module):
         """``_labels``, −1 for masked patches too."""
         return self._labels(faces).masked_fill(mask.masked, -1)
 
+    def _layout(
+        self, told: Tensor, faces: MaskedFaces, rows: Tensor, mask: PatchMask, number: Tensor | None
+    ) -> Tensor:
+        """The loss of the patches in ``rows``, as ``told`` (R, cells · regions)."""
+        assert faces.cells is not None
+        cells = faces.cells.flatten(0, 1).index_select(0, rows.clamp_min(0))
+        usable = rows >= 0 if mask.padded else None
+        return layout_loss(told.unflatten(1, (cells.shape[1], len(REGIONS))), cells, number, usable)
+
     def _alignment(self, faces: MaskedFaces, mask: PatchMask, out: PaCoFROutput, visible: Tensor | None) -> Tensor:
         assert self.activations is not None and self.model.belief is not None and out.features is not None
         belief = self.model.belief
@@ -202,6 +233,11 @@ class PaCoFRObjective(nn.Module):
         batch, patches = mask.masked.shape
         least = round((ratio[0] if isinstance(ratio, tuple) else ratio) * patches)
         return batch * least >= LEAK_ROWS * self.model.config.code_dim
+
+
+def cells_a_side(config: PaCoFRConfig) -> int:
+    """Into how many parts a side of a patch is divided where it tells the regions of its parts."""
+    return min(CELLS, config.patch_size)
 
 
 def linear_head(width: int, outputs: int) -> nn.Linear:

@@ -13,11 +13,11 @@ from gptface.errors import InputError
 from gptface.faces.token_regions import token_regions
 from gptface.files import atomic_directory
 from gptface.models.flops import transformer_flops
-from gptface.objectives import normalised_patches
+from gptface.objectives import layout_cells, normalised_patches
 from gptface.systems.pacofr.configuration import Configuration, PaCoFRSection
 from gptface.systems.pacofr.configuration_model import PaCoFRConfig
 from gptface.systems.pacofr.model import PaCoFR
-from gptface.systems.pacofr.objective import MaskedFaces, PaCoFRObjective
+from gptface.systems.pacofr.objective import MaskedFaces, PaCoFRObjective, cells_a_side
 from gptface.training.declaration import StageContext
 from gptface.training.optimization import kernels
 from gptface.training.stage import Moment, Phase, Stage
@@ -74,11 +74,13 @@ class PaCoFRStage(Stage):
             Views(section.views, size, seed=section.seed + number * VIEW_SEED, channels=channels)
             for number in range(several)
         ]
-        regions = section.masks.regions or section.losses.relation > 0 or section.losses.components > 0
+        losses = section.losses
+        self._tells_layout = losses.layout > 0
+        regions = section.masks.regions or losses.relation > 0 or losses.layout > 0 or losses.components > 0
         self._needs = needs = Needs(
             raw_images=True,
             region_maps=regions,
-            without_regions="pacofr.masks.regions, pacofr.losses.relation and pacofr.losses.components: must be off",
+            without_regions="pacofr.masks.regions and pacofr.losses.relation, layout and components: must be off",
         )
         self.batches = faces.batches(needs, self._masked, batch_size=section.batch_size, seed=section.seed)
         self._start(faces, context.resuming)
@@ -94,13 +96,16 @@ class PaCoFRStage(Stage):
         return self._prepared(batch, [self._views[0].plain(batch)])
 
     def _prepared(self, batch: FaceBatch, views: list[View]) -> MaskedFaces:
-        regions = None
+        regions = cells = None
         maps = [view.region_maps for view in views if view.region_maps is not None]
         if maps:
-            regions = token_regions(torch.cat(maps), self.config.grid, boundary=True)
+            together = torch.cat(maps)
+            regions = token_regions(together, self.config.grid, boundary=True)
+            if self._tells_layout:
+                cells = layout_cells(together, self.config.grid, cells_a_side(self.config))
         # A second view is masked by itself.
         sample_ids = [batch.sample_ids ^ (number << 62) for number in range(len(views))]
-        return MaskedFaces(torch.cat([view.images for view in views]), torch.cat(sample_ids), regions)
+        return MaskedFaces(torch.cat([view.images for view in views]), torch.cat(sample_ids), regions, cells)
 
     def _start(self, faces: Faces, resuming: bool) -> None:
         """The codes at k-means of the first faces' patches: dealt to the processes, and clustered together."""

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gptface.faces.regions import REGIONS
 from gptface.faces.token_regions import TOKEN_REGIONS
 from gptface.objectives import (
     alignment_loss,
     code_activations,
     component_loss,
     incubation_loss,
+    layout_loss,
     patch_loss,
     relation_loss,
 )
@@ -24,8 +26,8 @@ from gptface.systems.pacofr.masking import PatchMask
 from gptface.systems.pacofr.objective import COMPONENTS, MaskedFaces, PaCoFRObjective
 from gptface.training.stage import Moment
 
-PLAIN = {"incubation": 0.0, "relation": 0.0, "alignment": 0.0, "components": 0.0}
-ALL = {"incubation": 0.1, "relation": 0.3, "alignment": 0.5, "components": 0.3}
+PLAIN = {"incubation": 0.0, "relation": 0.0, "layout": 0.0, "alignment": 0.0, "components": 0.0}
+ALL = {"incubation": 0.1, "relation": 0.3, "layout": 0.2, "alignment": 0.5, "components": 0.3}
 
 
 def make_objective(
@@ -56,7 +58,8 @@ def make_faces(faces: int, seed: int = 0, views: int = 2) -> MaskedFaces:
     regions[:, :2] = TOKEN_REGIONS.index("skin")
     ids = torch.arange(faces) + 1000 * seed
     images = torch.rand(views * faces, 3, 32, 32) * 2 - 1
-    return MaskedFaces(images, torch.cat([ids ^ (view << 62) for view in range(views)]), regions)
+    cells = torch.randint(len(REGIONS), (views * faces, 16, 16)).byte()
+    return MaskedFaces(images, torch.cat([ids ^ (view << 62) for view in range(views)]), regions, cells)
 
 
 def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
@@ -75,10 +78,10 @@ def test_the_loss_is_the_weighed_sum_of_its_parts() -> None:
     objective = make_objective(ALL)
     loss, parts = objective(make_faces(4), Moment(0, 0, 0.0))
     assert set(parts) == {
-        "pixels", "relation", "alignment", "components", "component_accuracy", "incubation", "code_usage",
-        "code_perplexity", "belief_entropy", "leak",
+        "pixels", "relation", "layout", "masked_layout", "alignment", "components", "component_accuracy",
+        "incubation", "code_usage", "code_perplexity", "belief_entropy", "leak",
     }  # fmt: skip
-    weights = {"pixels": 1.0, **ALL}
+    weights = {"pixels": 1.0, "masked_layout": ALL["layout"], **ALL}
     wanted = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
     torch.testing.assert_close(loss, wanted)
     assert parts["components"].item() > 0 and parts["relation"].item() > 0
@@ -98,6 +101,13 @@ def test_each_part_is_what_it_says(encodes: str) -> None:
     predicted[mask.masked] = out.predicted
     wanted = relation_loss(predicted, out.truth, labels >= 0, mask.masked)
     torch.testing.assert_close(parts["relation"], wanted)
+
+    assert objective.layout is not None and objective.masked_layout is not None and faces.cells is not None
+    cells, visible = faces.cells.flatten(0, 1), ~mask.masked.flatten()
+    told = objective.layout(out.features).unflatten(1, (16, -1))
+    torch.testing.assert_close(parts["layout"], layout_loss(told, cells[visible]))
+    told = objective.masked_layout(out.guesses).unflatten(1, (16, -1))
+    torch.testing.assert_close(parts["masked_layout"], layout_loss(told, cells[~visible]))
 
     belief = objective.model.belief
     near = code_activations(faces.images, 8, belief.projection, belief.codebook.codebook.detach())
@@ -125,7 +135,7 @@ def test_each_part_is_what_it_says(encodes: str) -> None:
     torch.testing.assert_close(parts["belief_entropy"], entropy)
 
 
-@pytest.mark.parametrize("name", ["incubation", "relation", "alignment", "components"])
+@pytest.mark.parametrize("name", ["incubation", "relation", "layout", "alignment", "components"])
 def test_a_weight_of_0_removes_a_loss_without_a_trace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No parameter, no work, and the other losses and gradients to the bit."""
     faces = make_faces(4)
@@ -137,6 +147,7 @@ def test_a_weight_of_0_removes_a_loss_without_a_trace(name: str, monkeypatch: py
     functions = {
         "incubation": ("incubation_loss",),
         "relation": ("relation_loss", "relation_count"),
+        "layout": ("layout_loss",),
         "alignment": ("alignment_loss", "code_activations"),
         "components": ("component_loss", "component_means", "component_count", "components_seen"),
     }
@@ -147,10 +158,11 @@ def test_a_weight_of_0_removes_a_loss_without_a_trace(name: str, monkeypatch: py
     counts = without.counts(faces, moment)
     loss, rest = without(faces, moment)
     assert counts.shape == (4,)
-    assert set(parts) - set(rest) == {name} | ({"component_accuracy"} if name == "components" else set())
+    beside = {"components": {"component_accuracy"}, "layout": {"masked_layout"}}
+    assert set(parts) - set(rest) == {name} | beside.get(name, set())
     assert all(torch.equal(value, parts[key]) for key, value in rest.items())
     assert {key for key, value in gradients(without, loss).items()} == {key for key, _ in without.named_parameters()}
-    for head, loss_name in (("summary", "components"), ("activations", "alignment")):
+    for head, loss_name in (("summary", "components"), ("activations", "alignment"), ("layout", "layout")):
         assert any(key.startswith(head) for key, _ in without.named_parameters()) == (name != loss_name)
 
 
@@ -164,7 +176,7 @@ def test_a_loss_that_is_gone_leaves_the_gradients_of_the_others_to_the_bit() -> 
 
 def test_without_regions_neither_masks_nor_losses_look_for_them() -> None:
     objective = make_objective({"incubation": 0.1}, regions=False)
-    faces = dataclasses.replace(make_faces(2, views=1), regions=None)
+    faces = dataclasses.replace(make_faces(2, views=1), regions=None, cells=None)
     moment = Moment(0, 0, 0.0)
     assert objective.counts(faces, moment).tolist() == [24, 8, 0, 0]
     loss, parts = objective(faces, moment)
@@ -219,11 +231,15 @@ def by_definition(objective: PaCoFRObjective, passes: list[tuple[MaskedFaces, Mo
         visible, pairs, both = objective.counts(faces, moment)[1:].tolist()
         masked = float(len(out.targets))
         assert visible == len(out.features)
-        named = {"pixels": masked, "relation": pairs, "alignment": visible, "components": both, "incubation": masked}
+        named = {
+            "pixels": masked, "relation": pairs, "layout": visible, "masked_layout": masked, "alignment": visible,
+            "components": both, "incubation": masked,
+        }  # fmt: skip
         for name, count in named.items():
             sums[name] = sums.get(name, torch.zeros(())) + parts[name] * count
             numbers[name] = numbers.get(name, 0.0) + count
-    return sum((getattr(losses, name, 1.0) * sums[name] / numbers[name] for name in sums), torch.zeros(()))
+    weights = {"pixels": 1.0, "masked_layout": losses.layout, **losses.model_dump()}
+    return sum((weights[name] * sums[name] / numbers[name] for name in sums), torch.zeros(()))
 
 
 @pytest.mark.parametrize("ratio", [0.5, (0.3, 0.9)])

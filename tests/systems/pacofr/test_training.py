@@ -67,13 +67,14 @@ def test_a_run_leaves_a_model_and_an_encoder_and_says_what_codes_do(cache: Path,
     assert torch.equal(AutoModel.from_pretrained(folder / "encoder").eval().forward_features(images), wanted)
     logged = lines(tmp_path)
     assert [line["step"] for line in logged] == [1, 2, 3, 4]
-    names = ("pixels", "relation", "alignment", "components", "incubation", "code_usage", "belief_entropy", "leak")
+    names = ("pixels", "relation", "layout", "masked_layout", "alignment", "components", "incubation")
+    names = (*names, "code_usage", "belief_entropy", "leak")
     for line in logged:
         assert all(math.isfinite(line[name]) for name in (*names, "loss", "gradient_norm"))
         assert 0 < line["code_usage"] <= 1 and 0 <= line["belief_entropy"] <= math.log(4) and 0 <= line["leak"] <= 1
     held_out = lines(tmp_path, "validation.jsonl")
     assert [line["step"] for line in held_out] == [2, 4]
-    assert {"pixels", "relation", "alignment", "code_usage", "leak"} < set(held_out[0])
+    assert {"pixels", "relation", "layout", "alignment", "code_usage", "leak"} < set(held_out[0])
     assert not {"components", "incubation"} & set(held_out[0])
     assert all(math.isfinite(value) for line in held_out for value in line.values())
 
@@ -168,13 +169,14 @@ def pictures(folder: Path, count: int = 20) -> Path:
 def test_without_regions_pictures_of_which_nothing_is_known_do(cache: Path, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "pictures")
     source = ("data.source=shards", f"data.train=[{folder}]", f"data.cache_directory={tmp_path}")
-    off = ("pacofr.masks.regions=false", "pacofr.losses.relation=0", "pacofr.losses.components=0")
+    losses = ("relation", "layout", "components")
+    off = ("pacofr.masks.regions=false", *(f"pacofr.losses.{name}=0" for name in losses))
     for number in range(len(off)):
-        some = (*off[:number], *off[number + 1 :], "pacofr.losses.components=0.1" if number == 2 else "pacofr.steps=2")
+        some = (*off[:number], *off[number + 1 :], "pacofr.losses.components=0.1" if number == 3 else "pacofr.steps=2")
         with pytest.raises(InputError) as caught:
             run_stage(PACOFR, tiny(cache, *source, *some), tmp_path / "refused", verbose=False)
         assert str(caught.value) == (
-            "pacofr.masks.regions, pacofr.losses.relation and pacofr.losses.components: must be off for this data, "
+            "pacofr.masks.regions and pacofr.losses.relation, layout and components: must be off for this data, "
             "which has no region maps; data.landmarks or data.template give them to shards"
         )
         assert not list((tmp_path / "refused").iterdir())
@@ -252,7 +254,7 @@ def test_two_processes_learn_what_two_accumulated_passes_do_and_resume(cache: Pa
     process = launch(2, "pacofr", tiny(cache, *TOGETHER), together)
     assert process.wait(timeout=300) == 0, (tmp_path / "together.log").read_text()
     run_stage(PACOFR, tiny(cache, *TOGETHER, "pacofr.accumulation=2"), alone, verbose=False)
-    for name in ("loss", "pixels", "relation", "alignment", "incubation"):
+    for name in ("loss", "pixels", "relation", "layout", "alignment", "incubation"):
         found, wanted = ([line.get(name) for line in lines(folder)] for folder in (together, alone))
         assert [value is None for value in found] == [value is None for value in wanted]
         # Revival and cluster sizes see a step's faces at once here, one pass after the other there.
@@ -275,7 +277,7 @@ VARIANTS = {
     "without beliefs": ("pacofr.model={codes: none}",),
     "random codes, no losses beside": (
         "pacofr.model={codes: random}",
-        "pacofr.losses={incubation: 0, relation: 0, alignment: 0, components: 0}",
+        "pacofr.losses={incubation: 0, relation: 0, layout: 0, alignment: 0, components: 0}",
     ),
     "one candidate after incubation": ("pacofr.model={candidates: 1}", "pacofr.incubation_epochs=0.1"),
     "all losses": ("pacofr.losses.components=0.3",),

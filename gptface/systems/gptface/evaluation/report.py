@@ -31,6 +31,8 @@ from gptface.training.hardware import has_fast_bf16
 __all__ = ["ReportRequest", "write_report"]
 
 Progress = Callable[[str], None]
+Section = Callable[[Page, Path], dict[str, Any]]
+"""Adds its blocks to a page, writes its files into a folder, and returns its numbers."""
 
 # Index ranges of the held-out seed, so that no two parts of the report look at the same face.
 TRIAL_START = 100_000
@@ -65,6 +67,7 @@ class ReportRequest:
         faces: held-out faces for the figures; trials: edits of each kind.
         seed: of masks and decoding.
         settings: decoding without matching guidance; guided: name -> matching guidance to compare with it.
+        further: heading -> section of another system's, at the end of the page.
     """
 
     system: Path
@@ -76,6 +79,7 @@ class ReportRequest:
     seed: int = 0
     settings: DecodingSettings = UNGUIDED
     guided: Sequence[tuple[str, ITMGuidance]] = GUIDED
+    further: Sequence[tuple[str, Section]] = ()
 
     def __post_init__(self) -> None:
         if self.faces < 2 or self.trials < 1:
@@ -119,11 +123,16 @@ class _Report:
             ("Text to face", self.text_to_face),
             ("Face to caption", self.face_to_caption),
         )
+        count = len(sections) + len(request.further)
         for number, (title, section) in enumerate(sections, 1):
-            self.progress(f"report {number}/{len(sections)}: {title.lower()}")
+            self.progress(f"report {number}/{count}: {title.lower()}")
             page.heading(title)
             with self.precision(section):
                 section()
+        for number, (title, further) in enumerate(request.further, len(sections) + 1):
+            self.progress(f"report {number}/{count}: {title.lower()}")
+            page.heading(title)
+            self.numbers[title.lower().replace(" ", "_")] = further(page, request.output)
         write_numbers(request.output / "numbers.json", self.numbers)
         return page.write(request.output / "report.html")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gptface.data.inputs import seed_list, strings
 from gptface.errors import InputError
 from gptface.systems.gptface.generation.codec import SystemCodec
 from gptface.systems.gptface.generation.denoiser import JointDenoiser, JointState
-from gptface.systems.gptface.generation.inputs import seed_list, strings
 from gptface.systems.gptface.generation.noise import derive_seed
 from gptface.systems.gptface.generation.sampler import Decoded, DecodingSettings, decode_masked
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gptface.data.inputs import as_photos, seed_list, strings
 from gptface.data.pixels import tensor_to_images
 from gptface.errors import InputError
 from gptface.faces.areas import Area
@@ -21,7 +22,6 @@ from gptface.systems.gptface.generation.codec import SystemCodec
 from gptface.systems.gptface.generation.denoiser import JointState
 from gptface.systems.gptface.generation.drawing import Draw, best_of_seeds, draw_codes
 from gptface.systems.gptface.generation.editing import Frame
-from gptface.systems.gptface.generation.inputs import as_photos, seed_list, strings
 from gptface.systems.gptface.generation.refill import EditRequest, refill
 from gptface.systems.gptface.generation.results import CaptionResult, EditResult, GenerationResult, stacked_history
 from gptface.systems.gptface.generation.sampler import Decoded, DecodingSettings
@@ -42,7 +42,7 @@ class FaceGenerator:
     """Generation, editing and captioning with a :class:`~gptface.systems.gptface.system.FaceSystem`.
 
     Pictures may be given one by one or as a sequence, each a file, a Pillow image, an array ``(H, W, 3)`` or ``(H, W)``
-    or a tensor ``(3, H, W)``, uint8 or floats in [0, 1] (:mod:`~gptface.systems.gptface.generation.inputs` has all
+    or a tensor ``(3, H, W)``, uint8 or floats in [0, 1] (:mod:`~gptface.data.inputs` has all
     kinds); of any size. The system sees the largest centred square (or the window asked for), scaled to
     its own image size; an edit is resampled back and only the pixels of the mask are replaced. What a sample becomes
     depends on its own seed and inputs, not on the batch. Captions beyond the model's text length are cut off.
@@ -170,11 +170,11 @@ class FaceGenerator:
             images: one or several pictures.
             captions: the wishes; by default each photo's own description (by the parser, if the system has one) with
                 the attribute or expression changed.
-            masks: as large as their pictures, see :func:`~gptface.systems.gptface.generation.inputs.as_mask`.
+            masks: as large as their pictures, see :func:`~gptface.data.inputs.as_mask`.
             regions: names of regions or zones, or an area of your own, for all pictures.
             attributes, expressions: one of the two; one name for all pictures or one each. ``"no NAME"`` takes an
                 attribute away.
-            region_maps: label images, see :func:`~gptface.systems.gptface.generation.inputs.as_labels`.
+            region_maps: label images, see :func:`~gptface.data.inputs.as_labels`.
             negative_captions: what to move away from, the other branch of classifier-free guidance.
             seeds: one a picture, or one integer s for s, s + 1, …
             settings, best_of, keep_history: as in :meth:`generate`.

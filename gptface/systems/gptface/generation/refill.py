@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from gptface.data.inputs import seed_list
 from gptface.systems.gptface.generation.codec import SystemCodec
 from gptface.systems.gptface.generation.drawing import Draw, draw_codes
 from gptface.systems.gptface.generation.editing import Frame, composite, even_out, token_mask
-from gptface.systems.gptface.generation.inputs import seed_list
 from gptface.systems.gptface.generation.results import EditResult, stacked_history
 
 __all__ = ["EditRequest", "refill"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gptface.data.inputs import as_labels, as_mask, one_each, strings
 from gptface.errors import InputError
 from gptface.faces.areas import Area, area_mask, region_area
 from gptface.faces.attributes import attribute_area
@@ -15,7 +16,6 @@ from gptface.faces.expressions import expression_area
 from gptface.faces.templates import FaceTemplate
 from gptface.models.parser import FaceParser
 from gptface.systems.gptface.generation.editing import Frame
-from gptface.systems.gptface.generation.inputs import as_labels, as_mask, one_each, strings
 
 __all__ = ["Where", "find_area"]
 
@@ -107,7 +107,7 @@ def find_area(
         photo: uint8 ``(H, W, 3)``.
         frame: the window the system sees; parser and template speak of it alone.
         area: regions and zones.
-        region_map: labels, see :func:`~gptface.systems.gptface.generation.inputs.as_labels`, or None.
+        region_map: labels, see :func:`~gptface.data.inputs.as_labels`, or None.
         parser: of the system, or None.
         template: the last resort.
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from gptface.evaluation.page import Page
 from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
 from gptface.systems.gptface.generation import ITMGuidance
 
 
 def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_path: Path) -> None:
     lines: list[str] = []
+
+    def another(page: Page, folder: Path) -> dict[str, float]:
+        assert folder == tmp_path / "report"
+        page.text("told by another system")
+        return {"error": 0.5}
+
     page = write_report(
         ReportRequest(
             system=folders["system"],
@@ -20,12 +27,13 @@ def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_pat
             faces=6,
             trials=4,
             guided=(("exact", ITMGuidance("exact", weight=2.0, candidates=2)),),
+            further=[("Of another system", another)],
         ),
         lines.append,
     )
     text = page.read_text()
     headings = ("At a glance", "Attribute edits", "Expression changes", "Mask removal", "Inpainting", "Text to face")
-    for word in ("PSNR", *headings):
+    for word in ("PSNR", *headings, "<h2>Of another system</h2>", "told by another system"):
         assert word in text
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text())
     assert numbers["held_out"]["faces"] == 6
@@ -36,4 +44,5 @@ def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_pat
     assert numbers["inpainting_outside_change"] == 0.0
     assert (tmp_path / "report" / "strip.png").is_file()
     assert len(list((tmp_path / "report").glob("*.png"))) == 9
-    assert len(lines) == 9
+    assert numbers["of_another_system"] == {"error": 0.5}
+    assert len(lines) == 10 and lines[-1] == "report 10/10: of another system"

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from gptface.data.inputs import as_labels, as_mask, as_photo, as_photos, seed_list
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
-from gptface.systems.gptface.generation.inputs import as_labels, as_mask, as_photo, as_photos, seed_list
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 MASK = np.zeros((9, 7), dtype=bool)
