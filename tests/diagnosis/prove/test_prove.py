@@ -238,3 +238,10 @@ def test_tuning_needs_a_gpu_and_some_time(capsys: pytest.CaptureFixture[str]) ->
     assert "--tune times kernels on a GPU" in capsys.readouterr().err
     assert main(["prove", "--tune", "--minutes", "0"]) == 2
     assert "--minutes 0; allowed: more than 0" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_every_kernel_passes_on_this_gpu(from_the_checkout: Path) -> None:
+    found = gptface.prove()
+    assert found.passed, f"{found.table()}\n{found.failing()}"
+    assert found.ledger == from_the_checkout
