@@ -49,9 +49,9 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_every_subject_of_evaluate_has_help_with_an_example(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["evaluate", subject, "--help"])
+        main(["evaluate", name := subject.replace("_", "-"), "--help"])
     assert stop.value.code == 0
-    assert f"example: gptface evaluate {subject} " in capsys.readouterr().out
+    assert f"example: gptface evaluate {name} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
