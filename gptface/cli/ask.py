@@ -38,7 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--emission",
         choices=("free", "forced", "forbidden"),
         default="free",
-        help="whether <FACE> is left to the model, in the answer for certain, or in none (default free)",
+        help="<FACE> as the model likes (free, the default), once at least (forced; exactly once of an adapter), or "
+        "never (forbidden)",
     )
     group.add_argument("--max-length", type=int, metavar="N", help="most word pieces (default: all there is room for)")
     group.add_argument("--temperature", type=float, default=0.0, help="of the draw, 0 = likeliest (default 0)")
@@ -76,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = system.morphable
     count = len(answer.faces.rotation)
     names = ["face"] if count == 1 else [f"face-{number}" for number in range(1, count + 1)]
+    meshes = mesh_paths(arguments.output, names, arguments.format)  # before anything is written
+    check_outputs(arguments, meshes)
     heads = [single(answer.faces, index) for index in range(count)]
     if arguments.picture is not None:
         rows = [
@@ -86,7 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         write_picture(arguments.picture, np.concatenate(rows))
         print(f"picture: {arguments.picture}")
-    meshes = mesh_paths(arguments.output, names, arguments.format)
     for path, head in zip(meshes, heads, strict=False):  # no meshes without --output
         write_head(path, model, head, turned=arguments.posed)
         print(f"mesh: {path}")

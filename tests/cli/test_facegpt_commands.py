@@ -15,6 +15,8 @@ from gptface.cli.facegpt_arguments import plain_name
 from gptface.cli.main import main
 from gptface.data.procedural import render_face, sample_specification
 from gptface.morphable import OVERLAY_COLUMNS
+from gptface.systems.facegpt import FaceGPTSystem
+from gptface.systems.facegpt.system import Answer as FaceAnswer
 from tests.morphable.files import flame_arrays
 from tests.systems.facegpt.small_system import small_system
 
@@ -98,6 +100,28 @@ def test_an_answer_with_a_face_is_written(
     said = capsys.readouterr().out
     assert "<FACE>" in said.splitlines()[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["face.glb", "face.png"]
+
+
+def test_an_answer_with_several_faces_needs_a_folder_and_leaves_nothing_without(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heads = FaceGPTSystem.load(folder / "system").sculpt(["a man", "a woman"])
+    monkeypatch.setattr(FaceGPTSystem, "ask", lambda *_, **__: FaceAnswer("<FACE> and <FACE>", heads))
+    picture = ("--picture", tmp_path / "p.png", "--size", "32")
+    refused(capsys, call(folder, "ask", "who?", "--output", tmp_path / "a.glb", *picture), "give a folder to --output")
+    assert not list(tmp_path.iterdir())
+    assert call(folder, "ask", "who?", "--output", tmp_path / "heads", *picture) == 0
+    assert sorted(path.name for path in (tmp_path / "heads").iterdir()) == ["face-1.glb", "face-2.glb"]
+    assert Image.open(tmp_path / "p.png").size == (5 * 32, 2 * 32)
+
+
+def test_a_photo_unlike_its_head_is_told_how_to_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(FaceGPTSystem, "likeness", lambda *_: [0.05])
+    words = (folder / "photo0.png", "--picture", tmp_path / "p.png", "--size", "32")
+    refused(capsys, call(folder, "reconstruct", *words), "likeness 0.05, at least 0.12 is asked for; --unchecked")
+    assert not list(tmp_path.iterdir())
 
 
 def test_photos_without_a_face_leave_nothing(
