@@ -38,7 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--emission",
         choices=("free", "forced", "forbidden"),
         default="free",
-        help="whether <FACE> is left to the model, in the answer for certain, or in none (default free)",
+        help="<FACE> as the model likes (free, the default), once at least (forced; exactly once of an adapter), or "
+        "never (forbidden)",
     )
     group.add_argument("--max-length", type=int, metavar="N", help="most word pieces (default: all there is room for)")
     group.add_argument("--temperature", type=float, default=0.0, help="of the draw, 0 = likeliest (default 0)")

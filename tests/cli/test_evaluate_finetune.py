@@ -54,6 +54,7 @@ def test_rows_json_and_a_classifier_that_is_kept(
     assert all(" n 20" in line for line in rows)
     assert len(gains) == 2 and all("encoder fine-tuned above same from random weights" in line for line in gains)
     assert "training faces: 60 faces" in printed.err and "4 of 4:" in printed.err
+    assert "Writing model shards" not in printed.err
     found = json.loads(output.read_text())
     assert found["encoder"] == str(tmp_path / "encoder") and found["test_people"] == 20 and len(found["rows"]) == 4
     assert found["recipes"]["encoder fine-tuned"]["epochs"] == 1

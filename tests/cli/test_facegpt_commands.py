@@ -15,8 +15,9 @@ from PIL import Image
 from gptface.cli.facegpt_arguments import plain_name
 from gptface.cli.main import main
 from gptface.data.procedural import render_face, sample_specification
-from gptface.morphable import OVERLAY_COLUMNS, load_morphable_model
-from gptface.systems.facegpt import FaceGPTSystem, FaceLayout
+from gptface.morphable import OVERLAY_COLUMNS
+from gptface.systems.facegpt import FaceGPTSystem
+from gptface.systems.facegpt.system import Answer as FaceAnswer
 from tests.morphable.files import flame_arrays
 from tests.systems.facegpt.small_system import small_system
 
@@ -102,15 +103,25 @@ def test_an_answer_with_a_face_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["face.glb", "face.png"]
 
 
-def test_two_faces_for_the_name_of_one_mesh_leave_no_picture(
+def test_an_answer_with_several_faces_needs_a_folder_and_leaves_nothing_without(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The picture was once written before the names of the meshes were looked at."""
-    layout = FaceLayout(load_morphable_model("synthetic"))
-    said = "<FACE> and <FACE>.", torch.zeros(2, layout.size)
-    monkeypatch.setattr(FaceGPTSystem, "_said", lambda *args, **options: said)
-    words = ("Show me two.", "--output", tmp_path / "face.glb", "--picture", tmp_path / "face.png", "--size", "16")
-    refused(capsys, call(folder, "ask", *words), "is one mesh, and 2 are to be written")
+    heads = FaceGPTSystem.load(folder / "system").sculpt(["a man", "a woman"])
+    monkeypatch.setattr(FaceGPTSystem, "ask", lambda *_, **__: FaceAnswer("<FACE> and <FACE>", heads))
+    picture = ("--picture", tmp_path / "p.png", "--size", "32")
+    refused(capsys, call(folder, "ask", "who?", "--output", tmp_path / "a.glb", *picture), "give a folder to --output")
+    assert not list(tmp_path.iterdir())
+    assert call(folder, "ask", "who?", "--output", tmp_path / "heads", *picture) == 0
+    assert sorted(path.name for path in (tmp_path / "heads").iterdir()) == ["face-1.glb", "face-2.glb"]
+    assert Image.open(tmp_path / "p.png").size == (5 * 32, 2 * 32)
+
+
+def test_a_photo_unlike_its_head_is_told_how_to_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(FaceGPTSystem, "likeness", lambda *_: [0.05])
+    words = (folder / "photo0.png", "--picture", tmp_path / "p.png", "--size", "32")
+    refused(capsys, call(folder, "reconstruct", *words), "likeness 0.05, at least 0.12 is asked for; --unchecked")
     assert not list(tmp_path.iterdir())
 
 

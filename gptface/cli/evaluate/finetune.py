@@ -39,11 +39,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
+    from transformers.utils.logging import disable_progress_bar
+
     from gptface.evaluation.fine_tuning import Recipe
     from gptface.evaluation.label_shares import NETWORK_RECIPE, row_lines
     from gptface.evaluation.measured_fine_tuning import FineTuning, measure_fine_tuning
     from gptface.systems import open_encoder, random_encoder
 
+    disable_progress_bar()  # of the one file of weights that --save writes
     names = ("epochs", "minutes", "learning_rate", "layer_decay", "keep_patches")
     given = {name: getattr(arguments, name) for name in names}
     folder, epochs = arguments.encoder, arguments.network_epochs

@@ -96,13 +96,14 @@ class FaceSystem(ABC):
         conversation = Conversation.of(RECONSTRUCT, FACE, image=True)
         parameters = self._faces([conversation] * len(photos), photos)
         if check:
+            unlike = (
+                "the head made of it is not like it (likeness {:.2f}, at least {} is asked for; "
+                "--unchecked or check=False makes one all the same)"
+            )
             likeness = self.likeness(photos, parameters)
             _refuse(
                 names,
-                [
-                    None if value >= LEAST_LIKENESS else f"the head made of it is not like it (likeness {value:.2f})"
-                    for value in likeness
-                ],
+                [None if value >= LEAST_LIKENESS else unlike.format(value, LEAST_LIKENESS) for value in likeness],
             )
         return parameters
 
@@ -144,8 +145,8 @@ class FaceSystem(ABC):
         Args:
             image: a picture as :meth:`reconstruct` takes them, or ``None``.
             question: in plain words.
-            emission: whether ``<FACE>`` is left to the model (``"free"``), in the answer for certain (``"forced"``)
-                or in none (``"forbidden"``).
+            emission: whether ``<FACE>`` is left to the model (``"free"``), in the answer once at least
+                (``"forced"``; of an adapter exactly once) or never (``"forbidden"``).
             temperature: 0 takes the most probable word every time; above it, words are drawn.
             seed: of the draws.
             max_length: most tokens of the answer; by default as many as there is room for.
