@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=int,
         default=0,
         metavar="STEPS",
-        help="steps of descent that fit each head to its photo, such as 100 (default 0: what the system says)",
+        help="steps of descent that fit each head to its photo, such as 120 (default 0: what the system says)",
     )
     add_mesh_options(parser, "for those of several photos")
     parser.set_defaults(func=run)

@@ -1,4 +1,4 @@
-"""Refinement at test time, by analysis and synthesis: a face is drawn, compared with its photo, and bettered by descent.
+"""Refinement at test time, by analysis and synthesis: a face is drawn, compared with its photo, and bettered.
 
 What a trained system says of a photo is the start; its numbers then follow the gradient of how unlike picture and
 photo are, of how implausible the face is, and of how far it has gone from what the system said.
@@ -34,7 +34,7 @@ SIZE = 48
 SMALL, SMALL_STEPS = 2 / 3, 0.4
 """Side of the pictures that are compared at first, and for which share of the steps."""
 SPACING = 0.35
-"""Centimetres between vertices of what is drawn. Heads of 0.6 are shaded differently enough to be shaped differently."""
+"""Centimetres between vertices of what is drawn. Heads of 0.6 are shaded so differently that they are shaped differently."""
 RATES = {"identity": 0.12, "expression": 0.02, "albedo": 0.12, "rotation": 0.01, "place": 0.01, "light": 0.03}
 """Of Adam: how far a number goes in a step, at first; at the end next to nothing."""
 SPREADS = {"identity": 0.7, "expression": 0.25, "albedo": 0.7, "rotation": 0.08, "place": 0.08, "light": 0.25}
@@ -135,9 +135,7 @@ class Refiner:
         parts = [torch.full((place.stop - place.start,), values[name]) for name, place in self.layout.slices.items()]
         return torch.cat(parts)
 
-    def _energies(
-        self, numbers: Tensor, start: Tensor, pictures: Tensor, grey: Tensor, spreads: Tensor
-    ) -> Tensor:
+    def _energies(self, numbers: Tensor, start: Tensor, pictures: Tensor, grey: Tensor, spreads: Tensor) -> Tensor:
         """What descends, of every face ``(B,)``."""
         face = self.layout.parameters(numbers)
         size = pictures.shape[1]
@@ -201,7 +199,8 @@ def refine(
     What descends, for every face by itself: the robust difference of colours inside the drawn face
     (:func:`gptface.objectives.photometric_errors`), first in small pictures; the energy of identity, expression, albedo
     and light (:mod:`gptface.morphable.prior`); and the squared distance from the start. Light is fitted in closed form
-    before, where that makes the start more like the photo. A face that descent does not better stays as it was.
+    before, where that makes the start more like the photo. A face that descent does not better stays as it was. How large
+    the head is stays nearly as it was too: a larger one farther away looks the same.
 
     Args:
         model: the morphable model.
