@@ -48,8 +48,10 @@ demo: setup
 	$(GPTFACE) train parser --output $(RUN)/judge $(DEMO) \
 		parser.seed=1 parser.minutes=1.5 parser.region_weight=0 parser.augment=false
 	$(GPTFACE) train pretrain --output $(RUN)/system --tokenizer $(RUN)/tokenizer --parser $(RUN)/parser $(DEMO)
-	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge/parser \
-		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl
+	$(GPTFACE) train facegpt --output $(RUN)/facegpt --config demo
+	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge/parser --facegpt $(RUN)/facegpt \
+		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl \
+		--run "faces in 3D" $(RUN)/facegpt/metrics.jsonl
 	@echo "open $(RUN)/report/report.html"
 
 clean:

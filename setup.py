@@ -17,6 +17,7 @@ own extensions; by default those of ``CUDA_ARCHITECTURES``.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -80,6 +81,15 @@ def cuda_targets(architectures: str | None = None) -> list[str]:
         if found[4]:
             flags.append(f"-gencode=arch=compute_{number}{found[3]},code=compute_{number}{found[3]}")
     return list(dict.fromkeys(flags))
+
+
+def cuda_source_hash(source: Path) -> str:
+    """Of a CUDA source with its headers: what the library carries, and the ledger of proofs knows it by."""
+    spec = importlib.util.spec_from_file_location("gptface_kernel_sources", ROOT / "kernels" / "sources.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.cuda_source_hash(source, CSRC))
 
 
 def instruction_set_flags(source: Path) -> list[str] | None:
@@ -172,7 +182,9 @@ class BuildNative(build_ext):
         for source in [CSRC / "register.cpp", *sorted((CSRC / "cuda").glob("*.cu"))]:
             target = objects / f"{source.stem}.o"
             compiled.append(str(target))
-            targets = architectures if source.suffix == ".cu" else []
+            targets: list[str] = []
+            if source.suffix == ".cu":
+                targets = [*architectures, f"-DGPTFACE_BUILT_FROM={source.stem}.cuda:{cuda_source_hash(source)}"]
             if self.stale(source, target):
                 jobs.append([
                     str(nvcc), *common, *targets, "-Xcompiler", "-fPIC,-fvisibility=hidden", "-c", str(source),

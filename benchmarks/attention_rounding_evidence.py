@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gptface.diagnosis.attention_formulas import evaluate
 from gptface.ops import IntervalMask
 from gptface.ops.attention.reference import dropout_keep
 from gptface.ops.native import cpu_instruction_set
-from tests.helpers.attention_formulas import evaluate
 from tests.helpers.numerics import FLOOR
 from tests.ops.attention_cases import GRADIENTS, dense_with_gradients, draw, random_mask, with_gradients, yardsticks
 

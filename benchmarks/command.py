@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.machine import RESULTS
 from benchmarks.plots import draw_plots
-from benchmarks.results import load_results, make_result, write_result
+from benchmarks.results import earlier_cases, load_results, make_result, write_result
 from benchmarks.runner import Options, run_subject
 from benchmarks.subjects import SUBJECTS
 from benchmarks.tables import full_table, update_readme, write_tables
@@ -52,6 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=float, help="aim for the timed rounds of a case (default 10, quick 1)")
     parser.add_argument("--minutes", type=float, default=0.0, help="begin no case of a subject after this time")
+    parser.add_argument(
+        "--go-on", action="store_true",
+        help="keep the cases that a result of these sources, machine and settings holds; exit code 3 while some lack",
+    )  # fmt: skip
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument(
         "--output",
@@ -78,14 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _tables(parsed.output or RESULTS, parsed.readme)
         if parsed.what == "plot":
             return _plots(parsed.output or RESULTS)
-        for name in SUBJECTS if parsed.what == "all" else [parsed.what]:
-            _measure(name, parsed)
+        lacking = [_measure(name, parsed) for name in (SUBJECTS if parsed.what == "all" else [parsed.what])]
     except ValueError as error:
         parser.error(str(error))
-    return 0
+    return 3 if parsed.go_on and any(lacking) else 0
 
 
-def _measure(name: str, parsed: argparse.Namespace) -> None:
+def _measure(name: str, parsed: argparse.Namespace) -> bool:
+    """Measure a subject; whether cases were left out."""
     quick, subject = parsed.quick, SUBJECTS[name]
     options = Options(
         device="cpu" if subject.host_only else parsed.device,
@@ -105,7 +109,10 @@ def _measure(name: str, parsed: argparse.Namespace) -> None:
         if kept:
             write_result(make_result(subject, options, measured), parsed.output)
 
-    measured = run_subject(subject, options, parsed.case, lambda line: print(line, file=sys.stderr, flush=True), save)
+    before = earlier_cases(subject, options, parsed.output) if parsed.go_on else []
+    measured = run_subject(
+        subject, options, parsed.case, lambda line: print(line, file=sys.stderr, flush=True), save, before
+    )
     if not measured["cases"]:
         raise ValueError(
             f"{name}: no case of this scale was run (--case {parsed.case!r}, --minutes {parsed.minutes:g})"
@@ -114,6 +121,7 @@ def _measure(name: str, parsed: argparse.Namespace) -> None:
     print(full_table(result))
     if kept:
         print(f"written: {write_result(result, parsed.output)}")
+    return bool(measured.get("left_out"))
 
 
 def _tables(folder: Path, readme: bool) -> int:

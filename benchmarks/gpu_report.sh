@@ -1,44 +1,50 @@
 #!/usr/bin/env bash
-# GPU tests, ledger, every benchmark, tables and plots in one command, on a machine with a CUDA GPU and no network:
+# Proofs, benchmarks, GPU tests, tables and plots on a machine with a CUDA GPU and no network, in bites of a few minutes:
 #
-#   OUT=folder benchmarks/gpu_report.sh            measure; a second call goes on where the first stopped
+#   OUT=folder benchmarks/gpu_report.sh            one bite after the other, for MINUTES; a second call goes on
 #   benchmarks/gpu_report.sh pack                  before, with network: put what a stock CUDA image with torch >= 2.10
 #                                                  and triton lacks into benchmarks/wheels, this package's wheel included
 #   OUT=folder benchmarks/gpu_report.sh --dry-run  the same steps on a processor, miniature in time; proves no kernel
 #
-# Leaves in $OUT: results/*.json, results/tables.md, results/*.png, gpu_ledger.json, logs/. Commit the JSON, tables and
-# pictures as benchmarks/results/<GPU>/, and gpu_ledger.json as benchmarks/results/gpu_ledger.json.
+# By worth: gptface prove, attention, lookup, a pre-training step, decoding, the rest, the GPU tests; first a bite of each,
+# then what is left of each. Twelve minutes in all give the ledger, the tables of attention and lookup and a row of
+# pre-training. Whatever ends a call, $OUT holds complete results of what was measured: results/*.json, results/tables.md,
+# results/*.png, gpu_ledger.json, logs/. Commit the JSON, tables and pictures as benchmarks/results/<GPU>/, and the records
+# of gpu_ledger.json in kernels/tuned/ledger.json. Exit code 0: complete; 3: call again; 1: something failed (also call
+# again, once it is mended).
 #
 # PYTHON    interpreter with torch (default python3)
-# MINUTES   for everything (default 25); a subject has at most 8
-# SUBJECTS  which (default all)
+# MINUTES   for this call (default 9)
+# SUBJECTS  which (default all, by worth)
 # WORK      scratch folder (default gptface-gpu-report under the system's temporary folder)
 # TARGET    with pack: Python version of the GPU machine, such as 3.12 (default: that of PYTHON)
 # PEERS     with pack: names of further packages to carry as wheels, such as "xformers vector-quantize-pytorch"
+# ROOM      with pack: MiB that the tracked files and the wheels may take together (default 60)
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3}
 wheels=$root/benchmarks/wheels
-subjects=${SUBJECTS:-attention vq pretrain_step span_mask decode data}
-limit=$((60 * ${MINUTES:-25}))
+subjects=${SUBJECTS:-attention vq pretrain_step decode raster span_mask pacofr_step data}
+limit=$((60 * ${MINUTES:-9}))
 mode=${1:-measure}
 
 usage() {
-    sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,25s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 
 hashes() {
-    (cd "$root" && PYTHONPATH=$root "$python" -m benchmarks.gpu_ledger --hashes)
+    (cd "$root" && find gptface kernels csrc setup.py -type f ! -name '*.so' ! -name '*.pyc' -print0 | LC_ALL=C sort -z |
+        xargs -0 sha256sum | sha256sum)
 }
 
-# Puts a wheel of the present sources into the folder $1, and beside it the hashes of the kernels it is made of.
+# Puts a wheel of the present sources into the folder $1, and beside it a hash of what it is made of.
 build_wheel() {
     rm -rf "$root"/build/lib* "$root"/build/bdist*
-    rm -f "$1"/gptface-*.whl "$1/kernels.json"
+    rm -f "$1"/gptface-*.whl "$1/sources.sha256"
     "$python" -m pip wheel --quiet --no-build-isolation --no-deps --no-index --wheel-dir "$1" "$root"
-    hashes >"$1/kernels.json"
+    hashes >"$1/sources.sha256"
 }
 
 pack() {
@@ -52,7 +58,15 @@ pack() {
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
         --dest "$wheels" --requirement "$wheels/requirements.txt" ${PEERS:-}
     git -C "$root" rev-parse HEAD >"$wheels/COMMIT" 2>/dev/null || true
-    du -sh "$wheels"
+    # The tree travels to the GPU machine whole.
+    tracked=$(git -C "$root" ls-files -z | (cd "$root" && xargs -0 du -ck --apparent-size) | awk '/total$/ {sum += $1} END {print sum}')
+    carried=$(du -sk --apparent-size "$wheels" | cut -f1)
+    echo "tracked files $((tracked / 1024)) MiB, wheels $((carried / 1024)) MiB"
+    if [ $((tracked + carried)) -gt $((1024 * ${ROOM:-60})) ]; then
+        echo "gpu_report: more than ${ROOM:-60} MiB together; the largest wheels:" >&2
+        ls -lS "$wheels"/*.whl | head -n 5 >&2
+        return 1
+    fi
 }
 
 case $mode in
@@ -77,30 +91,30 @@ failed=()
 say() { printf '%4d s  %s\n' "$((SECONDS - began))" "$*"; }
 left() { echo "$((limit - (SECONDS - began)))"; }
 
-# step NAME SECONDS COMMAND...: once, within the time, its output in logs/NAME.log.
+# step NAME SECONDS COMMAND...: within the time, its output in logs/NAME.log. 0: done, now or before; 3: it has more to do.
 step() {
-    local name=$1 seconds=$2 code=0
+    local name=$1 seconds=$2 whole=$2 code=0
     shift 2
     if [ -e "$done_marks/$name" ]; then
-        say "$name: done before"
         return 0
     fi
     [ "$(left)" -lt "$seconds" ] && seconds=$(left)
     if [ "$seconds" -lt 20 ]; then
-        say "$name: no time left; call again to go on here"
-        failed+=("$name")
-        return 0
+        return 3
     fi
     say "$name: at most $seconds s"
     timeout --kill-after=10 "$seconds" "$@" >"$OUT/logs/$name.log" 2>&1 || code=$?
-    if [ "$code" -eq 0 ]; then
-        touch "$done_marks/$name"
-        say "$name: done"
-    else
+    [ "$code" -eq 124 ] && [ "$seconds" -lt "$whole" ] && code=3  # the call ended, not the step
+    case $code in
+    0) touch "$done_marks/$name" && say "$name: done" ;;
+    3) say "$name: a bite done, more to do" ;;
+    *)
         say "$name: ended with $code (124: out of time); the last lines of logs/$name.log:"
         tail -n 5 "$OUT/logs/$name.log" | sed 's/^/        /'
         failed+=("$name")
-    fi
+        ;;
+    esac
+    return "$code"
 }
 
 if [ "$device" = cuda ]; then
@@ -113,10 +127,10 @@ fi
 # The package is used from its wheel and nothing else: a copy of tests and benchmarks beside it, not the checkout.
 install() {
     local built=$work/wheels
-    rm -rf "$work/site" "$work/run"
+    rm -rf "$work/site" "$work/run" "$work/installed"
     mkdir -p "$work/run/csrc" "$built"
-    if ls "$wheels"/gptface-*.whl >/dev/null 2>&1 && [ "$(hashes)" = "$(cat "$wheels/kernels.json")" ]; then
-        cp "$wheels"/gptface-*.whl "$wheels/kernels.json" "$built/"
+    if ls "$wheels"/gptface-*.whl >/dev/null 2>&1 && [ "$(hashes)" = "$(cat "$wheels/sources.sha256")" ]; then
+        cp "$wheels"/gptface-*.whl "$wheels/sources.sha256" "$built/"
     else
         echo "no carried wheel of the present sources: building one"
         build_wheel "$built"
@@ -133,7 +147,6 @@ install() {
     cp -R "$root/benchmarks" "$root/tests" "$root/pyproject.toml" "$work/run/"
     rm -rf "$work/run/benchmarks/wheels"
     cp -R "$root/csrc/." "$work/run/csrc/"
-    cp -R "$root/kernels" "$work/run/kernels"  # hashed, not imported
 }
 
 say "$mode on $device, $((limit / 60)) minutes, results in $OUT"
@@ -141,7 +154,11 @@ say "$mode on $device, $((limit / 60)) minutes, results in $OUT"
 set +e
 (
     set -e
-    install
+    # Installed by an earlier call, from the same sources.
+    if [ "$(cat "$work/installed" 2>/dev/null)" != "$(hashes)" ]; then
+        install
+        hashes >"$work/installed"
+    fi
 ) >"$OUT/logs/install.log" 2>&1
 code=$?
 set -e
@@ -154,32 +171,59 @@ export GPTFACE_COMMIT PYTHONPATH="$work/site" HF_HUB_OFFLINE=1 TOKENIZERS_PARALL
 cd "$work/run"
 "$python" -m gptface doctor | tee "$OUT/logs/doctor.log" | sed -n '/operator implementations/,$p'
 
-if [ "$device" = cuda ]; then
-    cp -n "$root/benchmarks/results/gpu_ledger.json" "$OUT/gpu_ledger.json" 2>/dev/null || true
-    step gpu_tests 420 "$python" -m benchmarks.gpu_ledger --built-from "$work/wheels/kernels.json" \
-        --output "$OUT/gpu_ledger.json"
-else
-    step gpu_tests 420 "$python" -m benchmarks.gpu_ledger --list --output "$OUT/gpu_ledger.json"
-fi
-# Most of the time to what depends most on kernels. --minutes begins no new case after it; the rest is for the last one.
-for subject in $subjects; do
-    case $subject in
-    attention) minutes=7 ;;
-    vq | pretrain_step) minutes=3 ;;
-    decode) minutes=2 ;;
-    *) minutes=1 ;;
-    esac
-    options=(--device "$device" --output "$OUT/results" --minutes "$minutes" --seconds 2)
-    [ "$device" = cpu ] && options=(--device cpu --output "$OUT/results" --quick --minutes 0.05 --seconds 0.2)
-    step "$subject" 480 "$python" -m benchmarks "$subject" "${options[@]}"
-done
+export GPTFACE_LEDGER=$OUT/gpu_ledger.json
 
-if ls "$OUT"/results/*.json >/dev/null 2>&1; then
-    "$python" -m benchmarks table --output "$OUT/results"
-    "$python" -m benchmarks plot --output "$OUT/results"
+# One bite of a subject: no case is begun after MINUTES of it; those of earlier bites are kept.
+bite() {
+    local subject=$1 minutes=$2 options
+    options=(--device "$device" --output "$OUT/results" --minutes "$minutes" --seconds 2 --go-on)
+    [ "$device" = cpu ] && options=(--device cpu --output "$OUT/results" --quick --minutes 0.05 --seconds 0.2 --go-on)
+    # A case that was begun may take as long again.
+    step "$subject" "$((60 * minutes + 120))" "$python" -m benchmarks "$subject" "${options[@]}"
+}
+
+tables() {
+    if ls "$OUT"/results/*.json >/dev/null 2>&1; then
+        "$python" -m benchmarks table --output "$OUT/results" >/dev/null
+        "$python" -m benchmarks plot --output "$OUT/results" >/dev/null
+    fi
+}
+
+if [ "$device" = cuda ]; then
+    # A kernel that fails its proof is a result: its record says so, and the benchmarks go on without it.
+    step prove 240 "$python" -m gptface prove || [ ! -s "$OUT/gpu_ledger.json" ] || touch "$done_marks/prove"
+else
+    step prove 240 "$python" -m gptface prove --interpret --kernel vq || true
+fi
+waiting=$subjects
+more=""
+round=1
+while [ -n "$waiting" ]; do
+    more=""
+    for subject in $waiting; do
+        case $round-$subject in
+        1-attention) minutes=4 ;;
+        1-*) minutes=1 ;;
+        *) minutes=4 ;;
+        esac
+        code=0
+        bite "$subject" "$minutes" || code=$?
+        tables
+        [ "$code" -eq 3 ] && more="$more $subject"
+    done
+    [ "$(left)" -lt 20 ] && break
+    waiting=$more
+    round=$((round + 1))
+done
+if [ "$device" = cuda ] && [ -z "$more" ]; then
+    step gpu_tests 420 "$python" -m pytest -m gpu -q tests || more="$more gpu_tests"
 fi
 if [ "${#failed[@]}" -gt 0 ]; then
-    say "not complete: ${failed[*]}"
+    say "failed: ${failed[*]}"
     exit 1
+fi
+if [ -n "$more" ]; then
+    say "call again to go on with:$more"
+    exit 3
 fi
 say "complete"

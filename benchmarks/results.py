@@ -13,7 +13,9 @@ from benchmarks.machine import RESULTS, commit, describe_machine, versions
 from benchmarks.runner import Options
 from gptface.files import atomic_write
 
-__all__ = ["SCHEMA", "STATUSES", "check_result", "load_results", "make_result", "write_result"]
+__all__ = [
+    "SCHEMA", "STATUSES", "check_result", "earlier_cases", "load_results", "make_result", "write_result",
+]  # fmt: skip
 
 SCHEMA = 1
 STATUSES = {
@@ -40,6 +42,21 @@ def make_result(subject: Subject, options: Options, measured: Mapping[str, Any])
         "settings": options.as_json(),
         **measured,
     }
+
+
+def earlier_cases(subject: Subject, options: Options, folder: Path | None) -> list[dict[str, Any]]:
+    """Cases of a result in ``folder`` that a run with these options may go on from: same sources, machine, settings."""
+    new = make_result(subject, options, {"cases": [], "left_out": []})
+    folder = RESULTS / new["machine"]["class"] if folder is None else folder
+    path = folder / f"{subject.name}.json"
+    if not path.is_file():
+        return []
+    old = json.loads(path.read_text(encoding="utf-8"))
+    check_result(old)
+    for result in (old, new):
+        result["settings"] = {**result["settings"], "minutes": None}
+    same = all(old[field] == new[field] for field in ("machine", "versions", "commit", "settings"))
+    return list(old["cases"]) if same else []
 
 
 _TOP = {

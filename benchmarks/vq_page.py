@@ -57,7 +57,7 @@ LIMITS = """\
 - The CPU kernel returns at most 16 candidates a row and takes float32, bfloat16 and float16.
 - The trainings above are one run each: they show how many codes stay in use, and not small differences in PSNR.
 """
-NO_GPU = "- The GPU kernels (Triton; CUDA for short vectors) have **never run on a GPU**; their speed is unknown."
+NO_GPU = "- The speed of the GPU kernels (Triton; CUDA for short vectors) was not measured (proofs: `gptface doctor`)."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,19 +12,30 @@ Importing the package is cheap: it pulls in nothing. Each room is usable without
     gptface.systems.gptface  one transformer over captions and image codes: training, generation, editing
     gptface.systems.parser   facial regions, attributes and expression of a picture
     gptface.integrations     the operators inside other people's code
-    gptface.diagnosis        the facts behind ``gptface doctor``
+    gptface.diagnosis        the facts behind ``gptface doctor``, and ``gptface prove``
     gptface.cli              the commands
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gptface.diagnosis.prove import Proof
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "get_include"]
+__all__ = ["__version__", "get_include", "prove"]
 
 
 def get_include() -> str:
     """Directory of the torch-free C++/CUDA headers (``#include <gptface/philox.h>``)."""
     installed = Path(__file__).parent / "include"
     return str(installed if installed.is_dir() else Path(__file__).parent.parent / "csrc" / "include")
+
+
+def prove(*arguments: Any, **options: Any) -> Proof:
+    """What ``gptface prove`` does: see :func:`gptface.diagnosis.prove.prove`, whose arguments it takes."""
+    from gptface.diagnosis.prove import prove as run
+
+    return run(*arguments, **options)

@@ -3,8 +3,6 @@
 No launch waits for the device and none depends on a value there. The kernels are compiled for what a model fixes
 (dtype, head dimension, heads in a group, intervals a row, dropout or not) and never for batch or sequence lengths.
 Under a mask each is launched twice: ``attention_containment`` says what the second pass is for.
-
-Interpreted and compiled ahead of time; never run on a GPU (``gptface doctor`` reads the ledger).
 """
 
 from __future__ import annotations

@@ -16,16 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gptface.kernels.places import TUNED, read_table
+
 __all__ = [
     "KERNELS", "REPAIR_STAGES", "TUNED", "Configuration", "Entry", "block_d", "configuration", "entries", "forced",
-    "table_name",
+    "forget", "read_entries", "table_name",
 ]  # fmt: skip
 
 KERNELS = ("forward", "grad_query", "grad_key_value")
 # The second pass of attention_containment takes the tiles of the first, so that it adds up in the same order, and no
 # memory for a pipeline: it seldom has anything to do.
 REPAIR_STAGES = 1
-TUNED = Path(__file__).resolve().parent / "tuned"
 _TABLES = {(8, 0): "sm_80", (9, 0): "sm_90", (10, 0): "sm_100", (10, 3): "sm_100"}
 
 
@@ -81,8 +82,13 @@ def table_name(capability: tuple[int, int]) -> str:
 
 @functools.cache
 def entries(table: str) -> tuple[Entry, ...]:
-    """The lines of ``tuned/attention_<table>.json``."""
-    lines = json.loads((TUNED / f"attention_{table}.json").read_text(encoding="utf-8"))["entries"]
+    """The lines of ``tuned/attention_<table>.json``: those that this user tuned, else the package's."""
+    return read_table("attention", table, read_entries)
+
+
+def read_entries(path: Path) -> tuple[Entry, ...]:
+    """The lines of a table's file."""
+    lines = json.loads(path.read_text(encoding="utf-8"))["entries"]
     return tuple(
         Entry(
             line["kernel"],
@@ -114,6 +120,12 @@ def forced(configurations: Mapping[str, Configuration]) -> Iterator[None]:
 def _candidates(kernel: str, table: str, bits: int, width: int) -> tuple[Entry, ...]:
     wanted = (kernel, bits, width)
     return tuple(entry for entry in entries(table) if (entry.kernel, entry.bits, entry.block_d) == wanted)
+
+
+def forget() -> None:
+    """Read the tables again at the next question."""
+    entries.cache_clear()
+    _candidates.cache_clear()
 
 
 def configuration(kernel: str, table: str, bits: int, head_dim: int, rows: int) -> Configuration:

@@ -8,19 +8,26 @@ of 64 rows and four warps for short ones, several of which share a multiprocesso
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from gptface.kernels import attention
 from gptface.kernels.attention_compilation import compile_configuration
 from gptface.kernels.attention_configurations import KERNELS, Configuration, Entry, forced
 from gptface.kernels.compilation import MachineCode
 
-__all__ = ["BLOCK_DS", "SHARED_LIMIT", "SHORT", "ahead_of_time", "candidates", "problems", "timed"]
+__all__ = [
+    "BLOCK_DS", "SHARED_LIMIT", "SHORT", "Problem", "Workload", "ahead_of_time", "candidates", "candidates_of",
+    "problems", "timed", "trying", "workload",
+]  # fmt: skip
 
+Problem = tuple[str, int, int, "int | None"]  # kernel, bits, block_d, rows: what a line of a table is for
 BLOCK_DS = (16, 32, 64, 128, 256)
 SHORT = 512  # rows up to which a sequence counts as short
 # Shared memory a program may take, in bytes (CUDA programming guide, technical specifications by compute capability).
@@ -52,7 +59,7 @@ def candidates(kernel: str, bits: int, width: int, short: bool) -> list[Configur
     return [Configuration(*shape) for shape in shapes]
 
 
-def problems() -> Iterator[tuple[str, int, int, int | None]]:
+def problems() -> Iterator[Problem]:
     """``(kernel, bits, block_d, rows)`` of every line of a table. float32 has one line for all lengths."""
     for kernel, width in itertools.product(KERNELS, BLOCK_DS):
         yield kernel, 16, width, SHORT
@@ -88,26 +95,84 @@ def ahead_of_time(table: str, say: Callable[[str], None]) -> list[tuple[Entry, M
     return lines
 
 
-def _inputs(width: int, bits: int, rows: int | None) -> dict[str, Any]:
-    """A batch of short multimodal samples, or long rows of packed documents; about 2²⁵ elements a tensor."""
+@dataclass(frozen=True)
+class Workload:
+    """A problem of a table at a size worth timing: a batch of short multimodal samples, or long packed documents.
+
+    Attributes:
+        kernel: one of ``KERNELS``.
+        tensors: query, key, value, gradient of the output.
+        intervals: of the mask, with the bounds of row and key blocks.
+        kept: output, log-sum-exp and state of a forward pass.
+    """
+
+    kernel: str
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor]
+    intervals: tuple[Tensor, Tensor, Tensor]
+    kept: tuple[Tensor, Tensor, Tensor]
+
+    def run(self) -> tuple[Tensor, ...]:
+        """What the kernel computes. Both gradients run for either; :func:`trying` changes the one in question."""
+        query, key, value, grad_out = self.tensors
+        intervals, rows, columns = self.intervals
+        scale = query.shape[-1] ** -0.5
+        if self.kernel == "forward":
+            return attention.forward(query, key, value, intervals, rows, None, scale, 0.0)[:2]
+        gradients = attention.backward(
+            grad_out, None, query, key, value, *self.kept, intervals, rows, columns, None, scale, 0.0
+        )
+        return gradients[:1] if self.kernel == "grad_query" else gradients[1:]
+
+    def error(self, found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
+        """How far results lie apart, in units of what two right ones may: twice the limit on the RMSE of one."""
+        limit = 1e-5 if self.tensors[0].dtype == torch.float32 else 0.006
+        worst = 0.0
+        for mine, theirs in zip(found, expected, strict=True):
+            finite = theirs.isfinite()  # a log-sum-exp of a row that sees nothing is not
+            if not torch.equal(mine.isfinite(), finite):
+                return math.inf
+            mine, theirs = mine[finite].double(), theirs[finite].double()
+            worst = max(worst, float((mine - theirs).norm() / theirs.norm()) / (2 * limit))
+        return worst
+
+
+def workload(problem: Problem, device: str = "cuda", elements: int = 2**25) -> Workload:
+    """One of about ``elements`` elements a tensor."""
     from gptface.ops.attention import IntervalMask
 
-    length = 334 if rows is not None else 4096
-    heads = 12
-    batch = max(1, 2**25 // (length * heads * width))
+    kernel, bits, width, rows = problem
+    length, heads = (334, 12) if rows is not None else (4096, 12)
+    if elements < length * heads * width:  # for tests
+        length, heads = max(8, elements // width), 1
+    batch = max(1, elements // (length * heads * width))
     dtype = torch.bfloat16 if bits == 16 else torch.float32
-    generator = torch.Generator("cuda").manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     shape = (batch, length, heads, width)
-    draws = [torch.randn(shape, device="cuda", dtype=dtype, generator=generator) for _ in range(4)]
+    query, key, value, grad_out = (
+        torch.randn(shape, device=device, dtype=dtype, generator=generator) for _ in range(4)
+    )
     if rows is not None:
-        samples = torch.arange(batch, device="cuda")
-        lengths = length - samples % 78
+        samples = torch.arange(batch, device=device)
+        lengths = length - samples % max(1, length // 4)
         mask = IntervalMask.prefix_lm(lengths * (samples % 3) // 2, lengths, length)
     else:
-        starts = torch.arange(0, length + 1, 256, device="cuda")
+        starts = torch.arange(0, length + 1, min(256, length), device=device)
+        starts = torch.cat([starts, torch.full_like(starts[:1], length)]) if int(starts[-1]) < length else starts
         mask = IntervalMask.packed(cu_seqlens=starts, num_tokens=length, causal=True)
-    query, key, value, grad_out = draws
-    return {"query": query, "key": key, "value": value, "grad_out": grad_out, "intervals": mask.intervals}
+    row_table, column_table = attention.block_bounds(mask.intervals, length)
+    kept = attention.forward(query, key, value, mask.intervals, row_table, None, width**-0.5, 0.0)
+    return Workload(kernel, (query, key, value, grad_out), (mask.intervals, row_table, column_table), kept)
+
+
+def candidates_of(problem: Problem) -> list[Configuration]:
+    """Those of a line of the table."""
+    kernel, bits, width, rows = problem
+    return candidates(kernel, bits, width, rows is not None)
+
+
+def trying(problem: Problem, chosen: Configuration) -> contextlib.AbstractContextManager[None]:
+    """Within the block the problem's kernel runs with ``chosen``."""
+    return forced({problem[0]: chosen})
 
 
 def timed(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCode]]:
@@ -115,45 +180,14 @@ def timed(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCo
     from triton.testing import do_bench
 
     lines = []
-    for kernel, bits, width, rows in problems():
-        tensors = _inputs(width, bits, rows)
-        query, key, value, intervals = (tensors[name] for name in ("query", "key", "value", "intervals"))
-        scale = width**-0.5
-        row_table, column_table = attention.block_bounds(intervals, key.shape[1])
-        out, lse, state = attention.forward(query, key, value, intervals, row_table, None, scale, 0.0)
-
-        def run(
-            kernel: str = kernel, tensors: dict[str, Any] = tensors, tables: Any = (row_table, column_table),
-            kept: Any = (out, lse, state), scale: float = scale,
-        ) -> None:  # fmt: skip
-            query, key, value, intervals = (tensors[name] for name in ("query", "key", "value", "intervals"))
-            if kernel == "forward":
-                attention.forward(query, key, value, intervals, tables[0], None, scale, 0.0)
-                return
-            # Both gradients run; only the one in question changes between candidates.
-            out, lse, state = kept
-            attention.backward(
-                tensors["grad_out"],
-                None,
-                query,
-                key,
-                value,
-                out,
-                lse,
-                state,
-                intervals,
-                tables[0],
-                tables[1],
-                None,
-                scale,
-                0.0,
-            )
-
+    for problem in problems():
+        kernel, bits, width, rows = problem
+        load = workload(problem)
         best: tuple[float, Configuration] | None = None
-        for chosen in candidates(kernel, bits, width, rows is not None):
-            with forced({kernel: chosen}):
+        for chosen in candidates_of(problem):
+            with trying(problem, chosen):
                 try:
-                    milliseconds = float(do_bench(run, warmup=50, rep=200, return_mode="median"))
+                    milliseconds = float(do_bench(load.run, warmup=50, rep=200, return_mode="median"))
                 except Exception as error:  # out of shared memory or registers: this candidate is none
                     say(f"{kernel} {bits} bits, head {width}: {chosen} does not run: {type(error).__name__}")
                     continue

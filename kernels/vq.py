@@ -2,8 +2,6 @@
 
 No launch waits for the device and none depends on a value there. The kernels are compiled for what a model fixes
 (dtype, vector length, metric, number of candidates) and never for the number of rows or codes.
-
-Interpreted and compiled ahead of time; never run on a GPU (``gptface doctor`` reads the ledger).
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ import functools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from gptface.kernels.attention_configurations import TUNED
+from gptface.kernels.places import read_table
 
 __all__ = [
     "DEPTHS",
@@ -27,6 +28,8 @@ __all__ = [
     "depth_block",
     "entries",
     "forced",
+    "forget",
+    "read_entries",
 ]
 
 PRECISIONS = ("ieee", "tf32x3", "tf32", "bf16")  # how products are taken; "ieee" is float32 without tensor cores
@@ -83,13 +86,23 @@ def depth_block(block_k: int, width: int) -> int:
 
 @functools.cache
 def entries(table: str) -> tuple[Entry, ...]:
-    """The lines of ``tuned/vq_<table>.json``."""
+    """The lines of ``tuned/vq_<table>.json``: those that this user tuned, else the package's."""
+    return read_table("vq", table, read_entries)
+
+
+def read_entries(path: Path) -> tuple[Entry, ...]:
+    """The lines of a table's file."""
     shape = ("block_m", "block_n", "block_k", "num_warps", "num_stages")
-    lines = json.loads((TUNED / f"vq_{table}.json").read_text(encoding="utf-8"))["entries"]
+    lines = json.loads(path.read_text(encoding="utf-8"))["entries"]
     return tuple(
         Entry(line["precision"], line["depth"], line["kept"], Configuration(*(line[name] for name in shape)))
         for line in lines
     )
+
+
+def forget() -> None:
+    """Read the tables again at the next question."""
+    entries.cache_clear()
 
 
 _forced: list[tuple[Configuration, int]] = []

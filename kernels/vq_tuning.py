@@ -7,17 +7,24 @@ and whole vectors at once where they fit, which moves the rows of a tile once in
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from gptface.kernels.attention_tuning import SHARED_LIMIT
 from gptface.kernels.compilation import MachineCode
 from gptface.kernels.vq_compilation import compile_configuration
 from gptface.kernels.vq_configurations import DEPTHS, FEW, PRECISIONS, Configuration, Entry, forced
 
-__all__ = ["ahead_of_time", "candidates", "problems", "timed"]
+__all__ = [
+    "Problem", "Workload", "ahead_of_time", "candidates", "candidates_of", "problems", "timed", "trying", "workload",
+]  # fmt: skip
+
+Problem = tuple[str, "int | None", "int | None"]  # precision, depth, kept: what a line of a table is for
 
 _LOOP = 256  # vector length at which lines for any length are made
 _MANY = 17  # candidates at which lines for any number are made: sixteen wanted and one to spare
@@ -43,7 +50,7 @@ def candidates(precision: str, depth: int | None, many: bool) -> list[Configurat
     return [Configuration(m, n, k, warps, stages) for k in dict.fromkeys(steps) for m, n, warps, stages in shapes]
 
 
-def problems() -> Iterator[tuple[str, int | None, int | None]]:
+def problems() -> Iterator[Problem]:
     """``(precision, depth, kept)`` of every line of a table, in the order in which they are tried."""
     yield from itertools.product(PRECISIONS, DEPTHS, (FEW, None))
 
@@ -72,29 +79,69 @@ def ahead_of_time(table: str, say: Callable[[str], None]) -> list[tuple[Entry, M
     return lines
 
 
+@dataclass(frozen=True)
+class Workload:
+    """A problem of a table at a size worth timing.
+
+    Attributes:
+        x, codebook: ``(1, N, D)`` and ``(1, K, D)`` float32.
+        topk, precision: as the operator's.
+    """
+
+    x: Tensor
+    codebook: Tensor
+    topk: int
+    precision: str
+
+    def run(self) -> tuple[Tensor, ...]:
+        """Scores and indices."""
+        from gptface.ops.vq.triton_lookup import lookup_triton
+
+        return lookup_triton(self.x, self.codebook, "euclidean", self.topk, self.precision, False)[:2]
+
+    def error(self, found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
+        """Share of indices that differ, in units of the share that may: near ties go either way."""
+        allowed = {"exact": 1e-4, "tf32x3": 2e-3, "tf32": 2e-2, "bf16": 0.2}[self.precision]
+        return float((found[1] != expected[1]).double().mean()) / allowed
+
+
+def workload(problem: Problem, device: str = "cuda", elements: int = 2**22) -> Workload:
+    """16384 rows of up to 256 elements and half as many codes, or as few as ``elements`` asks for."""
+    precision, depth, kept = problem
+    width, wanted = depth or _LOOP, kept or _MANY
+    rows = min(16384, max(32, elements // width))
+    generator = torch.Generator(device).manual_seed(0)
+    x = torch.randn(1, rows, width, device=device, generator=generator)
+    codebook = torch.randn(1, max(wanted + 3, rows // 2), width, device=device, generator=generator)
+    asked = "exact" if precision == "ieee" else precision
+    topk = wanted - 1 if precision == "ieee" else min(wanted, 16)
+    return Workload(x, codebook, topk, asked)
+
+
+def candidates_of(problem: Problem) -> list[Configuration]:
+    """Those of a line of the table."""
+    precision, depth, kept = problem
+    return candidates(precision, depth, kept is None)
+
+
+def trying(problem: Problem, chosen: Configuration) -> contextlib.AbstractContextManager[None]:
+    """Within the block the lookup runs with ``chosen``."""
+    return forced(chosen)
+
+
 def timed(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCode]]:
     """Every line of a table by median time on the GPU at hand, over 16384 rows and 8192 codes."""
     from triton.testing import do_bench
 
-    from gptface.ops.vq.triton_lookup import lookup_triton
-
     lines = []
-    for precision, depth, kept in problems():
-        width, wanted = depth or _LOOP, kept or _MANY
-        generator = torch.Generator("cuda").manual_seed(0)
-        x = torch.randn(1, 16384, width, device="cuda", generator=generator)
-        codebook = torch.randn(1, 8192, width, device="cuda", generator=generator)
-        asked = "exact" if precision == "ieee" else precision
-        topk = wanted - 1 if precision == "ieee" else min(wanted, 16)
-
-        def run(x: torch.Tensor = x, codebook: torch.Tensor = codebook, topk: int = topk, asked: str = asked) -> None:
-            lookup_triton(x, codebook, "euclidean", topk, asked, False)
-
+    for problem in problems():
+        precision, depth, kept = problem
+        load = workload(problem)
         best: tuple[float, Configuration] | None = None
-        for chosen in candidates(precision, depth, kept is None):
-            with forced(chosen):
+        for chosen in candidates_of(problem):
+            with trying(problem, chosen):
                 try:
-                    milliseconds = float(do_bench(run, warmup=50, rep=200, return_mode="median"))
+                    milliseconds = float(do_bench(load.run, warmup=50, rep=200, return_mode="median"))
                 except Exception as error:  # out of shared memory or registers: this candidate is none
                     say(f"{precision}, depth {depth}, kept {kept}: {chosen} does not run: {type(error).__name__}")
                     continue
@@ -102,6 +149,6 @@ def timed(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCo
             if best is None or milliseconds < best[0]:
                 best = milliseconds, chosen
         assert best is not None, f"nothing runs for {precision}, depth {depth}, kept {kept}"
-        code = compile_configuration(precision, best[1], table, width=width, kept=wanted)
+        code = compile_configuration(precision, best[1], table, width=depth or _LOOP, kept=kept or _MANY)
         lines.append((Entry(precision, depth, kept, best[1]), code))
     return lines

@@ -1,10 +1,10 @@
 #!/bin/sh
 # One wheel for every Python from 3.10 and every torch from 2.10: build it here, then run the operators' tests from it
-# under another interpreter, which needs torch, pytest and hypothesis and is left as it was.
+# under another interpreter, which needs torch, platformdirs, pytest and hypothesis and is left as it was.
 #
 #   tests/check_wheel.sh PYTHON [BUILDER]
 #
-# PYTHON   interpreter to test under (another Python version, another torch)
+# PYTHON   interpreter to test under (another Python version, another torch, another triton: from 3.5 to the newest)
 # BUILDER  interpreter that builds the wheel, with torch and setuptools; default .venv/bin/python
 # TESTS    environment: what to run, default "tests/ops tests/test_native_library.py"
 set -eu
@@ -72,3 +72,7 @@ for row in implementations():
 END
 # shellcheck disable=SC2086
 "$python" -m pytest -p no:cacheprovider $tests
+# The Triton kernels under this triton, where there is one; NumPy below 2.3 for triton 3.6 and older.
+if "$python" -c 'import triton; print("triton", triton.__version__)'; then
+    "$python" -m gptface prove --interpret
+fi

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
         *("diagnosis", "integrations"),
     },
 }
-EVERYBODY = {"configuration", "errors", "files", "integers", "progress", "__version__", "get_include"}
+EVERYBODY = {"configuration", "errors", "files", "integers", "pickled_arrays", "progress", "__version__", "get_include"}
 
 
 def imported_modules(path: Path) -> set[str]:

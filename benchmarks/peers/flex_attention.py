@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.attention_problem import AttentionProblem, prepare_attention
-from benchmarks.contender import CannotRun, Case, Contender, Prepared
+from benchmarks.contender import CannotRun, Case, Contender, Prepared, optional_import
 from benchmarks.patterns import Pattern
 
 __all__ = ["contenders", "mask_function"]
 
 
 def contenders(case: Case) -> list[Contender]:
-    """The one: its block mask is built anew for the column that includes mask building."""
-    return [Contender("FlexAttention, compiled", "torch", _prepare)]
+    """One for each of its backends; the block mask is built anew for the column that includes mask building."""
+    flash = functools.partial(_prepare, backend="FLASH")
+    return [Contender("FlexAttention, compiled", "torch", _prepare), Contender("FlexAttention, FLASH", "torch", flash)]
 
 
 def mask_function(pattern: Pattern) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
@@ -52,8 +53,13 @@ def _compiled() -> tuple[Any, Any]:
     return torch.compile(flex_attention, dynamic=False), torch.compile(create_block_mask, dynamic=False)
 
 
-def _prepare(problem: AttentionProblem) -> Prepared:
+def _prepare(problem: AttentionProblem, backend: str = "") -> Prepared:
     pattern, device = problem.pattern, problem.query.device
+    if backend:
+        if device.type != "cuda":
+            raise CannotRun("needs CUDA")
+        optional_import("flash_attn.cute", "flash-attn-4")
+    options = {"BACKEND": backend} if backend else None
     if device.type == "cpu" and problem.shape.backward:
         raise CannotRun("FlexAttention has no backward pass on a processor")
     flex, create = _compiled()
@@ -61,7 +67,7 @@ def _prepare(problem: AttentionProblem) -> Prepared:
 
     def attend(query: Tensor, key: Tensor, value: Tensor, block_mask: Any) -> Tensor:
         q, k, v = (tensor.transpose(1, 2) for tensor in (query, key, value))
-        return flex(q, k, v, block_mask=block_mask).transpose(1, 2)
+        return flex(q, k, v, block_mask=block_mask, kernel_options=options).transpose(1, 2)
 
     if pattern.kind == "dense":
         return prepare_attention(problem, attend)

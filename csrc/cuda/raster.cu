@@ -1,5 +1,5 @@
-// Launchers of gptface/raster_device.cuh. Compiled for sm_80, sm_90a and sm_100, and NEVER YET RUN ON A GPU. No
-// synchronisation with the host; safe under CUDA graphs.
+// Launchers of gptface/raster_device.cuh. No synchronisation with the host; safe under CUDA graphs.
+#include <gptface/built_from.h>
 #include <gptface/raster_device.cuh>
 
 #include <torch/csrc/stable/macros.h>

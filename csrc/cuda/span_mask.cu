@@ -1,12 +1,12 @@
 // Span masks on a GPU: a warp a sample, every sample by csrc/include/gptface/span_mask.h.
 //
-// Compiled for sm_80, sm_90a and sm_100, and NEVER YET RUN ON A GPU: what is known to be right is the header, which the
-// CPU tests check bit for bit against the reference. One lane draws (the draws of a sample depend on one another);
-// all lanes fill, count and pack. No synchronisation with the host; safe under CUDA graphs.
+// The header is the CPU's, which tests check bit for bit against the reference. One lane draws (the draws of a sample
+// depend on one another); all lanes fill, count and pack. No synchronisation with the host; safe under CUDA graphs.
 #include <type_traits>
 
 #include <cuda_runtime.h>
 
+#include <gptface/built_from.h>
 #include <gptface/span_mask.h>
 
 #include <torch/csrc/stable/macros.h>

@@ -1,5 +1,5 @@
-// Launcher of gptface/vq_short_kernels.cuh. Compiled for sm_80, sm_90a and sm_100, and NEVER YET RUN ON A GPU. No
-// synchronisation with the host; safe under CUDA graphs.
+// Launcher of gptface/vq_short_kernels.cuh. No synchronisation with the host; safe under CUDA graphs.
+#include <gptface/built_from.h>
 #include <gptface/vq_short_kernels.cuh>
 
 #include <torch/csrc/stable/macros.h>

@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="a question, with or without a photo, answered in words and faces",
         description="Answer a question. Where the answer holds <FACE>, that is a face in 3D: it is written to --output "
         "and drawn on --picture.",
-        epilog='example: gptface ask photo.jpg "what does this person look like in 3D?" --system runs/demo/facegpt '
+        epilog='example: gptface ask photo.jpg "show this person in 3D" --system runs/demo/facegpt '
         "--output face.glb",
     )
     parser.add_argument("photo", type=local_path, nargs="?", help="a photo of any size; without one, words alone")

@@ -34,7 +34,9 @@ class CommandParser(argparse.ArgumentParser):
 # the command that was asked for is imported: `gptface doctor` must work where half the extras are missing.
 COMMANDS = {
     "doctor": "what this machine has, which operator implementations run here, and why the others do not",
+    "prove": "run every GPU kernel against its reference on this GPU; what passes is used from then on",
     "faces": "make procedural faces with captions, as shards",
+    "data": "bring face pictures and captions from the web to shards: LAION-Face",
     "train": "train one stage of a system, such as the image tokenizer",
     "convert": "make an image tokenizer of a published VQGAN checkpoint",
     "evaluate": "measure what was trained, on held-out faces",

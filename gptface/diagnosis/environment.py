@@ -1,4 +1,4 @@
-"""The facts behind ``gptface doctor``: versions, devices, instruction sets, implementations, the GPU ledger."""
+"""The facts behind ``gptface doctor``: versions, devices, instruction sets, implementations, proofs of GPU kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import gptface
-from gptface.diagnosis.gpu_ledger import gpu_kernels, ledger_states, read_ledger
+from gptface.diagnosis.kernel_states import kernel_states, ledger_notes
 from gptface.ops import implementations
 from gptface.ops.native import library_path
 
@@ -88,7 +88,8 @@ def describe_environment() -> dict[str, Any]:
              "description": entry.description}
             for entry in implementations()
         ],
-        "gpu_ledger": ledger_states(gpu_kernels(), read_ledger()),
+        "gpu_kernels": kernel_states(),
+        "gpu_ledger_notes": ledger_notes(),
     }
 
 
@@ -116,9 +117,7 @@ def format_environment(environment: dict[str, Any]) -> str:
         state = "runs here" if entry["available"] else f"cannot run here: {entry['reason']}"
         lines.append(f"  {entry['operator']:<18} {entry['name']:<10} {state}")
         lines.append(f"  {'':<18} {'':<10} {entry['description']}")
-    lines += ["", "GPU ledger"]
-    for name, state in environment["gpu_ledger"].items():
-        lines.append(f"  {name:<28} {state}")
-    if not environment["gpu_ledger"]:
-        lines.append("  no GPU kernel's source is here")
+    lines += ["", "GPU kernels, by the ledger of proofs (gptface prove)"]
+    lines += [f"  {name:<28} {state}" for name, state in environment["gpu_kernels"].items()]
+    lines += [f"  {note}" for note in environment["gpu_ledger_notes"]]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gptface.errors import InputError
+from gptface.pickled_arrays import ARRAY_CALLABLES
 
 __all__ = ["as_array", "load_pickled_arrays", "load_pickled_npy"]
 
@@ -36,57 +37,20 @@ class _ChumpyRecord(_Record):
     """A ``chumpy`` array: FLAME's files hold their bases in them."""
 
 
-def _array(subtype: Any, shape: Any, _: Any) -> np.ndarray:
-    if subtype is not np.ndarray:
-        raise pickle.UnpicklingError("an array of a class of its own")
-    return np.ndarray.__new__(np.ndarray, shape)
-
-
-def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-def _scalar(dtype: np.dtype, value: bytes = b"") -> Any:
-    if dtype.hasobject:
-        raise pickle.UnpicklingError("a scalar that is an object")
-    raw = value.encode("latin1") if isinstance(value, str) else value
-    return np.frombuffer(raw, dtype=dtype, count=1)[0]
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1", "ascii", "utf-8"):
-        raise pickle.UnpicklingError(f"text in the encoding {encoding}")
-    return text.encode(encoding)
-
-
-def _no_bytes(*contents: Any) -> bytes:
-    """How Python 3 writes ``b""`` for Python 2: the content of an array without elements."""
-    if contents:
-        raise pickle.UnpicklingError("bytes of an object")
-    return b""
-
-
 def _reconstruct_record(cls: Any, base: Any, state: Any) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, _Record)):
         raise pickle.UnpicklingError("an object that is no array")
     return cls()
 
 
-# Everything that a pickle of arrays asks for, in the spellings of Python 2 and 3 and of NumPy 1 and 2.
+# Beside arrays: objects of classes that are not imported.
 _ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _encode,
-    ("__builtin__", "bytes"): _no_bytes,
+    **ARRAY_CALLABLES,
     ("copy_reg", "_reconstructor"): _reconstruct_record,
     ("copyreg", "_reconstructor"): _reconstruct_record,
     ("__builtin__", "object"): object,
     ("builtins", "object"): object,
 }
-for _core in ("numpy.core", "numpy._core"):
-    _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _array
-    _ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
-    _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 for _package in ("scipy.sparse.csc", "scipy.sparse._csc"):
     for _kind in ("csc_matrix", "csc_array"):
         _ADMITTED[_package, _kind] = _SparseRecord

@@ -173,7 +173,9 @@ def _draw(log_weights: Tensor, sample_ids: Tensor, seed: int, step: int | Tensor
     """One draw a row from ``softmax(log_weights)`` by the Gumbel maximum: no sorting, no multinomial, no host."""
     ids = sample_ids.long()
     low, high = ids & _WORD, (ids >> 32) & _WORD
-    steps = torch.as_tensor(step, dtype=torch.int64, device=ids.device) & _WORD
+    if not isinstance(step, Tensor):  # full, not as_tensor: that makes compiled code anew for every step
+        step = torch.full((), step, dtype=torch.int64, device=ids.device)
+    steps = step.to(device=ids.device, dtype=torch.int64) & _WORD
     word, _, _, _ = philox4x32(
         (low.unsqueeze(1), high.unsqueeze(1), low.unsqueeze(0), high.unsqueeze(0)),
         (torch.full_like(steps, whole_number(seed, "seed") & _WORD), steps),

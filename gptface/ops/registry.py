@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gptface.ops import proofs
+
 __all__ = ["Implementation", "Preference", "choose", "implementations", "register_implementation", "ruled_out"]
 
 Probe = Callable[[], "str | None"]
@@ -45,26 +47,23 @@ class Preference(NamedTuple):
 class _Registered(NamedTuple):
     probe: Probe
     description: str
-    unproven: Probe
+    proof: str | None
 
 
 _registered: dict[tuple[str, str], _Registered] = {}
 
 
-def _proven() -> None:
-    return None
-
-
 def register_implementation(
-    operator: str, name: str, probe: Probe, description: str, unproven: Probe = _proven
+    operator: str, name: str, probe: Probe, description: str, proof: str | None = None
 ) -> None:
-    """Record implementation ``name`` of ``operator``; the probes run only when somebody asks.
+    """Record implementation ``name`` of ``operator``; the probe runs only when somebody asks.
 
     Args:
         probe: why it cannot run here, or ``None``.
-        unproven: why ``impl="auto"`` leaves it alone though it could run, or ``None``.
+        proof: the family of GPU kernels (:func:`gptface.kernels.inventory.family`) that must be proven on the device
+            before ``impl="auto"`` takes it; ``None`` for what runs on no GPU kernel of the project.
     """
-    _registered[(operator, name)] = _Registered(probe, description, unproven)
+    _registered[(operator, name)] = _Registered(probe, description, proof)
 
 
 def implementations(operator: str | None = None) -> list[Implementation]:
@@ -78,16 +77,22 @@ def implementations(operator: str | None = None) -> list[Implementation]:
 
 
 def choose(
-    operator: str, impl: str, preferences: Iterable[Preference], obstacle: Callable[[str], str | None]
+    operator: str,
+    impl: str,
+    preferences: Iterable[Preference],
+    obstacle: Callable[[str], str | None],
+    device_index: int | None = None,
 ) -> Preference:
     """The implementation that a call of ``operator`` runs, and why.
 
-    A named one runs or raises. ``"auto"`` is the first of ``preferences`` that can run this call and is proven.
+    A named one runs or raises. ``"auto"`` is the first of ``preferences`` that can run this call and is proven; that
+    one was passed over for want of a proof is said once in a process.
 
     Args:
         impl: what the caller asked for.
         preferences: best first; the last can run every call.
         obstacle: why an implementation cannot run this call, or ``None``. Asked about no more than it takes to decide.
+        device_index: of the CUDA device that the inputs are on.
 
     Raises:
         ValueError: for an ``impl`` that the operator does not have.
@@ -95,8 +100,12 @@ def choose(
     """
     if impl == "auto":
         for line in preferences:
-            if ruled_out(operator, line.implementation, obstacle) is None:
+            if obstacle(line.implementation) is not None:
+                continue
+            family = _registered[(operator, line.implementation)].proof
+            if family is None or proofs.unproven(family, device_index) is None:
                 return line
+            proofs.warn_of(family, device_index)
         raise RuntimeError(f"{operator}: no implementation can run this call")
     _available_or_raise(operator, impl)
     reason = obstacle(impl)
@@ -105,9 +114,15 @@ def choose(
     return Preference(impl, "asked for by name")
 
 
-def ruled_out(operator: str, name: str, obstacle: Callable[[str], str | None]) -> str | None:
+def ruled_out(
+    operator: str, name: str, obstacle: Callable[[str], str | None], device_index: int | None = None
+) -> str | None:
     """Why ``impl="auto"`` cannot take implementation ``name`` for a call; ``None`` where it can."""
-    return obstacle(name) or _registered[(operator, name)].unproven()
+    reason = obstacle(name)
+    family = _registered[(operator, name)].proof
+    if reason is not None or family is None:
+        return reason
+    return proofs.unproven(family, device_index)
 
 
 def _available_or_raise(operator: str, name: str) -> None:

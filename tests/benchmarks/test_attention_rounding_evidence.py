@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.attention_rounding_evidence import CHANGES, measure_formulas, measure_kernels
+from gptface.diagnosis.attention_formulas import evaluate
 from gptface.ops.native import cpu_kernel_missing
-from tests.helpers.attention_formulas import evaluate
 from tests.ops.attention_cases import dense_with_gradients, draw, random_mask
 
 ORDERS = [("torch", False), *itertools.product(("first to last", "last to first"), (False, True))]

@@ -14,7 +14,8 @@ from benchmarks import command
 from benchmarks.clock import HostClock
 from benchmarks.contender import BASELINE, CannotRun, Case, Contender, Prepared, Verdict, optional_import
 from benchmarks.memory import host_peak, host_peak_in_child
-from benchmarks.runner import Options, interleave, run_case
+from benchmarks.results import earlier_cases, make_result, write_result
+from benchmarks.runner import Options, interleave, run_case, run_subject
 from benchmarks.subjects import SUBJECTS
 from benchmarks.subjects.span_mask import SpanMasks
 from benchmarks.subjects.vq import CodebookLookup
@@ -261,3 +262,27 @@ def test_a_few_cases_do_not_overwrite_the_results_of_all(
     monkeypatch.setattr(command, "write_result", lambda _, folder: written.append(folder) or tmp_path)
     assert command.main(["span_mask", *arguments]) == 0
     assert written == ([Path("elsewhere") if "--output" in arguments else None] if kept else [])
+
+
+def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = CodebookLookup()
+    cases = [case.name for case in subject.cases("miniature", CPU)]
+    measured: list[str] = []
+
+    def fake(subject: Any, case: Any, options: Options) -> dict[str, Any]:
+        measured.append(case.name)
+        row = {"contender": BASELINE, "owner": "", "status": "cannot", "reason": "not here", "quality": {}, "rates": {},
+               "seconds": None, "fresh_seconds": None, "mask_seconds": None, "ratio": None, "fresh_ratio": None,
+               "peak_bytes": None}  # fmt: skip
+        return {"name": case.name, "size": 1, "headline": False, "settings": {}, "work": {}, "rows": [row]}
+
+    monkeypatch.setattr("benchmarks.runner.run_case", fake)
+    options = Options(scale="miniature", minutes=1e-9)
+    last = run_subject(subject, OPTIONS, cases[-1])["cases"]
+    write_result(make_result(subject, options, {"cases": last, "left_out": cases[:-1]}), tmp_path)
+    longer = Options(scale="miniature")
+    whole = run_subject(subject, longer, before=earlier_cases(subject, longer, tmp_path))
+    assert measured == [cases[-1], *cases[:-1]], "the last is not measured again"
+    assert [case["name"] for case in whole["cases"]] == cases and whole["left_out"] == []
+    assert earlier_cases(subject, Options(scale="miniature", threads=7), tmp_path) == [], "other settings"
+    assert earlier_cases(subject, longer, tmp_path / "elsewhere") == []

@@ -193,3 +193,12 @@ def test_names_of_files_from_captions() -> None:
     assert plain_name("…") == "face"
     assert len(plain_name("word " * 40)) < 60 and len(plain_name("x" * 500)) == 48
     assert "/" not in plain_name("../../etc/passwd")
+
+
+def test_the_demo_from_training_to_a_mesh(folder: Path, tmp_path: Path) -> None:
+    """The shipped configuration, two steps of it: what training leaves is what the commands take."""
+    few = ("data.count=16", "data.validation_count=0", "facegpt.steps=2", "facegpt.minutes=null")
+    assert main(["train", "facegpt", "--config", "demo", "--output", str(tmp_path / "run"), "--quiet", *few]) == 0
+    words = ["--system", str(tmp_path / "run"), "--output", str(tmp_path / "face.glb")]
+    assert main(["sculpt", "--caption", "an astonished man", *words]) == 0
+    assert (tmp_path / "face.glb").stat().st_size > 10_000

@@ -27,7 +27,7 @@ def test_doctor_lists_every_operator_with_a_reason_where_it_cannot_run(capsys: p
     text = capsys.readouterr().out
     for operator in ("masked_attention", "sample_span_mask", "vq_lookup"):
         assert operator in text
-    assert "GPU ledger" in text
+    assert "attention.forward" in text and "no proof" in text
 
 
 def test_doctor_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +88,7 @@ PATHS = {
     "evaluate system --system s --faces URL": "--faces",
     "report --system s --judge URL --output x": "--judge",
     "faces --output URL": "--output",
+    "data laion-face join --metadata URL --output o": "--metadata",
     "train pretrain --config URL": "--config",
     "train pretrain --config tiny --tokenizer URL": "--tokenizer",
 }

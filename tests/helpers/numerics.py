@@ -1,4 +1,4 @@
-"""The one tolerance rule of the project (architecture document, "Numerics")."""
+"""The tolerance rule of :mod:`gptface.diagnosis.numerics` as assertions."""
 
 from __future__ import annotations
 
@@ -6,34 +6,20 @@ from collections.abc import Sequence
 
 import torch
 
-RMSE_LIMIT = {torch.bfloat16: 0.006, torch.float16: 0.006, torch.float32: 1e-5, torch.float64: 1e-12}
-FLOOR = {torch.bfloat16: 1e-5, torch.float16: 1e-6, torch.float32: 1e-7, torch.float64: 1e-14}
+from gptface.diagnosis.numerics import FLOOR, RMSE_LIMIT, largest_by_rule, rmse_ratio
 
-
-def rmse_ratio(result: torch.Tensor, oracle: torch.Tensor) -> float:
-    """``||result - oracle|| / ||oracle||`` in float64 (0 when both are zero)."""
-    difference = (result.double() - oracle.double()).norm()
-    scale = oracle.double().norm()
-    return float(difference / scale) if scale > 0 else float(difference)
+__all__ = ["FLOOR", "RMSE_LIMIT", "assert_error_within_rule", "assert_matches_oracle", "rmse_ratio"]
 
 
 def assert_error_within_rule(
     name: str, result: torch.Tensor, same_dtype: torch.Tensor | Sequence[torch.Tensor], oracle: torch.Tensor
 ) -> None:
-    """``e(result) <= 2 e(yardstick) + floor`` with ``e(x) = max|x - oracle|``.
-
-    Args:
-        same_dtype: the yardstick, what plain PyTorch makes of it in the dtype of ``result``. Several evaluations of the
-            same thing count by the worst of them: which way a single rounding goes is luck.
-        oracle: the reference evaluated in float64.
-    """
+    """``e(result) <= 2 e(yardstick) + floor``; arguments as :func:`gptface.diagnosis.numerics.largest_by_rule`."""
     assert result.shape == oracle.shape, f"{name}: shape {tuple(result.shape)}, oracle {tuple(oracle.shape)}"
     assert torch.isfinite(result).all(), f"{name}: not finite"
     if result.numel() == 0:
         return
-    evaluations = [same_dtype] if isinstance(same_dtype, torch.Tensor) else same_dtype
-    error, *plain = (float((tensor.double() - oracle).abs().max()) for tensor in (result, *evaluations))
-    allowed = 2 * max(plain) + FLOOR[result.dtype] * max(1.0, float(oracle.abs().max()))
+    error, allowed = largest_by_rule(result, same_dtype, oracle)
     assert error <= allowed, f"{name}: largest error {error:.3e}, allowed {allowed:.3e}"
 
 

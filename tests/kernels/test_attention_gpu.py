@@ -1,4 +1,4 @@
-"""Ring 4: the Triton attention kernels on a CUDA device. Written without one: none of this has run yet."""
+"""Ring 4: the Triton attention kernels on a CUDA device."""
 
 from __future__ import annotations
 

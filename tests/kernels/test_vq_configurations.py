@@ -8,7 +8,6 @@ import json
 import pytest
 
 from gptface.kernels.attention_configurations import TUNED
-from gptface.kernels.inventory import kernels, unproven
 from gptface.kernels.vq_configurations import (
     MOST_KEPT,
     PRECISIONS,
@@ -63,9 +62,3 @@ def test_a_forced_configuration_ends_with_its_block() -> None:
         assert configuration("default", "ieee", 64, 2) is other
         assert code_splits(1, 8, 2, 1) == 2
     assert configuration("default", "ieee", 64, 2) is usual
-
-
-def test_the_inventory_names_the_kernels_and_none_has_run() -> None:
-    assert {"vq.nominate", "vq.decide"} == {kernel.name for kernel in kernels() if kernel.name.startswith("vq.")}
-    assert {"vq_nominate.py", "vq.py"} <= set(next(k for k in kernels() if k.name == "vq.nominate").files)
-    assert unproven("attention") is None or "vq." not in str(unproven("attention"))

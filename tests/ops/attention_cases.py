@@ -7,38 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gptface.diagnosis.attention_formulas import dense_attention, evaluations
 from gptface.ops import IntervalMask, masked_attention
-from tests.helpers.attention_formulas import evaluations
 from tests.helpers.numerics import assert_error_within_rule, assert_matches_oracle
 
 GRADIENTS = ("grad_query", "grad_key", "grad_value")
-
-
-def dense_attention(
-    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float, factor: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Attention written for one purpose: to be differentiated by torch, in the dtype of its inputs.
-
-    Args:
-        visible: ``(B or 1, Sq, Skv)`` bool.
-        factor: ``(B, H, Sq, Skv)`` multiplies the softmax weights (dropout).
-
-    Returns:
-        ``out (B, Sq, H, D)`` and ``lse (B, H, Sq)``; 0 and −inf on rows that see nothing.
-    """
-    groups = query.shape[2] // key.shape[2]
-    key, value = (tensor.repeat_interleave(groups, dim=2) for tensor in (key, value))
-    scores = torch.einsum("bihd,bjhd->bhij", query, key) * scale
-    if visible is None:
-        visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device)[None]
-    visible = visible.unsqueeze(1).expand(scores.shape)
-    top = scores.detach().masked_fill(~visible, -1e4).amax(-1, keepdim=True)
-    exponentials = torch.where(visible, torch.exp(torch.where(visible, scores - top, 0.0)), 0.0)
-    total = exponentials.sum(-1, keepdim=True)
-    seen = total > 0
-    weights = exponentials / torch.where(seen, total, 1.0)
-    lse = torch.where(seen, top + torch.log(torch.where(seen, total, 1.0)), -torch.inf).squeeze(-1)
-    return torch.einsum("bhij,bjhd->bihd", weights if factor is None else weights * factor, value), lse
 
 
 def draw(
@@ -113,7 +86,7 @@ def yardsticks(
     """What plain PyTorch makes of output and gradients in the dtype of the inputs; the worst of it is the yardstick.
 
     In 16 bits that is :func:`dense_attention` alone, which rounds more often than any kernel. In float32 a kernel's own
-    formulas stand beside it, see :mod:`tests.helpers.attention_formulas`.
+    formulas stand beside it, see :mod:`gptface.diagnosis.attention_formulas`.
     """
     tensors = (query, key, value, grad)
     found = [dense_with_gradients(*tensors, mask, query.dtype, scale, factor)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers.attention_formulas import evaluate
+from gptface.diagnosis.attention_formulas import evaluate
 from tests.ops.attention_cases import assert_kernel_matches_oracle, draw, random_mask
 
 INPUTS, MASK = draw(2, 83, 211, 4, 2, 40), random_mask(2, 83, 211, 1, seed=0)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptface.diagnosis.span_mask_draws import random_case
 from gptface.errors import InputError
 from gptface.ops import (
     ImageBlocks,
@@ -21,7 +22,6 @@ from gptface.ops import (
     mask_tokens,
     sample_span_mask,
 )
-from tests.ops.span_mask_cases import random_case
 
 IMPLS = [found.name for found in implementations("mask_tokens") if found.available and found.name != "cuda"]
 

@@ -144,7 +144,6 @@ def test_what_is_listed() -> None:
     for operator in ("rasterize", "interpolate"):
         rows = {row.name: row for row in implementations(operator)}
         assert set(rows) == {"reference", "cpu", "cuda"} and rows["reference"].available
-        assert "never run on a GPU" in rows["cuda"].description
     assert {row.name for row in implementations("antialias")} == {"reference", "cpu"}
 
 

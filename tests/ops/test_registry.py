@@ -35,7 +35,7 @@ TABLE = (Preference("fast", "it is"), Preference("unproven", "it may be"), Prefe
 def three_implementations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     register_implementation("test", "fast", lambda: None, "")
-    register_implementation("test", "unproven", lambda: None, "", lambda: "nobody has seen it run")
+    register_implementation("test", "unproven", lambda: None, "", proof="attention")
     register_implementation("test", "plain", lambda: None, "")
     register_implementation("test", "absent", lambda: "it was not built", "")
     yield

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptface.diagnosis.span_mask_draws import random_case
 from gptface.errors import InputError
 from gptface.ops import (
     FacialRegions,
@@ -29,7 +30,6 @@ from gptface.ops import (
 from gptface.ops.span_mask.program import Program
 from gptface.ops.span_mask.random_stream import RandomStream, philox_block
 from gptface.ops.span_mask.reference import draw_count, draw_length
-from tests.ops.span_mask_cases import random_case
 
 IMPLS = [found.name for found in implementations("sample_span_mask") if found.available and found.name != "cuda"]
 seeds = st.integers(0, 2**32 - 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gptface.diagnosis.span_mask_draws import random_case
 from gptface.ops import (
     ImageBlocks,
     MaskGITCosine,
@@ -19,7 +20,6 @@ from gptface.ops import (
     mask_tokens,
     sample_span_mask,
 )
-from tests.ops.span_mask_cases import random_case
 
 pytestmark = pytest.mark.gpu
 SPEC = Multimodal(TextSpans(0.3), ImageBlocks((16, 16), MaskGITCosine()))
@@ -93,7 +93,7 @@ def test_no_synchronisation_and_the_same_bits_from_a_graph() -> None:
     step = torch.zeros((), dtype=torch.int64, device="cuda")
 
     def run() -> tuple[SpanMask, torch.Tensor]:
-        both = mask_tokens(tokens, SPEC, modality, seed=1, step=step, sample_ids=ids, **RANGES)
+        both = mask_tokens(tokens, SPEC, modality, seed=1, step=step, sample_ids=ids, impl="cuda", **RANGES)
         return both.span_mask, both.token_ids
 
     run()
@@ -125,3 +125,13 @@ def test_opcheck() -> None:
         torch.ops.gptface.corrupt_tokens.default,
         (tokens, mask, span_ids, ranges, [2**31, 2**32], True, ids, 7, 3, None),
     )
+
+
+def test_on_the_host_the_same_bits() -> None:
+    """What ``auto`` takes where the CUDA kernel is not proven."""
+    modality, tokens, ids = inputs(33)
+    words: dict[str, Any] = {"seed": 1, "step": 2, "sample_ids": ids, **RANGES}
+    here, there = (mask_tokens(tokens, SPEC, modality, impl=impl, **words) for impl in ("cuda", "host"))
+    assert there.token_ids.is_cuda and torch.equal(here.token_ids, there.token_ids)
+    for one, other in zip(here.span_mask, there.span_mask, strict=True):
+        assert torch.equal(one, other)

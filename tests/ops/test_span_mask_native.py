@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
+from gptface.diagnosis.span_mask_draws import Case, random_case
 from gptface.ops import (
     ImageBlocks,
     MaskGITCosine,
@@ -21,7 +22,6 @@ from gptface.ops import (
     implementations,
     sample_span_mask,
 )
-from tests.ops.span_mask_cases import Case, random_case
 
 _reason = next(found.reason for found in implementations("sample_span_mask") if found.name == "cpu")
 pytestmark = pytest.mark.skipif(bool(_reason), reason=_reason)

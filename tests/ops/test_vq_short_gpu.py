@@ -1,4 +1,4 @@
-"""Ring 4: the CUDA lookup of short vectors on a device. Written without one: none of this has run yet.
+"""Ring 4: the CUDA lookup of short vectors on a device.
 
 What its kernels compute is held on the threads of a CPU by ``tests/native/vq_short_checks.cpp``.
 """

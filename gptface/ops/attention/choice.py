@@ -115,7 +115,7 @@ def choose(
     preferences: tuple[Preference, ...] = _GENERAL if kind == "general" else _FULL_OR_CAUSAL
     if kind == "full" and impl == "auto" and _cpu_unsupported(query) is None and _portable():
         preferences = _FULL_PORTABLE
-    return registry.choose("masked_attention", impl, preferences, obstacle), obstacle
+    return registry.choose("masked_attention", impl, preferences, obstacle, query.device.index), obstacle
 
 
 def explain(
@@ -137,6 +137,9 @@ def explain(
     """
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
     chosen, obstacle = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
-    others = [(name, registry.ruled_out("masked_attention", name, obstacle)) for name in ("sdpa", "cpu", "triton")]
+    device = query.device.index
+    others = [
+        (name, registry.ruled_out("masked_attention", name, obstacle, device)) for name in ("sdpa", "cpu", "triton")
+    ]
     unsupported = tuple((name, why) for name, why in others if why is not None and name != chosen.implementation)
     return Choice(chosen.implementation, chosen.reason, unsupported)

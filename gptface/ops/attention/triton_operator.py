@@ -130,26 +130,16 @@ torch.library.register_autograd("gptface::masked_attention_triton_backward", _se
 # --- where it can run -------------------------------------------------------------------------------------------------
 
 
-def missing() -> str | None:
-    """``None`` where the kernels can run on this machine, else the reason why not."""
-    return triton_support.missing("attention")
-
-
-def unproven() -> str | None:
-    """Why ``impl="auto"`` leaves the kernels alone; ``None`` where the ledger says that they passed on a GPU."""
-    return triton_support.unproven("attention")
-
-
 def unsupported(query: Tensor) -> str | None:
     """Why the kernels cannot run a call with this query; ``None`` where they can."""
-    reason = triton_support.unsupported_device("attention", query.device.type, query.device.index or 0)
+    reason = triton_support.unsupported_device(query.device.type, query.device.index or 0)
     return reason or ("float64 is for the reference" if query.dtype == torch.float64 else None)
 
 
 register_implementation(
     "masked_attention",
     "triton",
-    missing,
+    triton_support.missing,
     "Triton kernels that skip what the mask hides, forward and backward, dropout and log-sum-exp included",
-    unproven,
+    proof="attention",
 )

@@ -23,12 +23,13 @@ for _operator, _what in (
     if _operator == "antialias":
         continue
     register_implementation(
-        _operator, "cuda", cuda.cuda_missing, "CUDA, from the CPU's header; compiled, never run on a GPU"
+        _operator, "cuda", cuda.cuda_missing, "CUDA, from the CPU's header", proof="raster.cuda"
     )
 
-# What impl="auto" takes, best first. "cuda" is taken by name only: no record says yet that it has passed on a GPU.
+# What impl="auto" takes, best first, of what can run the call and is proven on its device.
 _PREFERENCES = (
     Preference("cpu", "the fastest on the CPU"),
+    Preference("cuda", "it waits for nothing"),
     Preference("reference", "it takes every device and dtype"),
 )
 
@@ -45,7 +46,8 @@ def choose(operator: str, impl: str, name: str, tensor: Tensor) -> str:
             return cpu.unsupported(name, tensor)
         return cuda.unsupported(name, tensor) if implementation == "cuda" else None
 
-    chosen = registry.choose(operator, impl, _PREFERENCES, obstacle).implementation
+    preferences = _PREFERENCES if operator != "antialias" else _PREFERENCES[::2]  # it has no CUDA kernel
+    chosen = registry.choose(operator, impl, preferences, obstacle, tensor.device.index).implementation
     if impl == "auto" and chosen == "reference" and tensor.device.type == "cpu":
         warn_without_cpu_kernel("rasterize_kernel")
     return chosen

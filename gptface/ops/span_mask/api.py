@@ -20,7 +20,7 @@ from gptface.ops.span_mask.arguments import (
     read_layout,
     seed_and_step,
 )
-from gptface.ops.span_mask.choice import choose
+from gptface.ops.span_mask.choice import kernel
 from gptface.ops.span_mask.program import IMAGE_REGIONS
 from gptface.ops.span_mask.specification import Specification
 
@@ -89,9 +89,9 @@ def sample_span_mask(
         word_ids: integers ``(B, S)`` for ``TextSpans(whole_words=True)``: neighbours with one id are one word, a
             negative id is a word of its own.
         region_map: integers ``(B, h · w)`` for ``FacialRegions``: the region label of every cell of the grid.
-        impl: ``"auto"`` (the native library where it holds a kernel for the device, else, with a warning, the
-            reference, which works on the host and on a GPU waits for its inputs), ``"reference"``, ``"cpu"`` or
-            ``"cuda"``.
+        impl: ``"auto"`` (the native library where it holds a kernel for the device, on a GPU one that is proven there;
+            else, with a warning, the CPU's on copies or the reference, which on a GPU wait for the inputs), or by name
+            ``"reference"``, ``"cpu"``, ``"cuda"`` or ``"host"``.
 
     Returns:
         A :class:`SpanMask` on the device of the inputs, as NumPy arrays if ``lengths_or_eligible`` (or, where that is
@@ -106,9 +106,7 @@ def sample_span_mask(
     layout, words, regions = _layout(name, spec, lengths_or_eligible, sample_ids, max_length, word_ids, region_map)
     device = layout.sample_ids.device
     seed, step, device_step = seed_and_step(name, seed, step, device)
-    chosen = choose(name, impl, device.type)
-    kernels = torch.ops.gptface
-    operator = kernels.sample_span_mask_reference if chosen == "reference" else kernels.sample_span_mask
+    operator = getattr(torch.ops.gptface, kernel(name, impl, device.type, device.index))
     results = operator(
         spec.encoded, layout.tensor, words, regions, layout.sample_ids, seed, step, device_step, layout.size,
         layout.most_masked,
@@ -172,7 +170,7 @@ def corrupt_tokens(
         probabilities: of (mask token, random token, unchanged); they sum to one.
         per: ``"span"``: one decision for all tokens of a span, as SpanBERT; ``"token"``: one for each, as BERT.
         seed, step, sample_ids: as in :func:`sample_span_mask`; decisions are independent of the mask's own draws.
-        impl: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+        impl: as in :func:`sample_span_mask`.
 
     Returns:
         The corrupted ids, shape, dtype and kind of ``token_ids``.
@@ -193,8 +191,7 @@ def corrupt_tokens(
     if ids.shape[0] != tokens.shape[0]:
         raise InputError(f"{name}: token_ids has {tokens.shape[0]} samples, sample_ids {ids.shape[0]}")
     seed, step, device_step = seed_and_step(name, seed, step, tokens.device)
-    chosen = choose(name, impl, tokens.device.type)
-    operator = torch.ops.gptface.corrupt_tokens_reference if chosen == "reference" else torch.ops.gptface.corrupt_tokens
+    operator = getattr(torch.ops.gptface, kernel(name, impl, tokens.device.type, tokens.device.index))
     corrupted = operator(
         tokens, mask.contiguous(), span_ids.contiguous(), flat, thresholds, per == "span", ids, seed, step, device_step
     )
@@ -245,9 +242,7 @@ def mask_tokens(
     if layout.sample_ids.device != tokens.device:
         raise InputError(f"{name}: token_ids is on {tokens.device}, lengths_or_eligible on {layout.sample_ids.device}")
     seed, step, device_step = seed_and_step(name, seed, step, tokens.device)
-    chosen = choose("mask_tokens", impl, tokens.device.type)
-    kernels = torch.ops.gptface
-    operator = kernels.mask_tokens_reference if chosen == "reference" else kernels.mask_tokens
+    operator = getattr(torch.ops.gptface, kernel(name, impl, tokens.device.type, tokens.device.index))
     *results, corrupted = operator(
         tokens, flat, thresholds, per == "span", spec.encoded, layout.tensor, words, regions, layout.sample_ids, seed,
         step, device_step, layout.most_masked,

@@ -1,13 +1,13 @@
 """The torch.library side of span masks: schemas and fake kernels.
 
 ``sample_span_mask``, ``corrupt_tokens`` and both in one, ``mask_tokens``, get their CPU and CUDA kernels from the
-native library (``csrc/register.cpp``); their ``…_reference`` twins run the definitions. Importing this file imports no
-backend.
+native library (``csrc/register.cpp``); their ``…_reference`` twins run the definitions, their ``…_host`` twins the
+CPU's kernels on copies of what is elsewhere. Importing this file imports no backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -92,12 +92,27 @@ def _both_reference(
     return (*sampled, _corrupt_reference(token_ids, mask, span_ids, ranges, thresholds, per_span, *identity))
 
 
+def _on_host(name: str) -> Callable[..., Any]:
+    """The CPU's kernel on copies of the inputs, its results where the first tensor among them was."""
+
+    def run(*arguments: Any) -> Any:
+        device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
+        copies = [argument.cpu() if isinstance(argument, Tensor) else argument for argument in arguments]
+        results = getattr(torch.ops.gptface, name)(*copies)
+        if isinstance(results, Tensor):
+            return results.to(device)
+        return tuple(result.to(device) for result in results)
+
+    return run
+
+
 for _name, _schema, _fake, _reference in (
     ("sample_span_mask", _SAMPLE, _sample_fake, _sample_reference),
     ("corrupt_tokens", _CORRUPT, _corrupt_fake, _corrupt_reference),
     ("mask_tokens", _BOTH, _both_fake, _both_reference),
 ):
-    for _twin in (_name, f"{_name}_reference"):
+    for _twin in (_name, f"{_name}_reference", f"{_name}_host"):
         _library.define(_twin + _schema)
         torch.library.register_fake(f"gptface::{_twin}", _fake, lib=_library)
     _library.impl(f"{_name}_reference", _reference, "CompositeExplicitAutograd")
+    _library.impl(f"{_name}_host", _on_host(_name), "CompositeExplicitAutograd")

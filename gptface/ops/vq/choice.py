@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gptface.ops import registry
+from gptface.ops import registry, triton_support
 from gptface.ops.native import warn_without_cpu_kernel
 from gptface.ops.registry import Preference, register_implementation
 from gptface.ops.vq import cpu, cuda, triton_lookup
@@ -26,21 +26,22 @@ register_implementation(
 register_implementation(
     "vq_lookup",
     "triton",
-    triton_lookup.triton_missing,
+    triton_support.missing,
     "Triton tiles with a running selection, the nominated codes decided in float64; float32, TF32 and bfloat16",
-    triton_lookup.unproven,
+    proof="vq",
 )
 register_implementation(
     "vq_lookup",
     "cuda",
     cuda.cuda_missing,
-    "C++ for vectors of up to 32 elements, the codebook in shared memory; compiled, never run on a GPU",
+    "CUDA C++ for vectors of up to 32 elements, the codebook in shared memory",
+    proof="vq.cuda",
 )
 
-# What impl="auto" takes, best first; each of the first two runs on devices of its own. "cuda" is taken by name only: no
-# record says yet that it has passed on a GPU.
+# What impl="auto" takes, best first, of what can run the call and is proven on its device.
 _PREFERENCES = (
     Preference("cpu", "the fastest on the CPU: the selection happens in registers"),
+    Preference("cuda", "made for vectors this short: no product is padded to a tile of a matrix unit"),
     Preference("triton", "the fastest on a GPU: the selection runs along with the tiles"),
     Preference("torch", "it takes every device, dtype and topk in bounded memory"),
 )
@@ -59,7 +60,7 @@ def choose(x: Tensor, codebook: Tensor, topk: int, nearest_rows: bool, impl: str
             return triton_lookup.unsupported(x, codebook, topk)
         return cuda.unsupported(x, codebook, topk, nearest_rows) if name == "cuda" else None
 
-    chosen = registry.choose("vq_lookup", impl, _PREFERENCES, obstacle)
+    chosen = registry.choose("vq_lookup", impl, _PREFERENCES, obstacle, x.device.index)
     if impl == "auto" and chosen.implementation != "cpu" and x.device.type == "cpu":
         warn_without_cpu_kernel("vq_lookup_kernel")
     return chosen

@@ -8,7 +8,7 @@ from torch import Tensor
 from gptface.ops import triton_support
 from gptface.ops.vq.centring import ranked_codes
 
-__all__ = ["lookup_triton", "triton_missing", "unproven", "unsupported"]
+__all__ = ["lookup_triton", "unsupported"]
 
 _MOST_CANDIDATES = 16
 _MOST_ROWS = 2**31 - 1024
@@ -16,19 +16,9 @@ _MOST_CODES = 2**30
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def triton_missing() -> str | None:
-    """``None`` where the kernels can run on this machine, else the reason why not."""
-    return triton_support.missing("vq")
-
-
-def unproven() -> str | None:
-    """Why ``impl="auto"`` leaves the kernels alone; ``None`` where the ledger says that they passed on a GPU."""
-    return triton_support.unproven("vq")
-
-
 def unsupported(x: Tensor, codebook: Tensor, topk: int) -> str | None:
     """Why the kernels cannot take this call, or ``None``."""
-    reason = triton_support.unsupported_device("vq", x.device.type, x.device.index or 0)
+    reason = triton_support.unsupported_device(x.device.type, x.device.index or 0)
     if reason is not None:
         return reason
     for name, tensor in (("x", x), ("codebook", codebook)):

@@ -34,7 +34,7 @@ SIZE = 48
 SMALL, SMALL_STEPS = 2 / 3, 0.4
 """Side of the pictures that are compared at first, and for which share of the steps."""
 SPACING = 0.35
-"""Centimetres between vertices of what is drawn. Heads of 0.6 are shaded so differently that they are shaped differently."""
+"""Centimetres between vertices of what is drawn. Heads of 0.6 are shaded, and so shaped, differently."""
 RATES = {"identity": 0.12, "expression": 0.02, "albedo": 0.12, "rotation": 0.01, "place": 0.01, "light": 0.03}
 """Of Adam: how far a number goes in a step, at first; at the end next to nothing."""
 SPREADS = {"identity": 0.7, "expression": 0.25, "albedo": 0.7, "rotation": 0.08, "place": 0.08, "light": 0.25}
@@ -199,8 +199,8 @@ def refine(
     What descends, for every face by itself: the robust difference of colours inside the drawn face
     (:func:`gptface.objectives.photometric_errors`), first in small pictures; the energy of identity, expression, albedo
     and light (:mod:`gptface.morphable.prior`); and the squared distance from the start. Light is fitted in closed form
-    before, where that makes the start more like the photo. A face that descent does not better stays as it was. How large
-    the head is stays nearly as it was too: a larger one farther away looks the same.
+    before, where that makes the start more like the photo. A face that descent does not better stays as it was. The
+    size of the head is hardly bettered: a larger one farther away looks the same.
 
     Args:
         model: the morphable model.

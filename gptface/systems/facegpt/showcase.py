@@ -22,7 +22,7 @@ from gptface.morphable import (
     write_head,
     write_picture,
 )
-from gptface.systems.facegpt.system import FaceGPTSystem, single
+from gptface.systems.facegpt.face_system import FaceSystem, single
 
 __all__ = ["SENTENCES", "faces_in_3d"]
 
@@ -39,7 +39,7 @@ EYES = (36, 45)
 """Outer corners of the eyes among 68 landmarks: distances are told in shares of theirs."""
 
 
-def faces_in_3d(system: FaceGPTSystem, page: Page, folder: Path) -> dict[str, Any]:
+def faces_in_3d(system: FaceSystem, page: Page, folder: Path) -> dict[str, Any]:
     """Add the section's pictures and numbers to ``page``; meshes and pictures go into ``folder``.
 
     Returns:
@@ -87,12 +87,12 @@ def _written(path: Path, rows: Sequence[np.ndarray]) -> Path:
     return path
 
 
-def _write_meshes(system: FaceGPTSystem, heads: FaceParameters, folder: Path, names: Sequence[str]) -> None:
+def _write_meshes(system: FaceSystem, heads: FaceParameters, folder: Path, names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         write_head(folder / f"{name}.glb", system.morphable, single(heads, index), turned=False)
 
 
-def _landmark_errors(system: FaceGPTSystem) -> tuple[float, float]:
+def _landmark_errors(system: FaceSystem) -> tuple[float, float]:
     """Of reconstructed heads, and of the mean face as an untrained system places it."""
     size = system.image_size
     faces = [_face(100 + number, size) for number in range(MEASURED)]

@@ -13,7 +13,6 @@ the host.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -149,9 +148,10 @@ class BatchComposer:
         """How many slots of the joint batch hold a token, or a bound of it; ``None`` where it would not pay to know.
 
         Which captions are dropped and which are doubled by mismatched rows is decided on the device. Where that is
-        not the host, the bound takes every caption to stay and the longest one to be doubled.
+        not the host, the bound takes every caption to stay and the longest one to be doubled. Compiled as one graph, a
+        step knows no lengths on the host, and computes the padding.
         """
-        if not (self.packing and self.model.packing_pays()):
+        if torch.compiler.is_compiling() or not (self.packing and self.model.packing_pays()):
             return None
         rows = len(lengths)
         if lengths.device.type == "cpu":
@@ -231,6 +231,13 @@ class BatchComposer:
 def _walk(count: int, step: int, device: torch.device) -> Tensor:
     """All of ``range(count)`` once, by strides of about the golden section, from another start each step."""
     stride = max(1, round(count * 0.618))
-    while math.gcd(stride, count) != 1:
+    while not _coprime(stride, count):
         stride += 1
     return (torch.arange(count, device=device) * stride + step) % count
+
+
+def _coprime(one: int, other: int) -> bool:
+    """By Euclid's algorithm; ``math.gcd`` cannot be traced."""
+    while other:
+        one, other = other, one % other
+    return one == 1

@@ -29,10 +29,10 @@ def test_a_head_is_like_its_own_photo_in_any_light_and_size() -> None:
 def test_noise_and_falling_light_are_like_no_head(seed: int) -> None:
     head = FaceParameters.neutral(MODEL)
     noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
-    assert abs(float(face_likeness(MODEL, head, noise))) < 0.1
+    assert abs(float(face_likeness(MODEL, head, noise))) < 0.15
     ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64) ** (1 + 4 * seed)
     for picture in (ramp, ramp.transpose(2, 3)):
-        assert abs(float(face_likeness(MODEL, head, picture))) < 0.1
+        assert abs(float(face_likeness(MODEL, head, picture))) < 0.15
 
 
 def test_blank_photos_and_heads_out_of_sight_have_none() -> None:
@@ -46,3 +46,5 @@ def test_a_head_elsewhere_is_less_like_the_photo() -> None:
     head = FaceParameters.neutral(MODEL)
     moved = head.replace(translation=head.translation + torch.tensor([[3.0, 4.0, 0]]))
     assert float(face_likeness(MODEL, moved, photo(head))) < 0.5
+    beside = head.replace(translation=head.translation + torch.tensor([[0.8, -0.8, 0]]))
+    assert float(face_likeness(MODEL, beside, photo(head))) > 0.7, "a little off"

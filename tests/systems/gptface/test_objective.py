@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
@@ -455,3 +456,25 @@ def test_a_training_step_asks_nothing_of_the_device(
     for ask in (loss.item, pairs.codes.nonzero):  # the check itself
         with pytest.raises(RuntimeError, match="meta"):
             ask()
+
+
+def test_a_step_is_one_graph_whatever_the_width_of_the_captions() -> None:
+    """Compiled whole; padding is computed there, since lengths on the host are none of the graph's."""
+    objective = make_objective(model={"num_hidden_layers": 1})
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("eager")
+    traced = torch.compile(objective, backend=counter, fullgraph=True)
+    moment = Moment(3, 3, 0.5)
+    for width in (9, 7, 8):
+        pairs = make_pairs(6)
+        pairs.text_ids = pairs.text_ids[:, :width].contiguous()
+        pairs.text_lengths = pairs.text_lengths.clamp(max=width)
+        torch._dynamo.mark_dynamic(pairs.text_ids, 1)
+        results = []
+        for step in (traced, objective):
+            torch.manual_seed(1)
+            loss, _ = step(pairs, moment)
+            results.append((loss.detach(), *torch.autograd.grad(loss, objective.model.parameters(), allow_unused=True)))
+        for mine, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+    assert counter.frame_count == 1

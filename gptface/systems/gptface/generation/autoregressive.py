@@ -23,7 +23,7 @@ from gptface.systems.gptface.sequence import JointSequence, Regime, build_sequen
 if TYPE_CHECKING:
     from gptface.systems.gptface.transformer import FaceLanguageModel
 
-__all__ = ["AutoregressiveSettings", "DecodedText", "decode_image", "decode_text"]
+__all__ = ["AutoregressiveSettings", "DecodedText", "decode_image", "decode_text", "image_step"]
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,37 @@ def decode_image(
     captions = text_ids.repeat(copies, 1)
     codes = torch.full((batch, num_tokens), vocabulary.image_size, dtype=torch.int64, device=text_ids.device)
     noise = SampleNoise(seeds, text_ids.device)
-    longest = text_ids.shape[1]
     for position in range(num_tokens):
-        sequence = build_sequence(vocabulary, captions, lengths, codes.repeat(copies, 1), Regime.TEXT_TO_IMAGE)
-        slots = sequence.image_slots[:, position] - 1  # the slot before a token predicts it
-        hidden = _hidden_at(model, _first_slots(sequence, longest + 2 + position), slots)
-        logits = model.image_logits(hidden).float()
-        if guided:
-            conditional, free = logits.chunk(2)
-            logits = free + settings.guidance_scale * (conditional - free)
-        codes[:, position] = _draw(logits, noise.uniform(position, 0, (1,)), settings)
+        uniform = noise.uniform(position, 0, (1,))
+        codes[:, position] = image_step(model, captions, lengths, codes, position, uniform, settings)
     return codes
+
+
+def image_step(
+    model: FaceLanguageModel,
+    captions: Tensor,
+    lengths: Tensor,
+    codes: Tensor,
+    position: int,
+    uniform: Tensor,
+    settings: AutoregressiveSettings,
+) -> Tensor:
+    """``(B,)``: the image token at ``position``, given those before it. No synchronisation.
+
+    Args:
+        captions, lengths: of the batch, or of it and then of it without captions, for guidance.
+        codes: ``(B, N)``.
+        uniform: ``(B, 1)``.
+    """
+    copies = len(captions) // len(codes)
+    sequence = build_sequence(model.vocabulary, captions, lengths, codes.repeat(copies, 1), Regime.TEXT_TO_IMAGE)
+    slots = sequence.image_slots[:, position] - 1  # the slot before a token predicts it
+    hidden = _hidden_at(model, _first_slots(sequence, captions.shape[1] + 2 + position), slots)
+    logits = model.image_logits(hidden).float()
+    if copies == 2:
+        conditional, free = logits.chunk(2)
+        logits = free + settings.guidance_scale * (conditional - free)
+    return _draw(logits, uniform, settings)
 
 
 @torch.no_grad()

@@ -162,6 +162,8 @@ class JointDenoiser:
 
     def _sequence(self, state: JointState) -> JointSequence:
         sequence = build_sequence(self.vocabulary, state.text_ids, state.text_lengths, state.image_codes, Regime.MASKED)
+        if torch.compiler.is_compiling():
+            return sequence  # a graph has no memory of other calls
         # Decoding changes tokens, never lengths, so every step's mask is the first step's: one object, whose derived
         # forms (a dense mask, tile bounds) are then computed once.
         known = self._masks.get(id(state.text_lengths))

@@ -7,9 +7,11 @@ its own random numbers; tokens that were known at the start are never written.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,6 +49,8 @@ class DecodingSettings:
             bit and not, through the rounding of a matrix product whose shape has changed, on the batch it is in.
             Without it the same seed gives the same picture except where two tokens tie to about seven digits, and a
             GPU is used far better.
+        compiled: on a GPU, run a step as one compiled graph (``torch.compile``, "reduce-overhead"); what it takes to
+            compile is for many steps of the same shapes. First-order guidance, and a CPU, take the plain way.
     """
 
     steps: int = 8
@@ -56,6 +60,7 @@ class DecodingSettings:
     classifier_free: ClassifierFreeGuidance = field(default_factory=ClassifierFreeGuidance)
     matching: ITMGuidance = field(default_factory=ITMGuidance)
     batch_invariant: bool = True
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -185,38 +190,90 @@ class _MaskedDecoding:
         return Decoded(state, final.match_log_odds, history)
 
     def _step(self, step: int) -> None:
-        progress = self.progress[:, step]
-        weight = self.matching.weight * progress * self.has_condition
+        """What the host knows of a step: which numbers are drawn, and how far each sample is."""
+        length = self.tokens.shape[1]
         # Decided from the plan on the host: a step at which no sample is guided costs what an unguided one does.
         guided = self.matching.active and bool((self.plan.progress[:, step] > 0).any())
-        logits = self._logits(progress, weight, guided)
         candidates = self.matching.candidates if guided and self.candidate_states is not None else 1
-        proposals = self._propose(step, logits, progress, candidates)  # (B, candidates, L)
-        if candidates == 1:
-            self.tokens = proposals[:, 0]
-            self.scored = None
+        progress = self.progress[:, step]
+        # Each candidate has its own stream, so that the first is what unguided decoding would have drawn.
+        numbers = [self.noise.uniform(step, 1 + candidate, (2, length)) for candidate in range(candidates)]
+        # The derivative of first-order guidance is taken within the step, which is not traced.
+        plain = not self.settings.compiled or (guided and self.matching.mode == "first_order")
+        advance = _MaskedDecoding.advance if plain or not self.tokens.is_cuda else _captured
+        self.tokens, self.unknown, self.scored = advance(
+            self,
+            self.tokens,
+            self.unknown,
+            self.scored,
+            progress,
+            self.matching.weight * progress * self.has_condition,
+            self.remaining[:, step] - self.remaining[:, step + 1],
+            torch.stack(numbers, dim=1),
+            self.noise.uniform(step, 0, (candidates,)) if candidates > 1 else None,
+            guided,
+        )
+
+    def advance(
+        self,
+        tokens: Tensor,
+        unknown: Tensor,
+        scored: Denoised | None,
+        progress: Tensor,
+        weight: Tensor,
+        count: Tensor,
+        uniform: Tensor,
+        choice: Tensor | None,
+        guided: bool,
+    ) -> tuple[Tensor, Tensor, Denoised | None]:
+        """What the device does in a step: no synchronisation, no random number of its own, nothing of ``self`` changed.
+
+        Args:
+            tokens, unknown: ``(B, L)``, before the step.
+            scored: the pass that scored ``tokens``, where the step before left one.
+            progress, weight, count: ``(B,)``: how far each sample is, the weight of its guidance, how many to keep.
+            uniform: ``(B, candidates, 2, L)``.
+            choice: ``(B, candidates)``, where there are several.
+            guided: the matching head guides this step.
+
+        Returns:
+            Tokens and what is unknown after the step; and the pass that scored the tokens, where there was one.
+        """
+        logits = self._logits(tokens, unknown, scored, progress, weight, guided)
+        proposals = self._propose(tokens, unknown, logits, progress, count, uniform)  # (B, candidates, L)
+        after = None
+        if choice is None:
+            tokens = proposals[:, 0]
         else:
             assert self.candidate_states is not None
             rows = proposals.flatten(0, 1)
             denoised = self.denoiser(self.denoiser.with_tokens(self.candidate_states, rows))
-            chosen = choose_candidate(denoised, weight, self.noise.uniform(step, 0, (candidates,)))
-            self.tokens = rows[chosen]
-            self.scored = denoised.rows(chosen)
-        self.unknown = self.unknown & (self.tokens == self.denoiser.mask_token)
+            chosen = choose_candidate(denoised, weight, choice)
+            tokens = rows[chosen]
+            after = denoised.rows(chosen)
+        return tokens, unknown & (tokens == self.denoiser.mask_token), after
 
-    def _logits(self, progress: Tensor, weight: Tensor, guided: bool) -> Tensor:
+    def _logits(
+        self,
+        tokens: Tensor,
+        unknown: Tensor,
+        scored: Denoised | None,
+        progress: Tensor,
+        weight: Tensor,
+        guided: bool,
+    ) -> Tensor:
         """``(B, L, V)``: the network's, with all guidance that acts on distributions."""
         denoiser, settings = self.denoiser, self.settings
-        state = denoiser.with_tokens(self.conditioned, self.tokens)
+        state = denoiser.with_tokens(self.conditioned, tokens)
         batch = len(state)
         free: Denoised | None = None
         if self.unconditional is None:
-            denoised = self.scored if self.scored is not None else denoiser(state)
-        elif self.scored is not None:
-            denoised = self.scored
-            free = denoiser(denoiser.with_tokens(self.unconditional, self.tokens))
+            denoised = scored if scored is not None else denoiser(state)
+        elif scored is not None:
+            denoised = scored
+            free = denoiser(denoiser.with_tokens(self.unconditional, tokens))
         else:
-            pair = denoiser(denoiser.with_tokens(self.both, torch.cat([self.tokens, self.tokens])))
+            pair = denoiser(denoiser.with_tokens(self.both, torch.cat([tokens, tokens])))
             denoised, free = pair.rows(slice(0, batch)), pair.rows(slice(batch, None))
         logits = denoiser.logits(denoised)
         if free is not None:
@@ -224,17 +281,16 @@ class _MaskedDecoding:
         if denoiser.forbidden is not None:
             logits = logits.masked_fill(denoiser.forbidden, -torch.inf)
         if guided and self.matching.mode == "first_order":
-            shift = first_order_shift(denoiser, state, self.unknown, logits) * weight.view(-1, 1, 1)
+            shift = first_order_shift(denoiser, state, unknown, logits) * weight.view(-1, 1, 1)
             logits = bounded_tilt(logits, shift, self.matching.kl_bound)
         return logits
 
-    def _propose(self, step: int, logits: Tensor, progress: Tensor, candidates: int) -> Tensor:
+    def _propose(
+        self, tokens: Tensor, unknown: Tensor, logits: Tensor, progress: Tensor, count: Tensor, uniform: Tensor
+    ) -> Tensor:
         """``(B, candidates, L)``: the tokens after this step, as drawn independently ``candidates`` times."""
         settings = self.settings
-        batch, length = self.tokens.shape
-        # Each candidate has its own stream, so that the first is what unguided decoding would have drawn.
-        numbers = [self.noise.uniform(step, 1 + candidate, (2, length)) for candidate in range(candidates)]
-        uniform = torch.stack(numbers, dim=1)  # (B, candidates, 2, L)
+        (batch, length), candidates = tokens.shape, uniform.shape[1]
         log_probabilities = logits.log_softmax(-1)
         if settings.temperature == 0:
             drawn = logits.argmax(-1, keepdim=True).expand(-1, -1, candidates)
@@ -242,15 +298,31 @@ class _MaskedDecoding:
             probabilities = (restrict_top_k(logits, settings.top_k) / settings.temperature).softmax(-1)
             drawn = sample_categorical(probabilities, uniform[:, :, 0].transpose(1, 2))
         confidence = log_probabilities.gather(-1, drawn).transpose(1, 2)  # (B, candidates, L)
-        count = self.remaining[:, step] - self.remaining[:, step + 1]
         keep = keep_best(
             settings.order.scores(
                 confidence.flatten(0, 1), progress.repeat_interleave(candidates), uniform[:, :, 1].flatten(0, 1)
             ),
-            self.unknown.repeat_interleave(candidates, 0),
+            unknown.repeat_interleave(candidates, 0),
             count.repeat_interleave(candidates),
         ).view(batch, candidates, length)
-        return torch.where(keep, drawn.transpose(1, 2), self.tokens.unsqueeze(1))
+        return torch.where(keep, drawn.transpose(1, 2), tokens.unsqueeze(1))
+
+
+@functools.cache
+def _compiled_step() -> Callable[..., tuple[Tensor, Tensor, Denoised | None]]:
+    return torch.compile(_MaskedDecoding.advance, fullgraph=True, mode="reduce-overhead")
+
+
+def _captured(*arguments: Any) -> tuple[Tensor, Tensor, Denoised | None]:
+    """:meth:`_MaskedDecoding.advance` as one graph without a break, launched as a CUDA graph.
+
+    Its results are copied out of the graph's own memory, which the next launch overwrites.
+    """
+    torch.compiler.cudagraph_mark_step_begin()
+    tokens, unknown, scored = _compiled_step()(*arguments)
+    if scored is not None:
+        scored = Denoised(scored.features.clone(), scored.match_logits.clone())
+    return tokens.clone(), unknown.clone(), scored
 
 
 def _concatenate(parts: Sequence[Decoded]) -> Decoded:

@@ -6,7 +6,7 @@ asks for. Orders know neither the network nor the schedule.
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gptface.errors import InputError
+from gptface.ops.tracing import constant_in_traces
 from gptface.systems.gptface.generation.noise import gumbel
 
 __all__ = ["ORDERS", "ConfidenceOrder", "HaltonOrder", "Order", "RandomOrder", "keep_best"]
@@ -73,19 +74,13 @@ class HaltonOrder(Order):
     @staticmethod
     def ranks(side: int) -> Tensor:
         """``(side ** 2,)`` int64: when each position comes up, a permutation of ``0 … side² − 1``."""
-        ranks = torch.full((side * side,), -1, dtype=torch.int64)
-        found, index = 0, 1
-        while found < side * side:
-            position = int(_radical_inverse(index, 2) * side) * side + int(_radical_inverse(index, 3) * side)
-            if ranks[position] < 0:
-                ranks[position] = found
-                found += 1
-            index += 1
-        return ranks
+        return torch.tensor(_halton_ranks(side), dtype=torch.int64)
 
     def scores(self, log_probabilities: Tensor, progress: Tensor, uniform: Tensor) -> Tensor:
         positions = log_probabilities.shape[1]
-        side = math.isqrt(positions)
+        side = 0
+        while side * side < positions:  # math.isqrt cannot be traced
+            side += 1
         if side * side != positions:
             raise InputError(f"HaltonOrder is for images of a square number of tokens, got {positions}")
         order = -self.ranks(side).to(device=uniform.device, dtype=uniform.dtype)
@@ -94,6 +89,20 @@ class HaltonOrder(Order):
 
 # By the names of `gptface generate --order`.
 ORDERS: Mapping[str, type[Order]] = {"confidence": ConfidenceOrder, "halton": HaltonOrder, "random": RandomOrder}
+
+
+@constant_in_traces
+@functools.cache
+def _halton_ranks(side: int) -> tuple[int, ...]:
+    ranks = [-1] * (side * side)
+    found, index = 0, 1
+    while found < side * side:
+        position = int(_radical_inverse(index, 2) * side) * side + int(_radical_inverse(index, 3) * side)
+        if ranks[position] < 0:
+            ranks[position] = found
+            found += 1
+        index += 1
+    return tuple(ranks)
 
 
 def _radical_inverse(index: int, base: int) -> float:

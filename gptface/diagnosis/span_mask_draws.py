@@ -1,4 +1,4 @@
-"""Random specifications and inputs for the span-mask tests, one generator for all of them."""
+"""Random specifications of span masks and inputs that fit them: for tests, evidence and proofs, one generator."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def random_ratio(rng: np.random.Generator) -> Any:
 
 def random_text(rng: np.random.Generator) -> TextSpans:
     low = int(rng.integers(1, 6))
-    lengths = [
+    lengths: Any = [
         Geometric(float(rng.uniform(0.05, 1)), int(rng.integers(1, 20))),
         Poisson(float(rng.uniform(0.2, 5)), int(rng.integers(5, 20))),
         Normal(float(rng.uniform(0.2, 8)), float(rng.uniform(0.01, 6)), int(rng.integers(8, 20))),

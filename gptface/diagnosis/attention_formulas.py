@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Order", "evaluate", "evaluations", "row_sum", "sum_of_products"]
+__all__ = ["Order", "dense_attention", "evaluate", "evaluations", "row_sum", "sum_of_products"]
 
 Order = Literal["torch", "first to last", "last to first"]
 
@@ -56,6 +56,33 @@ def row_sum(tensor: Tensor, order: Order) -> Tensor:
     for k in _terms(tensor.shape[-1], order):
         total = total + tensor[..., k : k + 1]
     return total
+
+
+def dense_attention(
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float, factor: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention written for one purpose: to be differentiated by torch, in the dtype of its inputs.
+
+    Args:
+        visible: ``(B or 1, Sq, Skv)`` bool.
+        factor: ``(B, H, Sq, Skv)`` multiplies the softmax weights (dropout).
+
+    Returns:
+        ``out (B, Sq, H, D)`` and ``lse (B, H, Sq)``; 0 and −inf on rows that see nothing.
+    """
+    groups = query.shape[2] // key.shape[2]
+    key, value = (tensor.repeat_interleave(groups, dim=2) for tensor in (key, value))
+    scores = torch.einsum("bihd,bjhd->bhij", query, key) * scale
+    if visible is None:
+        visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device)[None]
+    visible = visible.unsqueeze(1).expand(scores.shape)
+    top = scores.detach().masked_fill(~visible, -1e4).amax(-1, keepdim=True)
+    exponentials = torch.where(visible, torch.exp(torch.where(visible, scores - top, 0.0)), 0.0)
+    total = exponentials.sum(-1, keepdim=True)
+    seen = total > 0
+    weights = exponentials / torch.where(seen, total, 1.0)
+    lse = torch.where(seen, top + torch.log(torch.where(seen, total, 1.0)), -torch.inf).squeeze(-1)
+    return torch.einsum("bhij,bjhd->bihd", weights if factor is None else weights * factor, value), lse
 
 
 def evaluate(
