@@ -42,11 +42,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--unchecked", action="store_true", help="make a head of anything, whether a face is found in it or not"
     )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="steps of descent that fit each head to its photo, such as 120 (default 0: what the system says)",
+    )
     add_mesh_options(parser, "for those of several photos")
     parser.set_defaults(func=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.refine < 0:
+        raise InputError(f"--refine: {arguments.refine} steps; it must be 0 or more")
     if arguments.output is None and arguments.picture is None and arguments.parameters is None:
         raise InputError("nothing to write: give --output, --picture or --parameters")
     meshes = mesh_paths(arguments.output, [path.stem for path in arguments.photos], arguments.format)
@@ -60,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"--window is a place in one photo, and {len(photos)} are given")
         photos = [cut_window(photos[0], *arguments.window)]
     system = load_system(arguments)
-    parameters = system.reconstruct(photos, names=names, check=not arguments.unchecked)
+    parameters = system.reconstruct(photos, arguments.refine, names=names, check=not arguments.unchecked)
     likeness = system.likeness(photos, parameters)
 
     import numpy as np

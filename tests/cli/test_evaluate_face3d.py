@@ -120,3 +120,16 @@ def test_bad_input_is_one_sentence(
 def test_probe_needs_field_and_classes(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = run(made, "photos", *photo_options(made), "--label", "expression")
     assert code == 2 and "--label and --classes" in capsys.readouterr().err
+
+
+def test_refined_heads_have_a_row_beside(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = summary(made, "truth", "--count", "2", "--no-fitting", "--refine", "2")
+    assert [row["name"] for row in found["rows"]] == ["mean face", "faces", "faces, refined"]
+    plain, refined = found["rows"][1:]
+    assert refined["photometric_error"]["value"] != plain["photometric_error"]["value"]
+    rows = summary(made, "photos", *photo_options(made), "--count", "2", "--refine", "2")["rows"]
+    assert [row["name"] for row in rows][-2:] == ["faces", "faces, refined"]
+    capsys.readouterr()
+    for subject, options in (("truth", []), ("photos", photo_options(made))):
+        assert run(made, subject, *options, "--refine", "-1")[0] == 2
+        assert "refine: -1 steps" in capsys.readouterr().err

@@ -79,6 +79,15 @@ def test_one_photo_gives_one_mesh_that_faces_forward_unless_posed(folder: Path, 
     assert not np.allclose(front.vertices, posed.vertices, atol=0.1)
 
 
+def test_a_refined_head_is_another(folder: Path, tmp_path: Path) -> None:
+    heads = []
+    for more in ((), ("--refine", "2")):
+        words = (folder / "photo0.png", "--unchecked", "--parameters", tmp_path / "head.json", *more)
+        assert call(folder, "reconstruct", *words) == 0
+        heads.append(json.loads((tmp_path / "head.json").read_text())["heads"][0])
+    assert heads[0] != heads[1] and heads[0].keys() == heads[1].keys()
+
+
 def test_captions_become_meshes_named_after_them(folder: Path, tmp_path: Path) -> None:
     words = ("--caption", "an astonished man with a wide nose", "Hot!", "--output", tmp_path / "heads")
     assert call(folder, "sculpt", *words, "--picture", tmp_path / "heads.png", "--size", "32") == 0
@@ -138,6 +147,7 @@ def test_photos_without_a_face_leave_nothing(
     [
         (("reconstruct", "PHOTO"), "nothing to write"),
         (("reconstruct", "PHOTO", "--output", "face.stl"), "no mesh format"),
+        (("reconstruct", "PHOTO", "--output", "face.glb", "--refine", "-1"), "--refine: -1 steps"),
         (("reconstruct", "PHOTO", "PHOTO", "--output", "face.glb"), "give a folder"),
         (("reconstruct", "PHOTO", "PHOTO", "--output", "meshes"), "two meshes would have this name"),
         (("reconstruct", "PHOTO", "PHOTO", "--picture", "a.png", "--window", "0", "0", "8"), "a place in one photo"),

@@ -10,7 +10,7 @@ from gptface.cli.paths import local_path, local_pattern
 if TYPE_CHECKING:
     from gptface.systems.facegpt.evaluation.systems import Wanted
 
-__all__ = ["add_drawn_face_arguments", "add_system_arguments", "wanted"]
+__all__ = ["add_drawn_face_arguments", "add_refine_argument", "add_system_arguments", "wanted"]
 
 
 def add_system_arguments(parser: argparse.ArgumentParser, *, seed: str | None, sheet: str | None) -> None:
@@ -50,6 +50,17 @@ def add_drawn_face_arguments(parser: argparse.ArgumentParser) -> None:
         help="photos whose borders stand behind the heads (default: smooth noise)",
     )
     add("--zoom", type=float, default=1.4, help="how large heads are: 1 is a portrait (default 1.4)")
+
+
+def add_refine_argument(parser: argparse.ArgumentParser) -> None:
+    """Whether what systems say is also refined."""
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="a second row a system: its heads fitted to their pictures by so many steps of descent (default: none)",
+    )
 
 
 def wanted(arguments: argparse.Namespace) -> Wanted:

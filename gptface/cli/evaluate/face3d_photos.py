@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gptface.cli.evaluate.face3d_arguments import add_system_arguments, wanted
+from gptface.cli.evaluate.face3d_arguments import add_refine_argument, add_system_arguments, wanted
 from gptface.cli.paths import local_pattern
 from gptface.errors import InputError
 
@@ -40,6 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--classes", metavar="A,B", help="its values to tell apart")
     add("--count", type=int, help="test photos at most, spread over all (default: all)")
     add("--probe-count", type=int, help="training photos of the probe at most (default: all)")
+    add_refine_argument(parser)
     parser.set_defaults(func=run)
 
 
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         classes=() if arguments.classes is None else arguments.classes.split(","),
         count=arguments.count,
         probe_count=arguments.probe_count,
+        refine=arguments.refine,
     )
     lines = [*photo_lines(summary["rows"]), *consistency_lines(summary["consistency"])]
     print("\n".join([*lines, *probe_lines(summary.get("probe", []))]))

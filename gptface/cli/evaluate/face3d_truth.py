@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from gptface.cli.evaluate.face3d_arguments import add_drawn_face_arguments, add_system_arguments, wanted
+from gptface.cli.evaluate.face3d_arguments import (
+    add_drawn_face_arguments,
+    add_refine_argument,
+    add_system_arguments,
+    wanted,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -23,6 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_drawn_face_arguments(parser)
     parser.add_argument("--count", type=int, default=512, help="how many faces (default 512)")
     parser.add_argument("--no-fitting", action="store_true", help="without the fit to landmarks")
+    add_refine_argument(parser)
     parser.set_defaults(func=run)
 
 
@@ -36,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         backgrounds=arguments.backgrounds,
         zoom=arguments.zoom,
         fitting=not arguments.no_fitting,
+        refine=arguments.refine,
     )
     print("\n".join(truth_lines(summary["rows"])))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from gptface.systems.facegpt.decoding import Emission
 from gptface.systems.facegpt.layout import FaceLayout
 from gptface.systems.facegpt.likeness import face_likeness
 from gptface.systems.facegpt.photos import photo_problem, square
+from gptface.systems.facegpt.refinement import SIZE, STEPS, Refiner, check_steps
 
 __all__ = ["Answer", "FaceSystem", "single"]
 
@@ -72,13 +74,15 @@ class FaceSystem(ABC):
         """Side in pixels of the pictures that the model sees."""
 
     def reconstruct(
-        self, images: Any, *, names: Sequence[str] | None = None, check: bool = True
+        self, images: Any, refine: int = 0, *, names: Sequence[str] | None = None, check: bool = True
     ) -> FaceParameters:
         """The faces of photos, one each; of a photo the largest centred square is looked at.
 
         Args:
             images: one picture or a list: files, Pillow images, arrays ``(H, W, 3)`` or tensors ``(3, H, W)``
                 (:func:`gptface.data.inputs.as_photo`).
+            refine: steps of descent (:func:`gptface.systems.facegpt.refinement.refine`) that fit each head to its photo
+                after the model has said what it is like.
             names: what errors call them.
             check: refuse photos in which no face is found: those too small, blank, or less alike to the head made of
                 them (:func:`face_likeness`) than ``LEAST_LIKENESS``. ``False`` makes a head of anything.
@@ -87,8 +91,9 @@ class FaceSystem(ABC):
             parameters of ``B`` heads, in whose picture the head lies as in the square of the photo.
 
         Raises:
-            InputError: a picture that cannot be read; one without a face, if that is checked.
+            InputError: a picture that cannot be read; one without a face, if that is checked; steps below 0.
         """
+        check_steps(refine)
         photos = as_photos(images)
         names = [f"image {number}" for number in range(1, len(photos) + 1)] if names is None else names
         problems = [photo_problem(photo) if check else None for photo in photos]
@@ -105,7 +110,24 @@ class FaceSystem(ABC):
                 names,
                 [None if value >= LEAST_LIKENESS else unlike.format(value, LEAST_LIKENESS) for value in likeness],
             )
-        return parameters
+        return self.refined(photos, parameters, refine) if refine else parameters
+
+    def refined(self, images: Any, parameters: FaceParameters, steps: int = STEPS) -> FaceParameters:
+        """The heads of photos, fitted to them by descent; see :func:`gptface.systems.facegpt.refinement.refine`.
+
+        Args:
+            images: as :meth:`reconstruct` takes them.
+            parameters: of the head of each, to start from.
+            steps: of descent.
+        """
+        photos = [square(photo, SIZE) for photo in as_photos(images)]
+        pictures = (images_to_tensor(np.stack(photos), self.device) + 1) / 2
+        return self._refiner(pictures.movedim(1, -1), parameters, steps)
+
+    @cached_property
+    def _refiner(self) -> Refiner:
+        """Kept with its mesh, which takes seconds to make."""
+        return Refiner(self.morphable, self.layout)
 
     def likeness(self, images: Any, parameters: FaceParameters) -> list[float]:
         """How alike photos and heads are, from −1 to 1, see :func:`face_likeness`."""

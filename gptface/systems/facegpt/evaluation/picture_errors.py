@@ -10,15 +10,13 @@ from gptface.errors import InputError
 from gptface.evaluation.landmark_faces import normalised_errors
 from gptface.morphable import FaceParameters, MorphableModel, draw, project_landmarks
 from gptface.systems.facegpt.evaluation.methods import part
+from gptface.systems.facegpt.refinement import as_seen, without_colour
 
 __all__ = ["face_masks", "landmark_errors", "photometric_errors"]
 
 HEADS_AT_ONCE = 32
 _OUTLINE = (*range(17), *range(26, 16, -1))
 """The jaw from one ear to the other, and back along the brows."""
-_LUMINANCE = (0.299, 0.587, 0.114)
-GREY = 2 / 255
-"""Difference of colours below which a picture is grey, and compared with the luminance of the head."""
 
 
 def face_masks(points: np.ndarray, size: int) -> np.ndarray:
@@ -57,9 +55,7 @@ def photometric_errors(
         seen = torch.from_numpy(images[rows]).to(device).float() / 255
         inside = torch.from_numpy(masks[rows]).to(device)
         drawn = draw(model, part(parameters, rows), size, size).image.expand_as(seen)
-        grey = ((seen.amax(-1) - seen.amin(-1)).amax((1, 2)) < GREY)[:, None, None, None]
-        luminance = (drawn @ drawn.new_tensor(_LUMINANCE))[..., None].expand_as(drawn)
-        difference = (torch.where(grey, luminance, drawn) - seen).abs().mean(-1)
+        difference = (as_seen(drawn, without_colour(seen)) - seen).abs().mean(-1)
         errors.append((difference * inside).sum((1, 2)) / inside.sum((1, 2)))
     return torch.cat(errors).double().cpu().numpy() if errors else np.zeros(0)
 

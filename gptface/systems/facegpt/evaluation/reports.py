@@ -37,6 +37,7 @@ from gptface.systems.facegpt.evaluation.text_baseline import (
     transformers_encoder,
 )
 from gptface.systems.facegpt.lessons import SculptedFaces
+from gptface.systems.facegpt.refinement import check_steps
 from gptface.systems.facegpt.system import FaceGPTSystem
 
 __all__ = ["report_emission", "report_photos", "report_studio", "report_text", "report_truth"]
@@ -52,7 +53,13 @@ def _drawn(systems: OpenSystems, seed: int, backgrounds: Sequence[str], zoom: fl
 
 
 def report_truth(
-    wanted: Wanted, *, count: int = 512, backgrounds: Sequence[str] = (), zoom: float = 1.4, fitting: bool = True
+    wanted: Wanted,
+    *,
+    count: int = 512,
+    backgrounds: Sequence[str] = (),
+    zoom: float = 1.4,
+    fitting: bool = True,
+    refine: int = 0,
 ) -> dict[str, Any]:
     """Known truth: held-out drawn faces; a row a system, beside the mean face and the fit to landmarks.
 
@@ -62,15 +69,17 @@ def report_truth(
         backgrounds: photos whose borders stand behind the heads; smooth noise without.
         zoom: how large heads are, see :class:`RenderedFaces`.
         fitting: whether faces are also fitted to their landmarks.
+        refine: steps of refinement of a second row a system; 0 for none.
 
     Raises:
         InputError: whatever of this cannot be had.
     """
+    check_steps(refine)
     systems = open_systems(wanted)
     with Display("known truth") as display:
         held_out, others = (_drawn(systems, seed, backgrounds, zoom) for seed in (wanted.seed, TRAINING_SEED))
         faces = true_faces(held_out, others, count, display)
-        rows, found = measure_known_truth(faces, systems.methods(), fitting=fitting, display=display)
+        rows, found = measure_known_truth(faces, systems.methods(refine), fitting=fitting, display=display)
     if wanted.sheet is not None:
         names = [f"face {number}" for number in range(count)]
         draw_heads(wanted.sheet, systems.model, faces.images, {"truth": faces.truth, **found}, names)
@@ -249,6 +258,7 @@ def report_photos(
     classes: Sequence[str] = (),
     count: int | None = None,
     probe_count: int | None = None,
+    refine: int = 0,
 ) -> dict[str, Any]:
     """Real photos: colours, landmarks, consistency and expressions, on people who were not trained on.
 
@@ -261,7 +271,9 @@ def report_photos(
             probe.
         count: test photos at most, spread over all.
         probe_count: training photos of the probe at most.
+        refine: steps of refinement of a second row a system, of colours and landmarks; 0 for none.
     """
+    check_steps(refine)
     systems = open_systems(wanted)
     size, model, methods = systems.image_size, systems.model, systems.methods()
     known = read_landmark_faces(train, train_landmarks, size, group_field=group, name="training")
@@ -272,7 +284,7 @@ def report_photos(
     photos, others = Photos.of(seen).first(count), Photos.of(known)
     summary: dict[str, Any] = {"photos": len(photos), "people": len(set(photos.people.tolist()))}
     with Display("photos") as display:
-        summary["rows"], found = measure_photos(model, photos, others, methods, display)
+        summary["rows"], found = measure_photos(model, photos, others, systems.methods(refine), display)
         summary["consistency"] = measure_consistency(model, photos, methods, found, display)
         if label is not None:
             labelled = [

@@ -66,9 +66,14 @@ class OpenSystems:
         """The system that was named first."""
         return next(iter(self.by_name.values()))
 
-    def methods(self) -> dict[str, Reconstruct]:
-        """The ways to make heads of pictures, by the systems' names."""
-        return {name: _reconstruct(system) for name, system in self.by_name.items()}
+    def methods(self, refine: int = 0) -> dict[str, Reconstruct]:
+        """The ways to make heads of pictures, by the systems' names; with ``refine`` steps, each refined as well."""
+        found: dict[str, Reconstruct] = {}
+        for name, system in self.by_name.items():
+            found[name] = _reconstruct(system)
+            if refine:
+                found[f"{name}, refined"] = _reconstruct(system, refine)
+        return found
 
     def speakers(self) -> dict[str, FaceGPTSystem]:
         """Those that speak.
@@ -112,8 +117,8 @@ def write_summary(wanted: Wanted, summary: dict[str, Any]) -> dict[str, Any]:
     return {**facts, **summary}
 
 
-def _reconstruct(system: FaceGPTSystem) -> Callable[[np.ndarray], FaceParameters]:
-    return lambda images: system.reconstruct(list(images), check=False)
+def _reconstruct(system: FaceGPTSystem, refine: int = 0) -> Callable[[np.ndarray], FaceParameters]:
+    return lambda images: system.reconstruct(list(images), refine, check=False)
 
 
 def _likeness(model: MorphableModel) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
