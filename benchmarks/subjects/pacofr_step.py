@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from benchmarks.contender import BASELINE, Case, Contender, Prepared, Scale, Subject, Verdict
 from benchmarks.peers.plain_masked_autoencoder import PlainMaskedAutoencoder
 from benchmarks.shapes import pacofr_shapes
+from gptface.faces.regions import REGIONS
 from gptface.faces.token_regions import TOKEN_REGIONS
 from gptface.models.transformer_layer import SelfAttention
 from gptface.systems.pacofr import PaCoFR, PaCoFRConfig
 from gptface.systems.pacofr.configuration import PaCoFRSection
-from gptface.systems.pacofr.objective import MaskedFaces, PaCoFRObjective
+from gptface.systems.pacofr.objective import MaskedFaces, PaCoFRObjective, cells_a_side
 from gptface.systems.pacofr.training import step_flops
 from gptface.training.hardware import has_fast_bf16, peak_flops
 from gptface.training.stage import Moment
@@ -183,13 +184,15 @@ class PaCoFRStep(Subject):
 
 
 def _faces(settings: Mapping[str, Any], device: torch.device) -> MaskedFaces:
-    """Random pixels, and random regions of the patches."""
+    """Random pixels, and random regions of the patches and of their cells."""
     config = getattr(PaCoFRConfig, settings["preset"])()
     generator = torch.Generator().manual_seed(0)
     batch, size = settings["batch"], config.image_size
     images = 2 * torch.rand(batch, config.channels, size, size, generator=generator) - 1
     regions = torch.randint(len(TOKEN_REGIONS), (batch, config.num_patches), generator=generator)
-    return MaskedFaces(images.to(device), torch.arange(batch, device=device), regions.to(device))
+    cells = torch.randint(len(REGIONS), (batch, config.num_patches, cells_a_side(config) ** 2), generator=generator)
+    ids = torch.arange(batch, device=device)
+    return MaskedFaces(images.to(device), ids, regions.to(device), cells.to(torch.uint8).to(device))
 
 
 def _prepare(problem: _Problem, kind: str, compiled: bool) -> Prepared:

@@ -43,6 +43,7 @@ def stage(attributes: list[list[float]], expressions: list[int]) -> ParserStage:
         np.arange(count),
         np.array(attributes, np.float32),
         np.array(expressions, np.int64),
+        np.full((count, 68, 2), NAN, np.float32),
         Counter(),
     )
     faces = object.__new__(Faces)
