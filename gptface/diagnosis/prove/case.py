@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
@@ -38,7 +39,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(ABC):
     """A case of one family; what it needs is in the fields of the class that a family derives from it.
 
     Attributes:
@@ -47,17 +48,17 @@ class Case:
 
     name: str
 
+    @abstractmethod
     def kernels(self) -> tuple[str, ...]:
         """Whom it speaks of."""
-        raise NotImplementedError
 
     def weight(self) -> float:
         """Roughly how long it takes beside others, compilation included; the long ones begin first."""
         return 1.0
 
+    @abstractmethod
     def run(self, device: str) -> list[Found]:
         """Run the kernels on ``device`` and compare."""
-        raise NotImplementedError
 
 
 def equal(kernel: str, what: str, *pairs: tuple[Tensor | None, Tensor | None]) -> Found:

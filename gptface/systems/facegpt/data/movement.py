@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["DEGREES", "LEVELS", "Degrees", "Movement", "both", "conflict", "usable_shapes", "uses"]
+__all__ = ["DEGREES", "LEVELS", "Degrees", "Movement", "both", "usable_shapes", "uses"]
 
 Degrees = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Words of degree: slot → degree → words."""
@@ -57,11 +57,6 @@ class Movement:
 def usable_shapes(movement: Movement, names: Collection[str]) -> Mapping[str, float] | None:
     """The shapes that make a movement in a model of these shape names; ``None`` where it cannot be made."""
     return next((way for way in movement.shapes if all(shape in names for shape in way)), None)
-
-
-def conflict(first: Movement, second: Movement) -> bool:
-    """Whether two movements need the same muscles."""
-    return bool(first.uses & second.uses)
 
 
 # Words of degree that several movements share ------------------------------------------------------------------------

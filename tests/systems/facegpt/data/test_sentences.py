@@ -14,7 +14,7 @@ from gptface.data.procedural.randomness import Draws
 from gptface.errors import InputError
 from gptface.morphable import MorphableModel, load_morphable_model
 from gptface.systems.facegpt.data.emotions import EMOTIONS, emotion_shapes
-from gptface.systems.facegpt.data.movement import LEVELS, conflict, usable_shapes
+from gptface.systems.facegpt.data.movement import LEVELS, usable_shapes
 from gptface.systems.facegpt.data.movements import MOVEMENTS
 from gptface.systems.facegpt.data.sentences import (
     HELD_OUT_TEMPLATES,
@@ -88,7 +88,7 @@ def test_a_sentence_is_english_and_within_the_models_shapes(
     assert 1 <= len(sentence.items) <= 4
     assert not opposite_shapes(sentence.items, ICT) & sentence.shapes.keys()
     said = [MOVEMENTS[item.name] for item in sentence.items if item.kind == "movement"]
-    assert not any(conflict(one, other) for one, other in itertools.combinations(said, 2))
+    assert not any(one.uses & other.uses for one, other in itertools.combinations(said, 2))
     assert sentence == (held_out if apart else training).sentence(number)
 
 
