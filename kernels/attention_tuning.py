@@ -39,7 +39,7 @@ SHARED_LIMIT = {"sm_80": 166912, "sm_90": 232448, "sm_100": 232448, "default": 1
 
 # (block_m, block_n, num_warps, num_stages[, max_registers]). Eight warps on 64 rows (or keys, for grad_key_value) make
 # both warp groups of Hopper compute the same scores; they are here for architectures where nothing else fits.
-_WIDE = {
+_WIDE: dict[str, list[tuple[int, ...]]] = {
     "forward": [
         (128, 128, 8, 2), (128, 64, 8, 3, 128), (128, 64, 8, 3), (128, 64, 8, 2), (128, 64, 4, 3), (128, 32, 8, 3),
         (128, 32, 8, 2),
@@ -51,7 +51,7 @@ _WIDE = {
         (64, 128, 8, 3), (64, 128, 8, 2), (32, 128, 8, 3), (32, 128, 8, 2), (32, 128, 8, 1), (16, 128, 8, 2),
     ],
 }
-_NARROW = {
+_NARROW: dict[str, list[tuple[int, ...]]] = {
     "forward": [
         (64, 64, 4, 3, 168), (64, 64, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (64, 32, 8, 2), (64, 32, 4, 1),
         (64, 16, 4, 1),
@@ -66,8 +66,8 @@ _NARROW = {
     ],
 }  # fmt: skip
 # float32 products have no matrix instruction: the operands of a tile pass through registers, which small tiles respect.
-_FLOAT32 = [(32, 32, 4, 1), (32, 16, 4, 1), (16, 16, 4, 1)]
-_FLOAT32_WIDE_HEAD = [(32, 16, 8, 1), (16, 16, 4, 1), (16, 16, 8, 1)]
+_FLOAT32: list[tuple[int, ...]] = [(32, 32, 4, 1), (32, 16, 4, 1), (16, 16, 4, 1)]
+_FLOAT32_WIDE_HEAD: list[tuple[int, ...]] = [(32, 16, 8, 1), (16, 16, 4, 1), (16, 16, 8, 1)]
 
 
 def candidates(kernel: str, bits: int, width: int, short: bool) -> list[Configuration]:
