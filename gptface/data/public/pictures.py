@@ -48,6 +48,7 @@ def read_sample(
     metadata: dict[str, Any],
     labels: Callable[[], np.ndarray] | None = None,
     caption: str = "",
+    published: Callable[[], np.ndarray] | None = None,
 ) -> Sample | Skipped:
     """The sample of a picture.
 
@@ -58,6 +59,7 @@ def read_sample(
             pixels of the picture as it is stored, are brought to the pixels of what is returned.
         labels: gives the label map of the stored picture, or raises ``UnusableImage``.
         caption: the text beside it.
+        published: gives the labels in the set's own classes, which become ``metadata["published_labels"]``.
     """
     name = key if isinstance(picture, bytes) else str(picture)
     try:
@@ -67,9 +69,12 @@ def read_sample(
     try:
         image = load_image(encoded, size, name=name)
         region_map = None if labels is None else fit_labels(labels(), size, image.shape[:2])
+        own = None if published is None else fit_labels(published(), size, image.shape[:2])
     except UnusableImage as problem:
         return Skipped(key, problem.reason, str(problem))
     fields: dict[str, Any] = {"key": key, **metadata}
+    if own is not None:
+        fields["published_labels"] = own
     if size is not None:
         for field_name, value in metadata.items():
             if field_name.startswith("landmarks") or field_name == "box":

@@ -17,7 +17,7 @@ from gptface.data.public.raf_db import RAFDB
 from gptface.data.sample import Samples
 from gptface.errors import InputError
 
-__all__ = ["PUBLIC_SETS", "open_public_set", "recognise"]
+__all__ = ["PUBLIC_SETS", "TEST_SPLITS", "open_public_set", "recognise"]
 
 Opening = Callable[[str | os.PathLike[str], str, int | None], Samples]
 
@@ -41,6 +41,10 @@ PUBLIC_SETS: dict[str, tuple[tuple[tuple[str, ...], ...], Opening]] = {
     "FaceCaption-15M": ((caption_tables.FACE_TABLES,), caption_tables.CaptionTable),
     "HumanCaption-10M": ((caption_tables.HUMAN_TABLES,), caption_tables.CaptionTable),
 }
+
+
+TEST_SPLITS: dict[str, str] = {"AffectNet": "validation", "300-W": "full"}
+"""The split that papers report on, of sets that have none called ``test``."""
 
 
 def recognise(folder: str | os.PathLike[str]) -> str:
