@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,7 +53,7 @@ class ResidualStem(nn.Module):
         count = patch_size.bit_length() - 1
         widths = [max(16, width >> (count - 1 - level)) for level in range(count)]
         self.first = nn.Conv2d(channels, widths[0], 5, stride=2, padding=2)
-        blocks = [_Block(inputs, outputs, 2) for inputs, outputs in zip(widths, widths[1:], strict=False)]
+        blocks = [_Block(inputs, outputs, 2) for inputs, outputs in pairwise(widths)]
         self.blocks = nn.ModuleList([*blocks, _Block(widths[-1], widths[-1], 1)])
         self.norm = ChannelNorm(widths[-1], eps=EPS)
         self.last = nn.Linear(widths[-1], width)

@@ -28,8 +28,8 @@ class FaceGPTConfig(ModelConfig):
         language: ``False`` makes a baseline without the language model: the mean of the patches' states, which see one
             another and no word, goes into the head at every ``<FACE>`` of a conversation with that picture.
         stem: ``"linear"``: a patch is embedded by one linear map of its pixels; ``"convolution"``: by convolutions of
-            3 × 3 and stride 2 over the whole picture, which see over a patch's edge; ``"residual"``: by a small residual
-            network, which learns from the fewest pictures.
+            3 × 3 and stride 2 over the whole picture, which see over a patch's edge; ``"residual"``: by a small
+            residual network, which learns from the fewest pictures.
         max_text_length: most tokens of a sequence, those of the picture not counted.
         face_size: how many numbers a face has (:attr:`FaceLayout.size`).
         head_size: width between the two layers of the face head.
