@@ -20,7 +20,7 @@ from gptface.data.sample import Sample, Skipped
 from gptface.errors import InputError
 from gptface.faces.regions import region_label
 
-__all__ = ["PARTS", "CelebAMaskHQ"]
+__all__ = ["PARTS", "CelebAMaskHQ", "read_original_numbers", "split_of_original"]
 
 # Published part -> region, in the order in which its authors paint them, later ones upon earlier.
 PARTS: dict[str, str] = {
@@ -84,19 +84,10 @@ class CelebAMaskHQ:
 
     def _read_splits(self) -> np.ndarray:
         path = find_file(self.folder, ("CelebA-HQ-to-CelebA-mapping.txt",), "the table of CelebA's numbers")
-        place: dict[int, int] = {}
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                fields = line.split()
-                if number == 1 or not fields:
-                    continue
-                if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
-                    raise InputError(f"{path}, line {number}: allowed: a number, CelebA's number, CelebA's file")
-                place[int(fields[0])] = int(fields[1])
+        place = read_original_numbers(path)
         if missing := next((number for number in self._numbers.tolist() if number not in place), None):
             raise InputError(f"{path}: has no line for picture {missing}")
-        originals = np.array([place[number] for number in self._numbers.tolist()])
-        return np.digitize(originals, (FIRST_OF_VALIDATION, FIRST_OF_TEST))
+        return split_of_original(np.array([place[number] for number in self._numbers.tolist()]))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -131,3 +122,26 @@ class CelebAMaskHQ:
         if not found:
             raise UnusableImage("missing_file", f"{self.masks}: no mask of picture {number}")
         return labels
+
+
+def read_original_numbers(path: Path) -> dict[int, int]:
+    """CelebA's number of a picture, from 0, by that of CelebA-HQ: ``CelebA-HQ-to-CelebA-mapping.txt``.
+
+    Raises:
+        InputError: a line of another kind; it names file and line.
+    """
+    place: dict[int, int] = {}
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            fields = line.split()
+            if number == 1 or not fields:
+                continue
+            if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
+                raise InputError(f"{path}, line {number}: allowed: a number, CelebA's number, CelebA's file")
+            place[int(fields[0])] = int(fields[1])
+    return place
+
+
+def split_of_original(numbers: np.ndarray) -> np.ndarray:
+    """The number of the split in ``SPLITS`` of CelebA's pictures, counted from 0."""
+    return np.digitize(numbers, (FIRST_OF_VALIDATION, FIRST_OF_TEST))
