@@ -19,7 +19,7 @@ PICTURES: dict[str, Any] = {"image_size": 32, "patch_size": 8}
 BART: dict[str, Any] = {"d_model": 64, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 96}
 BART |= {"decoder_ffn_dim": 96, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "decoder_start_token_id": 2}
 T5: dict[str, Any] = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 1, "num_heads": 4, "vocab_size": 60}
-TOWERS = {"text_config": {**SMALL, **WORDS}, "vision_config": {**SMALL, **PICTURES}}
+TOWERS: dict[str, Any] = {"text_config": {**SMALL, **WORDS}, "vision_config": {**SMALL, **PICTURES}}
 CONFIGURATIONS: dict[str, tuple[Any, int]] = {
     "Llama": (transformers.LlamaConfig(**SMALL, **WORDS, num_key_value_heads=2), 2),
     "Bert": (transformers.BertConfig(**SMALL, **WORDS), 2),
