@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gptface.errors import InputError
 from gptface.evaluation.encoders import LAST_LAYER, EncoderKind
+from gptface.models.loading import without_progress_bar
 
 __all__ = ["KINDS", "VisionModelEncoder", "patch_grid"]
 
@@ -118,6 +119,11 @@ def _described(folder: Path, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def _side(value: Any) -> int | None:
     """The side of a square that is written as a number, a pair, or by name; ``None`` where it is none."""
     if isinstance(value, dict):
@@ -167,7 +173,14 @@ def _from_transformers(folder: Path, seed: int | None) -> VisionModelEncoder:
         if configuration.model_type == "vit_mae":
             configuration.mask_ratio = 0.0  # a masked auto-encoder hides most of a picture even when it is used
         if seed is None:
-            model = AutoModel.from_pretrained(folder, config=configuration, local_files_only=True)
+            with without_progress_bar():
+                model, report = AutoModel.from_pretrained(
+                    folder, config=configuration, local_files_only=True, output_loading_info=True
+                )
+            # What a folder lacks is drawn at random; of a pooling head, which nobody asks here, that does no harm.
+            lacking = [str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ())]
+            if lacking := sorted(key for key in lacking if "pooler" not in key):
+                raise InputError(f"encoder: {folder}: its weights lack {lacking[0]} ({len(lacking)} in all)")
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -175,7 +188,7 @@ def _from_transformers(folder: Path, seed: int | None) -> VisionModelEncoder:
     except InputError:
         raise
     except Exception as error:  # a damaged folder fails in any way there is
-        raise InputError(f"encoder: {folder}: cannot be loaded by transformers ({error})") from None
+        raise InputError(f"encoder: {folder}: cannot be loaded by transformers ({_reason(error)})") from None
     vision = getattr(model, "vision_model", model)  # of one that sees and reads
     own = getattr(configuration, "vision_config", configuration)
     if getattr(vision, "main_input_name", "pixel_values") != "pixel_values":
@@ -230,7 +243,7 @@ def _from_timm(folder: Path, seed: int | None) -> VisionModelEncoder:
         if seed is None:
             _load(model, weights[0])
     except Exception as error:  # a damaged folder fails in any way there is
-        raise InputError(f"encoder: {folder}: cannot be loaded by timm ({error})") from None
+        raise InputError(f"encoder: {folder}: cannot be loaded by timm ({_reason(error)})") from None
 
     def states(pictures: Tensor) -> list[Tensor]:
         last = model.forward_features(pictures)

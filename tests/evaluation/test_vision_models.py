@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gptface.errors import InputError
@@ -116,6 +117,17 @@ def test_folders_that_cannot_be_used_are_one_sentence(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match="cannot be loaded by transformers"):
         open_encoder(folder)
+    save(folder, "vit")
+    whole = {name: value.clone() for name, value in load_file(folder / "model.safetensors").items()}
+    weights = dict(whole)
+    lost = next(name for name in weights if "embeddings.patch" in name)
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"its weights lack .*embeddings\.patch.* \(1 in all\)"):
+        open_encoder(folder)
+    heads = {name: value for name, value in whole.items() if "pooler" not in name}
+    save_file(heads, folder / "model.safetensors", {"format": "pt"})
+    assert len(heads) < len(whole) and open_encoder(folder).grid == (4, 4)
     text = tmp_path / "bert"
     save(text, "bert", vocab_size=20)
     with pytest.raises(InputError, match="a BertModel does not take pictures alone"):
@@ -140,8 +152,6 @@ def test_timm_folders_are_recognised_and_ask_for_timm(tmp_path: Path) -> None:
 
 def test_a_timm_model_gives_the_features_of_its_patches(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
-    from safetensors.torch import save_file
-
     arguments = {"img_size": 32, "embed_dim": 12, "depth": 2, "num_heads": 2}
     model = timm.create_model("vit_tiny_patch16_224", **arguments).eval()
     save_file(model.state_dict(), tmp_path / "model.safetensors")
