@@ -104,7 +104,9 @@ def landmark_table(summary: Mapping[str, Any], title: str) -> str:
         summary: what :func:`~gptface.evaluation.landmarks.measure_landmarks` returns.
         title: its heading.
     """
-    columns = ["", "NME, eye centres", "95 %", "NME, outer corners", "NME, diagonal", "failures at 10 %", "AUC", "n"]
+    watched = any(row.get("best_on_test") is not None for row in summary["rows"])
+    columns = ["", "NME, eye centres", "95 %", *([MARKED] if watched else [])]
+    columns += ["NME, outer corners", "NME, diagonal", "failures at 10 %", "AUC", "n"]
     rows = []
     for row in summary["rows"]:
         if "auc" in row:
@@ -112,10 +114,13 @@ def landmark_table(summary: Mapping[str, Any], title: str) -> str:
             errors = [f"{100 * row[name]:.2f}" for name in ("nme_corners", "nme_diagonal")]
             rates = [f"{100 * row['failure_rate']:.1f}", f"{100 * row['auc']:.1f}"]
             interval = f"{100 * low:.2f}–{100 * high:.2f}"
-            rows.append([row["name"], f"{100 * row['nme']:.2f}", interval, *errors, *rates, str(row["n"])])
+            best = row.get("best_on_test")
+            marked = ["" if best is None else f"{100 * best:.2f}"] if watched else []
+            rows.append([row["name"], f"{100 * row['nme']:.2f}", interval, *marked, *errors, *rates, str(row["n"])])
     told = [f"{summary['points']} points a face. Percent; failures and AUC by the distance of the eyes' outer corners."]
     told += [f"{name}: {summary[key]}." for name, key in _FACTS if key in summary]
-    return "\n\n".join([f"# {title}", "\n".join(f"- {line}" for line in told), markdown_table(columns, rows)]) + "\n"
+    parts = [f"# {title}", "\n".join(f"- {line}" for line in told), markdown_table(columns, rows)]
+    return "\n\n".join([*parts, *([NOTE] if watched else [])]) + "\n"
 
 
 @contextmanager

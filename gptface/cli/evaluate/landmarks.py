@@ -38,6 +38,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--epochs", type=float, help="of the fine-tuning (default 6), at least 200 steps")
     add("--minutes", type=float, help="of the fine-tuning at most; the learning rate follows the clock")
     add("--learning-rate", type=float, help="of the fine-tuning (default 0.0015)")
+    add(
+        "--best-on-test",
+        action="store_true",
+        help="also tell the fine-tuned look that was best on the test faces, as FaRL reports; it chooses nothing",
+    )
     add("--no-random", action="store_true", help="without the random weights")
     add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     add("--seed", type=int, default=0, help="of random weights, faces held out and fine-tuning (default 0)")
@@ -68,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             portraits=arguments.portraits,
             portrait_landmarks=arguments.portrait_landmarks,
             recipe=None if arguments.frozen_only else recipe,
+            watch_test=arguments.best_on_test,
             device=arguments.device,
             seed=arguments.seed,
             output=arguments.output,
