@@ -10,17 +10,19 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.runtime.cache import get_cache_manager
 
 __all__ = ["ARCHITECTURES", "MachineCode", "compile_kernel"]
 
 ARCHITECTURES = {"sm_80": 80, "sm_90": 90, "sm_100": 100, "default": 80}
+_KEPT = ("usage.txt", "assembly.txt")
 _ALIGNED = [["tt.divisibility", 16]]
 
 
@@ -34,12 +36,16 @@ class MachineCode:
         shared: bytes of shared memory that a program takes.
         matrix: the matrix instruction: ``"HGMMA"`` (Hopper's, asynchronous), ``"UTCHMMA"`` (Blackwell's), ``"HMMA"``
             (Ampere's), or "" where there is none, as for float32.
+        tensor_columns: of Blackwell's tensor memory that a program takes; 0 elsewhere.
+        assembly: what the disassembler prints.
     """
 
     registers: int
     spilled: int
     shared: int
     matrix: str
+    tensor_columns: int = field(default=0, compare=False)
+    assembly: str = field(default="", compare=False, repr=False)
 
 
 def _tool(name: str) -> str:
@@ -48,6 +54,23 @@ def _tool(name: str) -> str:
 
 def _run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _disassembled(compiled: Any) -> tuple[str, str]:
+    """Resource usage and machine code as text, kept in triton's cache beside the binary they were made from."""
+    cache = get_cache_manager(compiled.hash)
+    kept = [cache.get_file(name) for name in _KEPT]
+    if all(kept):
+        usage, code = (Path(str(path)).read_text(encoding="utf-8") for path in kept)
+        return usage, code
+    with tempfile.TemporaryDirectory() as directory:
+        binary = Path(directory) / "kernel.cubin"
+        binary.write_bytes(compiled.asm["cubin"])
+        usage = _run(_tool("cuobjdump"), "--dump-resource-usage", str(binary))
+        code = _run(_tool("nvdisasm"), "-c", str(binary))
+    for name, text in zip(_KEPT, (usage, code), strict=True):
+        cache.put(text, name, binary=False)
+    return usage, code
 
 
 def compile_kernel(
@@ -81,11 +104,9 @@ def compile_kernel(
     target = GPUTarget("cuda", ARCHITECTURES[architecture], 32)
     options = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
     compiled = triton.compile(source, target=target, options=options)
-    with tempfile.TemporaryDirectory() as directory:
-        binary = Path(directory) / "kernel.cubin"
-        binary.write_bytes(compiled.asm["cubin"])
-        usage = _run(_tool("cuobjdump"), "--dump-resource-usage", str(binary))
-        code = _run(_tool("nvdisasm"), "-c", str(binary))
+    usage, code = _disassembled(compiled)
     numbers = {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", usage)}
     matrix = next((name for name in ("HGMMA", "UTCHMMA", "HMMA") if re.search(rf"\b{name}\b", code)), "")
-    return MachineCode(numbers["REG"], max(numbers["STACK"], numbers["LOCAL"]), compiled.metadata.shared, matrix)
+    spilled, shared = max(numbers["STACK"], numbers["LOCAL"]), compiled.metadata.shared
+    columns = int(getattr(compiled.metadata, "tmem_size", 0) or 0)
+    return MachineCode(numbers["REG"], spilled, shared, matrix, columns, code)

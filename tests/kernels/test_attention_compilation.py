@@ -17,6 +17,7 @@ from gptface.kernels.attention_compilation import compile_bounds, compile_config
 from gptface.kernels.attention_configurations import TUNED, Configuration, Entry, entries  # noqa: E402
 from gptface.kernels.attention_tuning import SHARED_LIMIT  # noqa: E402
 from gptface.kernels.compilation import ARCHITECTURES, MachineCode  # noqa: E402
+from gptface.kernels.kernel_cost import MACHINES, attention_cost  # noqa: E402
 
 pytestmark = pytest.mark.skipif(triton.knobs.runtime.interpret, reason="the interpreter compiles nothing")
 MATRIX = {"sm_80": "HMMA", "default": "HMMA", "sm_90": "HGMMA", "sm_100": "UTCHMMA"}
@@ -43,6 +44,13 @@ def check(table: str, entry: Entry, repair: bool = False) -> None:
         assert code.matrix == MATRIX[table], f"{entry}: {code}"
     else:
         assert code.matrix == "", f"{entry}: float32 must not run on matrix units: {code}"
+    if table == "sm_90" and entry.bits == 16 and not repair:
+        chosen = entry.configuration
+        cost = attention_cost(
+            entry.kernel, code, MACHINES[table], chosen.block_m, chosen.block_n, chosen.num_warps, entry.block_d
+        )
+        assert cost.extra_exponentials <= 0 and cost.duplicated == 1.0, f"{entry}: scores computed twice: {cost}"
+        assert cost.spilled_in_loops == 0, f"{entry}: {cost}"
     expected = None if repair else recorded(table, entry)
     if expected is not None:
         assert code == expected, f"{entry}: recorded {expected}, compiled {code}: run gptface.kernels.tune again"

@@ -1,0 +1,1 @@
+"""What the compiled GPU kernels cost by arithmetic on their machine code: ``python -m benchmarks.static_cost``."""
