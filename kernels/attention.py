@@ -153,11 +153,12 @@ class _Problem:
         """Compile-time arguments of each launch. Without a mask nothing is hidden, and nothing to be repaired."""
         chosen, _ = self._tiles(kernel)
         shared = {**self.constants, "BLOCK_M": chosen.block_m, "BLOCK_N": chosen.block_n, "enable_fp_fusion": True}
-        stages = {False: chosen.num_stages, True: REPAIR_STAGES}
-        return [
-            {**shared, "REPAIR": repair, "num_warps": chosen.num_warps, "num_stages": stages[repair]}
-            for repair in ((False, True) if self.constants["K"] else (False,))
-        ]
+        first = {**shared, "REPAIR": False, "num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
+        # Dropout and the second pass keep more, which would spill into their loops: they have no limit.
+        if chosen.max_registers is not None and not self.constants["DROPOUT"] and not INTERPRETED:
+            first["maxnreg"] = chosen.max_registers
+        second = {**shared, "REPAIR": True, "num_warps": chosen.num_warps, "num_stages": REPAIR_STAGES}
+        return [first, second] if self.constants["K"] else [first]
 
 
 def forward(

@@ -54,8 +54,8 @@ def compile_configuration(
     if kernel == "grad_query":
         fixed["GRAD_LSE"] = False
     function = MATRIX_KERNELS[kernel]
-    stages = REPAIR_STAGES if repair else chosen.num_stages
-    return compile_kernel(function, _pointers(function, dtype), fixed, architecture, chosen.num_warps, stages)
+    stages, limit = REPAIR_STAGES if repair else chosen.num_stages, None if repair or dropout else chosen.max_registers
+    return compile_kernel(function, _pointers(function, dtype), fixed, architecture, chosen.num_warps, stages, limit)
 
 
 def compile_bounds(kernel: str, architecture: str, k: int) -> MachineCode:

@@ -39,12 +39,15 @@ class Configuration:
         block_n: keys of a tile.
         num_warps: warps of a program.
         num_stages: depth of the software pipeline over the tiles of the loop.
+        max_registers: that a thread may take, so that more programs share a multiprocessor; None for no limit. Not for
+            dropout and not for the second pass, which keep more.
     """
 
     block_m: int
     block_n: int
     num_warps: int
     num_stages: int
+    max_registers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         flat = {"kernel": self.kernel, "bits": self.bits, "block_d": self.block_d, "rows": self.rows}
-        return {**flat, **asdict(self.configuration)}
+        chosen = asdict(self.configuration)
+        if self.configuration.max_registers is None:
+            del chosen["max_registers"]
+        return {**flat, **chosen}
 
 
 def block_d(head_dim: int) -> int:
@@ -95,7 +101,9 @@ def read_entries(path: Path) -> tuple[Entry, ...]:
             line["bits"],
             line["block_d"],
             line["rows"],
-            Configuration(line["block_m"], line["block_n"], line["num_warps"], line["num_stages"]),
+            Configuration(
+                line["block_m"], line["block_n"], line["num_warps"], line["num_stages"], line.get("max_registers")
+            ),
         )
         for line in lines
     )

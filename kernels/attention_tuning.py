@@ -1,9 +1,12 @@
 """How the tables of attention configurations are made: by timing on the GPU at hand, or ahead of time without one.
 
-Ahead of time, candidates are compiled in an order of preference and the first that spills nothing is taken, else the
-one that spills least; of the second pass of ``attention_containment``, which seldom has anything to do, only the shared
-memory counts. The order is judgement, not measurement: two warp groups and wide tiles for long sequences; tiles
-of 64 rows and four warps for short ones, several of which share a multiprocessor and leave fewer idle in the last wave.
+Ahead of time, candidates are compiled and ranked by what their machine code says (:func:`rank`): nothing spilled inside
+the loops, no score computed twice, no product that waits for the one before, then the fewest cycles by the arithmetic
+of ``kernel_cost``, which counts how many programs share a multiprocessor. That is arithmetic, not measurement, and
+knows nothing of memory: so tiles of 128 rows or keys, which read the other side half as often, come first for long
+sequences whatever the cycles of narrow ones; for short sequences there are tiles of 64, several of which share a
+multiprocessor and leave fewer idle in the last wave. Of equal ones the first counts. Of the second pass of
+``attention_containment``, which seldom has anything to do, only the shared memory counts.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from gptface.kernels import attention
 from gptface.kernels.attention_compilation import compile_configuration
 from gptface.kernels.attention_configurations import KERNELS, Configuration, Entry, forced
 from gptface.kernels.compilation import MachineCode
+from gptface.kernels.kernel_cost import MACHINES, attention_cost
 
 __all__ = [
     "BLOCK_DS", "SHARED_LIMIT", "SHORT", "Problem", "Workload", "ahead_of_time", "candidates", "candidates_of",
-    "problems", "timed", "trying", "workload",
+    "problems", "rank", "timed", "trying", "workload",
 ]  # fmt: skip
 
 Problem = tuple[str, int, int, "int | None"]  # kernel, bits, block_d, rows: what a line of a table is for
@@ -33,16 +37,32 @@ SHORT = 512  # rows up to which a sequence counts as short
 # Shared memory a program may take, in bytes (CUDA programming guide, technical specifications by compute capability).
 SHARED_LIMIT = {"sm_80": 166912, "sm_90": 232448, "sm_100": 232448, "default": 101376}
 
-_WIDE = {  # (block_m, block_n, num_warps, num_stages)
-    "forward": [(128, 128, 8, 2), (128, 64, 8, 3), (128, 64, 8, 2), (128, 64, 4, 3)],
-    "grad_query": [(128, 64, 8, 2), (128, 32, 8, 2)],
-    "grad_key_value": [(64, 128, 8, 2), (32, 128, 8, 2), (32, 128, 8, 1)],
+# (block_m, block_n, num_warps, num_stages[, max_registers]). Eight warps on 64 rows (or keys, for grad_key_value) make
+# both warp groups of Hopper compute the same scores; they are here for architectures where nothing else fits.
+_WIDE = {
+    "forward": [
+        (128, 128, 8, 2), (128, 64, 8, 3, 128), (128, 64, 8, 3), (128, 64, 8, 2), (128, 64, 4, 3), (128, 32, 8, 3),
+        (128, 32, 8, 2),
+    ],
+    "grad_query": [
+        (128, 64, 8, 3, 128), (128, 64, 8, 3), (128, 64, 8, 2), (128, 32, 8, 3), (128, 32, 8, 2), (128, 32, 8, 1),
+    ],
+    "grad_key_value": [
+        (64, 128, 8, 3), (64, 128, 8, 2), (32, 128, 8, 3), (32, 128, 8, 2), (32, 128, 8, 1), (16, 128, 8, 2),
+    ],
 }
 _NARROW = {
-    "forward": [(64, 64, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (64, 32, 8, 2), (64, 32, 4, 1), (64, 16, 4, 1)],
-    "grad_query": [(64, 64, 4, 2), (64, 32, 4, 2), (64, 32, 8, 2), (64, 32, 8, 1), (64, 16, 8, 1)],
+    "forward": [
+        (64, 64, 4, 3, 168), (64, 64, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (64, 32, 8, 2), (64, 32, 4, 1),
+        (64, 16, 4, 1),
+    ],
+    "grad_query": [
+        (64, 64, 4, 3, 168), (64, 64, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (64, 32, 8, 2), (64, 32, 8, 1),
+        (64, 16, 8, 1),
+    ],
     "grad_key_value": [
-        (64, 64, 4, 2), (32, 64, 4, 2), (64, 64, 8, 2), (32, 64, 8, 2), (32, 64, 8, 1), (16, 64, 8, 1), (16, 32, 4, 1),
+        (64, 64, 4, 3), (64, 64, 4, 2), (32, 64, 4, 3), (32, 64, 4, 2), (64, 64, 8, 2), (32, 64, 8, 2), (32, 64, 8, 1),
+        (16, 64, 8, 1), (16, 32, 4, 1),
     ],
 }  # fmt: skip
 # float32 products have no matrix instruction: the operands of a tile pass through registers, which small tiles respect.
@@ -68,12 +88,34 @@ def problems() -> Iterator[Problem]:
         yield kernel, 32, width, None
 
 
+def rank(problem: Problem, chosen: Configuration, code: MachineCode, table: str) -> tuple[int, int, bool, float]:
+    """Smaller is better: instructions that move spilled registers in the loops, powers too many, whether products wait
+    for one another, cycles a score.
+
+    Cycles are the busiest unit's, or the serial ones over the programs of a multiprocessor where these are more; half
+    of a short sequence's tiles are taken to be partial, a quarter of a long one's. They are 0 for a table whose GPU
+    ``kernel_cost`` does not know, and for float32.
+    """
+    kernel, bits, width, rows = problem
+    known = bits == 16 and table in MACHINES
+    cost = attention_cost(
+        kernel, code, MACHINES[table if known else "sm_90"], chosen.block_m, chosen.block_n, chosen.num_warps, width
+    )
+    extra = max(0, cost.extra_exponentials) if bits == 16 else 0
+    share = 0.5 if rows is not None else 0.25
+    full, partial = (max(tile.overlapped, tile.serial / max(1, cost.blocks)) for tile in (cost.full, cost.partial))
+    cycles = ((1 - share) * full + share * partial) / (chosen.block_m * chosen.block_n)
+    return cost.spilled_in_loops, extra, cost.serialised, cycles if known else 0.0
+
+
 def ahead_of_time(table: str, say: Callable[[str], None]) -> list[tuple[Entry, MachineCode]]:
     """Every line of a table by compilation alone."""
     lines = []
     for kernel, bits, width, rows in problems():
-        best: tuple[Entry, MachineCode] | None = None
+        best: tuple[tuple[int, int, bool, float], Entry, MachineCode] | None = None
         for chosen in candidates(kernel, bits, width, rows is not None):
+            if best is not None and not any(best[0][:3]) and (best[0][3] == 0.0 or _narrower(chosen, best[1])):
+                break
             dtype = "bf16" if bits == 16 else "fp32"
             try:
                 code, second_pass = (
@@ -85,14 +127,21 @@ def ahead_of_time(table: str, say: Callable[[str], None]) -> list[tuple[Entry, M
                 continue
             if max(code.shared, second_pass.shared) > SHARED_LIMIT[table]:
                 continue
-            if best is None or code.spilled < best[1].spilled:
-                best = Entry(kernel, bits, width, rows, chosen), code
-            if best[1].spilled == 0:
-                break
+            place = rank((kernel, bits, width, rows), chosen, code, table)
+            say(f"{table} {kernel} {bits} bits, head {width}, rows {rows}: {chosen} ranks {place}")
+            if best is None or place < best[0]:
+                best = place, Entry(kernel, bits, width, rows, chosen), code
         assert best is not None, f"nothing compiles for {table} {kernel} {bits} bits, head {width}"
-        say(f"{table} {kernel} {bits} bits, head {width}, rows {rows}: {best[0].configuration} {best[1]}")
-        lines.append(best)
+        say(f"{table} {kernel} {bits} bits, head {width}, rows {rows}: {best[1].configuration} {best[2]}")
+        lines.append(best[1:])
     return lines
+
+
+def _narrower(chosen: Configuration, best: Entry) -> bool:
+    """Whether ``chosen`` has fewer rows (or keys, for grad_key_value) than the best so far."""
+    if best.kernel == "grad_key_value":
+        return chosen.block_n < best.configuration.block_n
+    return chosen.block_m < best.configuration.block_m
 
 
 @dataclass(frozen=True)

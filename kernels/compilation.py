@@ -80,6 +80,7 @@ def compile_kernel(
     architecture: str,
     num_warps: int,
     num_stages: int,
+    max_registers: int | None = None,
 ) -> MachineCode:
     """Compile ``kernel`` for ``architecture`` (a key of :data:`ARCHITECTURES`).
 
@@ -87,6 +88,7 @@ def compile_kernel(
         kernel: a ``triton.jit`` function whose scalar arguments carry their types as annotations.
         pointers: element type of each pointer argument, such as ``{"query": "bf16"}``; all are 16-byte aligned.
         constants: the compile-time arguments.
+        max_registers: that a thread may take; None for as many as the compiler likes.
 
     Raises:
         Exception: whatever the compiler raises, where the kernel cannot be compiled.
@@ -102,7 +104,9 @@ def compile_kernel(
             signature[parameter.name] = parameter.annotation_type
     source = ASTSource(kernel, signature, dict(constants), attributes)
     target = GPUTarget("cuda", ARCHITECTURES[architecture], 32)
-    options = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
+    options: dict[str, Any] = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
+    if max_registers is not None:
+        options["maxnreg"] = max_registers
     compiled = triton.compile(source, target=target, options=options)
     usage, code = _disassembled(compiled)
     numbers = {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", usage)}

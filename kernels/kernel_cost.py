@@ -153,6 +153,8 @@ class AttentionCost:
         duplicated: matrix work over what the tile's products need (1.0 where the code does not tell).
         waits, fences: instructions of a full tile.
         copies: instructions of a full tile that fill shared memory.
+        serialised: whether a full tile waits for the matrix unit more often than it has products, as Hopper's compiler
+            does after every instruction where it lacks registers.
         tile_multiply_adds: that the tile's products need.
     """
 
@@ -166,6 +168,7 @@ class AttentionCost:
     waits: int
     fences: int
     copies: int
+    serialised: bool
     tile_multiply_adds: int
 
     def rate(self, machine: Machine, cycles: float) -> float:
@@ -205,6 +208,7 @@ def attention_cost(
         counts["wait"],
         counts["fence"],
         counts["copy"],
+        sum(one.name.startswith("WARPGROUP.DEPBAR") for one in full.instructions) > _PRODUCTS[kernel],
         needed,
     )
 

@@ -91,9 +91,10 @@ class LookupLine:
 
 def identity(line: AttentionLine | LookupLine) -> dict[str, Any]:
     """What a record has to agree with, to be of this line as it is now."""
+    chosen = {name: value for name, value in asdict(line.entry.configuration).items() if value is not None}
     return {
-        "architecture": line.architecture, "name": line.name, "configuration": asdict(line.entry.configuration),
-        "sources": line.sources, "triton": triton.__version__,
+        "architecture": line.architecture, "name": line.name, "configuration": chosen, "sources": line.sources,
+        "triton": triton.__version__,
     }  # fmt: skip
 
 

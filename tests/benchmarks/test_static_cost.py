@@ -43,7 +43,10 @@ def test_the_numbers_are_of_the_tables_and_of_the_sources() -> None:
     assert wanted <= counted, "the lines that people train with"
 
 
-GOOD = [one for one in RECORDS if one.get("bits") == 16 and one["block_d"] <= 64]
+# For gradients of keys at D 256 nothing was found that neither spills in its loops nor computes scores twice.
+GOOD = [
+    one for one in RECORDS if one.get("bits") == 16 and (one["kernel"], one["block_d"]) != ("grad_key_value", 256)
+]
 
 
 @pytest.mark.parametrize("record", GOOD, ids=lambda one: one["name"])

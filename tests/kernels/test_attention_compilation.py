@@ -50,7 +50,7 @@ def check(table: str, entry: Entry, repair: bool = False) -> None:
             entry.kernel, code, MACHINES[table], chosen.block_m, chosen.block_n, chosen.num_warps, entry.block_d
         )
         assert cost.extra_exponentials <= 0 and cost.duplicated == 1.0, f"{entry}: scores computed twice: {cost}"
-        assert cost.spilled_in_loops == 0, f"{entry}: {cost}"
+        assert cost.spilled_in_loops == 0 and not cost.serialised, f"{entry}: {cost}"
     expected = None if repair else recorded(table, entry)
     if expected is not None:
         assert code == expected, f"{entry}: recorded {expected}, compiled {code}: run gptface.kernels.tune again"

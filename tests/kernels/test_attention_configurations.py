@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +11,12 @@ from gptface.kernels.attention_configurations import (
     KERNELS,
     TUNED,
     Configuration,
+    Entry,
     block_d,
     configuration,
     entries,
     forced,
+    read_entries,
     table_name,
 )
 from gptface.kernels.inventory import KERNELS as ALL_KERNELS
@@ -44,6 +47,15 @@ def test_a_short_sequence_comes_before_any(table: str) -> None:
         assert key not in closed, f"{key} has a line after the one for any length"
         if entry.rows is None:
             closed.add(key)
+
+
+def test_a_limit_on_registers_is_written_and_read_and_no_limit_is_not_written(tmp_path: Path) -> None:
+    limited = Entry("forward", 16, 64, None, Configuration(128, 64, 8, 3, 128))
+    free = Entry("forward", 16, 64, 512, Configuration(64, 64, 4, 3))
+    assert limited.as_json()["max_registers"] == 128 and "max_registers" not in free.as_json()
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"entries": [limited.as_json(), free.as_json()]}), encoding="utf-8")
+    assert read_entries(path) == (limited, free)
 
 
 def test_no_table_but_these() -> None:

@@ -143,7 +143,10 @@ def test_cost_of_an_attention_kernel() -> None:
     compiled = MachineCode(128, 4, 0, "HGMMA", assembly=code())
     cost = attention_cost("grad_query", compiled, MACHINES["sm_90"], 64, 32, 4, 64)
     assert cost.exponentials == 1.0 and cost.extra_exponentials == 0 and cost.spilled_in_loops == 1
-    assert cost.blocks == 4 and cost.waits == 2 and cost.copies == 1
+    assert cost.blocks == 4 and cost.waits == 2 and cost.copies == 1 and not cost.serialised
+    waiting = code().replace("/*0150*/", "/*0150*/ WARPGROUP.DEPBAR.LE gsb0, 0x0 ;\n" * 3 + "/*0150*/")
+    more = MachineCode(128, 4, 0, "HGMMA", assembly=waiting)
+    assert attention_cost("grad_query", more, MACHINES["sm_90"], 64, 32, 4, 64).serialised
     twice = attention_cost("grad_query", compiled, MACHINES["sm_90"], 32, 32, 4, 64)
     assert twice.exponentials == 2.0 and twice.extra_exponentials == 8
     first, second = code().split(".L_x_2:")
