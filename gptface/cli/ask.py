@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from gptface.cli.facegpt_arguments import (
     add_mesh_options,
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from gptface.morphable import overlay_strip, turntable, without_pose, write_head, write_picture
+    from gptface.systems.facegpt.face_system import LEAST_LIKENESS
     from gptface.systems.facegpt.photos import square
     from gptface.systems.facegpt.system import single
 
@@ -95,6 +97,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.parameters is not None:
         write_parameters(arguments.parameters, names, model, answer.faces)
         print(f"parameters: {arguments.parameters}")
-    for name, line in zip(names, head_lines(model, answer.faces, pose=photo is not None), strict=True):
-        print(f"{name}: {line}")
+    likeness = None if photo is None else system.likeness([photo] * count, answer.faces)
+    for number, (name, line) in enumerate(
+        zip(names, head_lines(model, answer.faces, pose=photo is not None), strict=True)
+    ):
+        print(f"{name}: {line}" + ("" if likeness is None else f"; likeness {likeness[number]:.2f}"))
+    if likeness is not None and min(likeness) < LEAST_LIKENESS:
+        print(
+            f"gptface: note: {arguments.photo} and a head made of it are less alike ({min(likeness):.2f}) than "
+            f"{LEAST_LIKENESS}: there may be no face in the photo",
+            file=sys.stderr,
+        )
     return 0

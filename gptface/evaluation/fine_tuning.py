@@ -73,12 +73,14 @@ class Fit:
         seconds: taken, looks at the held-out people included.
         looks: (step, held-out score) of each look.
         chosen_step: whose averaged weights the module has now.
+        watched: (step, what ``watch`` said) of each look; it chose nothing.
     """
 
     steps: int
     seconds: float
     looks: tuple[tuple[int, float], ...]
     chosen_step: int
+    watched: tuple[tuple[int, float], ...] = ()
 
 
 def batch_of(recipe: Recipe, rows: int) -> int:
@@ -144,6 +146,7 @@ def fit(
     encoder: nn.Module | None = None,
     seed: int = 0,
     look_first: bool = False,
+    watch: Callable[[], float] | None = None,
     display: Display | None = None,
     title: str = "",
     rest: Callable[[float | None], str] = lambda own: f"remaining {format_duration(own)}",
@@ -157,6 +160,7 @@ def fit(
         encoder: the part of ``module`` whose layers learn the more slowly the earlier they are.
         seed: of order, augmentation and dropout; the caller's generators are left as they were.
         look_first: let ``held_out`` also score the module as it is given, which it may like best.
+        watch: a figure of the module at each look, which is recorded and chooses nothing.
         display: where progress is told.
         rest: says what remains, given the seconds that remain of this training (``None``: not known yet).
 
@@ -169,15 +173,20 @@ def fit(
     optimizer = torch.optim.AdamW(parameter_groups(module, encoder, recipe), lr=recipe.learning_rate, betas=(0.9, 0.99))
     average = MovingAverage(module, recipe.averaging)
     looks: list[tuple[int, float]] = []
+    watched: list[tuple[int, float]] = []
     best: dict[str, Tensor] | None = None
     chosen = 0
 
     def look() -> None:
         nonlocal best, chosen
-        if held_out is None:
+        if held_out is None and watch is None:
             return
         module.eval()
         with average.applied(), torch.no_grad():
+            if watch is not None:
+                watched.append((step, watch()))
+            if held_out is None:
+                return
             looks.append((step, held_out()))
             if looks[-1][1] <= min(score for _, score in looks):
                 best = {name: entry.detach().clone() for name, entry in module.state_dict().items()}
@@ -211,7 +220,8 @@ def fit(
             average.update()
             step += 1
             spent = budget.spent(step)
-            if len(looks) - before + 1 <= LOOKS * 2 * (spent - 0.5) or spent >= 1:
+            made = max(len(looks), len(watched)) - before
+            if made + 1 <= LOOKS * 2 * (spent - 0.5) or spent >= 1:
                 look()
             status = f"{title} step {step} loss {float(value.detach()):.3f}"
             status += f" held out {looks[-1][1]:.3f}" if looks else ""
@@ -226,4 +236,4 @@ def fit(
         chosen = step
     module.load_state_dict(best)
     module.eval()
-    return Fit(step, budget.seconds, tuple(looks), chosen)
+    return Fit(step, budget.seconds, tuple(looks), chosen, tuple(watched))

@@ -9,6 +9,7 @@ from typing import Any
 
 from gptface.errors import InputError
 from gptface.evaluation.labelled_faces import LabelledFaces, read_labelled_faces, refuse_shared_people
+from gptface.evaluation.result_tables import check_result_files
 
 __all__ = ["LabelTask"]
 
@@ -26,6 +27,8 @@ class LabelTask:
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         landmarks: files with the landmarks of the training and of the test faces, or ``None``.
         output: JSON file, or ``None``.
+        table: Markdown file, or ``None``.
+        plot: PNG of accuracy over labels, or ``None``.
         facts: further entries of the JSON, such as the encoder's folder.
     """
 
@@ -39,6 +42,8 @@ class LabelTask:
     device: str = "auto"
     landmarks: tuple[str, str] | None = None
     output: Path | None = None
+    table: Path | None = None
+    plot: Path | None = None
     facts: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -47,6 +52,7 @@ class LabelTask:
         wrong = [share for share in self.shares if not 0 < share <= 1]
         if wrong or not self.shares:
             raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
+        check_result_files(self.table, self.plot)
 
     def read(self, size: int) -> tuple[LabelledFaces, LabelledFaces]:
         """Training and test faces at ``size``² pixels.

@@ -14,6 +14,7 @@ from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 from gptface.evaluation.compact_images import compact_image, stack_images
+from gptface.evaluation.set_faces import FaceSource
 from gptface.progress import Display
 
 __all__ = ["LabelledFaces", "label_subset", "people_apart", "read_labelled_faces", "refuse_shared_people"]
@@ -59,7 +60,7 @@ def read_labelled_faces(
     name: str,
     landmarks: str | None = None,
 ) -> LabelledFaces:
-    """The faces of ``paths`` (shards, globs, directories) whose metadata field is one of ``classes``.
+    """The faces of ``paths`` (shards, globs, directories, or a public set as published) whose field is of ``classes``.
 
     Says on stderr what was read and what could not be used.
 
@@ -68,7 +69,8 @@ def read_labelled_faces(
         field: metadata field of the label; values are compared as text.
         classes: at least two; faces with other values are left out.
         group_field: metadata field of the person.
-        name: which faces these are, for messages.
+        name: which faces these are, for messages: ``training`` ones come from a public set's split of that name, all
+            others from its test split.
         landmarks: an .npz file of :class:`~gptface.data.landmark_files.LandmarkTable`.
 
     Raises:
@@ -78,16 +80,20 @@ def read_labelled_faces(
     wanted = {label: index for index, label in enumerate(classes)}
     if len(wanted) < 2 or len(wanted) != len(classes):
         raise InputError(f"classes: got {', '.join(classes) or 'none'}; at least two different ones are needed")
+    source = FaceSource(paths, "train" if name == "training" else "test", name)
+    public = source.public_set()
+    if public is not None and landmarks is not None:
+        raise InputError(f"{name} landmarks: {paths[0]} is {public}, read as published; a file of points is for shards")
     table = None if landmarks is None else LandmarkTable([landmarks], f"{name} landmarks")
-    dataset = FaceShards(list(paths), size, table)
-    if table is not None:
+    dataset = source.open(size) if public is not None else FaceShards(list(paths), size, table)
+    if table is not None and isinstance(dataset, FaceShards):
         table.matched((dataset.key(number) for number in range(len(dataset))), f"the {name} faces")
     images, labels, groups, keys, points = [], [], [], [], []
     skipped: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     found: Counter[str] = Counter()
     without: list[str] = []
-    for item in dataset:
+    for item in (dataset[number] for number in range(len(dataset))):
         if not isinstance(item, Sample):
             skipped[item.reason] += 1
             continue
@@ -116,7 +122,10 @@ def read_labelled_faces(
         has = ", ".join(f"{label} ({count})" for label, count in found.most_common(8)) or "no such field"
         raise InputError(f"classes: no {name} face has {field} {' or '.join(absent)}; found: {has}")
     display = Display(name)
-    for line in Reading.of(dataset, len(images), skipped, notes).lines(f"{name} faces", "decoded into memory"):
+    read = Reading.of(dataset, len(images), skipped, notes)
+    if public is not None:
+        read.place = f"of {public} as published"
+    for line in read.lines(f"{name} faces", "decoded into memory"):
         display.line(line)
     others = [(value, count) for value, count in found.most_common() if value not in wanted]
     if others:

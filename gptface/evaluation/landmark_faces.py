@@ -14,7 +14,7 @@ from gptface.data.sample import Sample
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 from gptface.evaluation.compact_images import compact_image, stack_images
-from gptface.faces.landmark_schemes import SCHEMES
+from gptface.faces.landmark_schemes import MIRRORED
 from gptface.progress import Display
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
 _EYES = {
     5: (0,),
     68: tuple(range(36, 42)),
+    98: tuple(range(60, 68)),
     468: (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
 }
 # A face's outline may leave the picture; points farther out than this share of its side belong to another picture.
@@ -73,14 +74,14 @@ class Portraits:
 
 
 def eye_centres(points: np.ndarray) -> np.ndarray:
-    """float ``(N, 2, 2)``: the mean of each eye's outline (468 points: 16 a side; 68: 6; 5: the eye itself), the one on
-    the image's left first.
+    """float ``(N, 2, 2)``: the mean of each eye's outline (468 points: 16 a side; 98: 8; 68: 6; 5: the eye itself), the
+    one on the image's left first.
 
     Args:
-        points: ``(N, P, 2)``, ``P`` one of 5, 68 and 468.
+        points: ``(N, P, 2)``, ``P`` one of 5, 68, 98 and 468.
     """
     left = list(_EYES[points.shape[1]])
-    mirrored = np.array(SCHEMES[points.shape[1]].mirrored)
+    mirrored = np.array(MIRRORED[points.shape[1]])
     return np.stack([points[:, left].mean(1), points[:, mirrored[left]].mean(1)], 1)
 
 

@@ -121,11 +121,15 @@ def fine_tune_landmarks(
     seed: int = 0,
     display: Display | None = None,
     title: str = "landmarks fine-tuned",
+    watched: LandmarkFaces | None = None,
 ) -> Fit:
     """Train a regressor from where it is, encoder and all, on turned, shifted, mirrored and lit pictures.
 
     The loss is the normalised error itself; weights are chosen by it on the faces that are ``apart``, the weights that
     it starts with among them.
+
+    Args:
+        watched: faces whose error is recorded at each look; they choose nothing.
     """
     device = next(regressor.parameters()).device
     fitting, choosing = np.flatnonzero(~apart), np.flatnonzero(apart)
@@ -145,6 +149,10 @@ def fine_tune_landmarks(
         found = predict_landmarks(regressor, faces.images[choosing])
         return float(normalised_errors(found, faces.points[choosing]).mean())
 
+    def watch() -> float:
+        assert watched is not None
+        return float(normalised_errors(predict_landmarks(regressor, watched.images), watched.points).mean())
+
     return fit(
         regressor,
         recipe,
@@ -154,6 +162,7 @@ def fine_tune_landmarks(
         encoder=regressor.encoder,
         seed=seed,
         look_first=True,
+        watch=None if watched is None else watch,
         display=display,
         title=title,
         rest=lambda own: f"remaining {format_duration(own)}",

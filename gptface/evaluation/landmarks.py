@@ -23,6 +23,13 @@ from gptface.evaluation.landmark_faces import (
     read_landmark_faces,
     read_portraits,
 )
+from gptface.evaluation.landmark_metrics import (
+    area_under_error_curve,
+    diagonal,
+    failure_rate,
+    outer_eye_distance,
+    point_errors,
+)
 from gptface.evaluation.landmark_regression import (
     LANDMARK_RECIPE,
     PatchRegressor,
@@ -33,10 +40,12 @@ from gptface.evaluation.landmark_regression import (
 from gptface.evaluation.metrics import cluster_bootstrap_interval
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.pictures import SheetRow, draw_sheet
+from gptface.evaluation.public_landmarks import read_public_landmarks
+from gptface.evaluation.result_tables import check_result_files, draw_error_curves, landmark_table, write_text
 from gptface.evaluation.training_pictures import training_size
 from gptface.progress import Countdown, Display
 
-__all__ = ["LandmarkTest", "landmark_lines", "measure_landmarks"]
+__all__ = ["LandmarkTest", "landmark_lines", "measure_landmarks", "published_figures"]
 
 HELD_OUT_SHARE = 0.1
 MEAN, RANDOM = "mean shape", "random encoder, frozen"
@@ -50,30 +59,36 @@ class LandmarkTest:
     """What is to be measured.
 
     Attributes:
-        train, test: shards, globs or directories.
-        train_landmarks, test_landmarks: .npz files of their points.
+        train, test: shards, globs or directories; or 300-W or WFLW as published.
+        train_landmarks, test_landmarks: .npz files of the shards' points; ``None`` for a public set, which has its own.
         group: metadata field of the person, or ``None``.
         portraits, portrait_landmarks: portraits of one window, and an .npz file whose points 0 and 1 are the pupils.
         recipe: of the fine-tuning; ``None``: frozen features only.
+        watch_test: also tell the error of the look that was best on the test faces, FaRL's convention.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         seed: of the random encoder, the faces held out and the fine-tuning.
         output: JSON file, or ``None``.
         sheet: PNG of the first test faces with the points found, or ``None``.
+        table: Markdown file, or ``None``.
+        plot: PNG of the distribution of the test faces' errors, or ``None``.
         facts: further entries of the JSON.
     """
 
     train: Sequence[str]
-    train_landmarks: str
+    train_landmarks: str | None
     test: Sequence[str]
-    test_landmarks: str
+    test_landmarks: str | None
     group: str | None = None
     portraits: Sequence[str] = ()
     portrait_landmarks: str | None = None
     recipe: Recipe | None = field(default_factory=lambda: LANDMARK_RECIPE)
+    watch_test: bool = False
     device: str = "auto"
     seed: int = 0
     output: Path | None = None
     sheet: Path | None = None
+    table: Path | None = None
+    plot: Path | None = None
     facts: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,6 +96,7 @@ class LandmarkTest:
             raise InputError("portraits: give both the portraits and their landmarks, or neither")
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
             raise InputError(f"sheet: {self.sheet}; its name must end in .png")
+        check_result_files(self.table, self.plot)
 
 
 def measure_landmarks(
@@ -93,16 +109,17 @@ def measure_landmarks(
         random: its architecture with fresh weights of a seed; ``None``: without.
 
     Returns:
-        ``rows`` (name, ``nme`` and its 95 % interval over the people, ``n``, ``set``) and ``gains`` (how far the
-        encoder's errors are below those of random weights, face by face), with what was asked for.
+        ``rows`` (name, ``nme`` and its 95 % interval over the people, ``n``, ``set``; of the test faces also the
+        figures of :func:`published_figures`) and ``gains`` (how far the encoder's errors are below those of random
+        weights, face by face), with what was asked for.
 
     Raises:
         InputError: whatever of the wish cannot be had, before anything is fitted.
     """
     device = pick_device(wish.device)
     size = training_size(encoder().image_size)
-    train = read_landmark_faces(wish.train, wish.train_landmarks, size, group_field=wish.group, name="training")
-    test = read_landmark_faces(wish.test, wish.test_landmarks, size, group_field=wish.group, name="test")
+    train = _read(wish.train, wish.train_landmarks, size, wish.group, "training")
+    test = _read(wish.test, wish.test_landmarks, size, wish.group, "test")
     if train.points.shape[1] != test.points.shape[1]:
         raise InputError(
             f"test landmarks: {test.points.shape[1]} points a face, while the training faces have "
@@ -144,22 +161,50 @@ def measure_landmarks(
         facts[FROZEN] = fit_frozen(regressor, train, apart, advance=progress.advance)
         measure(FROZEN, regressor)
         if wish.recipe is not None:
-            record = fine_tune_landmarks(regressor, train, apart, wish.recipe, seed=wish.seed, display=display)
+            record = fine_tune_landmarks(
+                regressor,
+                train,
+                apart,
+                wish.recipe,
+                seed=wish.seed,
+                display=display,
+                watched=test if wish.watch_test else None,
+            )
             facts[FINE_TUNED] = {"recipe": asdict(wish.recipe), **asdict(record)}
             measure(FINE_TUNED, regressor)
+    measured = _summarise(found, test, portraits)
+    for row in measured["rows"]:
+        watched = facts.get(row["name"], {}).get("watched") if row["set"] == "test faces" else None
+        row["best_on_test"] = min(error for _, error in watched) if watched else None
     summary = {
         **dict(wish.facts),
+        "train_paths": " ".join(map(str, wish.train)),
+        "test_paths": " ".join(map(str, wish.test)),
         "train_faces": len(train),
+        "test_faces": len(test),
         "points": count,
         "fits": facts,
         "portrait_window": None if portraits is None else list(portraits.window),
-        **_summarise(found, test, portraits),
+        **measured,
     }
     if wish.sheet is not None:
         _draw(wish.sheet, test, {name: points for name, (points, _) in found.items()})
+    if wish.table is not None:
+        write_text(wish.table, landmark_table(summary, "Landmarks"))
+    if wish.plot is not None:
+        distance = outer_eye_distance(test.points)
+        draw_error_curves(
+            wish.plot, {name: point_errors(points, test.points) / distance for name, (points, _) in found.items()}
+        )
     if wish.output is not None:
         write_numbers(wish.output, summary)
     return summary
+
+
+def _read(paths: Sequence[str], landmarks: str | None, size: int, group: str | None, name: str) -> LandmarkFaces:
+    if landmarks is None:
+        return read_public_landmarks(paths, size, name=name)
+    return read_landmark_faces(paths, landmarks, size, group_field=group, name=name)
 
 
 def _summarise(
@@ -176,6 +221,9 @@ def _summarise(
             if points is not None
         }
     rows = [_row(name, which, own, people[which]) for which, by_name in errors.items() for name, own in by_name.items()]
+    for row in rows:
+        if row["set"] == "test faces":
+            row.update(published_figures(found[row["name"]][0], test.points))
     gains = []
     for which, by_name in errors.items():
         for name in by_name.keys() & {FROZEN, FINE_TUNED} if RANDOM in by_name else ():
@@ -196,14 +244,36 @@ def _row(name: str, which: str, errors: np.ndarray, people: np.ndarray) -> dict[
     }
 
 
+def published_figures(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """What tables of landmark results report, of points ``(N, P, 2)``.
+
+    ``nme_corners`` (by the distance of the eyes' outer corners), ``failure_rate`` (share of faces for which it is above
+    10 %) and ``auc`` (area below its distribution up to 10 %), as on 300-W and WFLW; ``nme_diagonal`` (by the diagonal
+    of the box around the true points), as on AFLW.
+    """
+    errors = point_errors(found, truth)
+    by_corners = errors / outer_eye_distance(truth)
+    return {
+        "nme_corners": float(by_corners.mean()),
+        "nme_diagonal": float((errors / diagonal(truth)).mean()),
+        "failure_rate": failure_rate(by_corners),
+        "auc": area_under_error_curve(by_corners),
+    }
+
+
 def landmark_lines(summary: Mapping[str, Any]) -> list[str]:
-    """``NAME NME 0.0312 [0.0301, 0.0324] median 0.0295 n 740``, a line a row, in shares of the eyes' distance; then a
-    line a gain."""
+    """``NAME NME 0.0312 [0.0301, 0.0324] median 0.0295 n 740``, a line a row, in shares of the eyes' distance, for the
+    test faces with the figures of :func:`published_figures` before ``n``; then a line a gain."""
     lines = []
     for row in summary["rows"]:
         low, high = row["interval"]
-        middle = f"median {row['median']:.4f} n {row['n']}"
-        lines.append(f"{_named(row)} NME {row['nme']:.4f} [{low:.4f}, {high:.4f}] {middle}")
+        told = f"median {row['median']:.4f} "
+        if "auc" in row:
+            told += f"by corners {row['nme_corners']:.4f} by diagonal {row['nme_diagonal']:.4f} "
+            told += f"failures {100 * row['failure_rate']:.1f} % AUC {row['auc']:.3f} "
+        if row.get("best_on_test") is not None:
+            told += f"(best look on the test faces, as FaRL reports: NME {row['best_on_test']:.4f}) "
+        lines.append(f"{_named(row)} NME {row['nme']:.4f} [{low:.4f}, {high:.4f}] {told}n {row['n']}")
     for gain in summary["gains"]:
         low, high = gain["interval"]
         lines.append(f"{_named(gain)}, below random weights: {gain['below_random']:+.4f} [{low:+.4f}, {high:+.4f}]")

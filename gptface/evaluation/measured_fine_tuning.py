@@ -25,6 +25,7 @@ from gptface.evaluation.label_shares import (
 )
 from gptface.evaluation.label_task import LabelTask
 from gptface.evaluation.numbers import write_numbers
+from gptface.evaluation.result_tables import write_label_shares
 from gptface.evaluation.training_pictures import training_size
 from gptface.progress import Display
 
@@ -40,12 +41,14 @@ class FineTuning(LabelTask):
         network: of the small network from scratch; ``None``: without it.
         pooling: of the encoder's patches.
         save: folder for the classifier, or ``None``.
+        watch_test: also tell the look that was best on the test faces, FaRL's convention.
     """
 
     recipe: Recipe = field(default_factory=Recipe)
     network: Recipe | None = NETWORK_RECIPE
     pooling: str = "attentive"
     save: Path | None = None
+    watch_test: bool = False
 
 
 def measure_fine_tuning(
@@ -85,11 +88,21 @@ def measure_fine_tuning(
 
     with Display("finetune") as display:
         results = compare_label_shares(
-            chosen, train, test, wish.shares, wish.seeds, device=device, display=display, keep=keep
+            chosen,
+            train,
+            test,
+            wish.shares,
+            wish.seeds,
+            device=device,
+            display=display,
+            keep=keep,
+            watch_test=wish.watch_test,
         )
     summary = {
         **dict(wish.facts),
         "label": wish.label,
+        "train_paths": " ".join(map(str, wish.train)),
+        "test_paths": " ".join(map(str, wish.test)),
         "classes": list(wish.classes),
         "train_faces": len(train),
         "test_faces": len(test),
@@ -101,4 +114,5 @@ def measure_fine_tuning(
     }
     if wish.output is not None:
         write_numbers(wish.output, summary)
+    write_label_shares(summary, f"Fine-tuning for {wish.label}", wish.table, wish.plot)
     return summary

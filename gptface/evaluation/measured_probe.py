@@ -14,6 +14,7 @@ from gptface.evaluation.label_task import LabelTask
 from gptface.evaluation.labelled_faces import LabelledFaces
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.probe_comparison import compare_probes, reading_size
+from gptface.evaluation.result_tables import write_label_shares
 from gptface.progress import Display
 
 __all__ = ["ENCODER", "RANDOM", "measure_by_probe"]
@@ -62,6 +63,10 @@ def measure_by_probe(
     summary = {
         **dict(wish.facts),
         "label": wish.label,
+        "train_paths": " ".join(map(str, wish.train)),
+        "test_paths": " ".join(map(str, wish.test)),
+        "train_faces": len(train),
+        "test_faces": len(test),
         "classes": list(wish.classes),
         "group": wish.group,
         **facts,
@@ -73,4 +78,5 @@ def measure_by_probe(
     }
     if wish.output is not None:
         write_numbers(wish.output, summary)
+    write_label_shares(summary, f"Probes for {wish.label}", wish.table, wish.plot)
     return summary

@@ -10,10 +10,13 @@ import numpy as np
 __all__ = [
     "accuracy_interval",
     "area_under_curve",
+    "average_precision",
     "balanced_accuracy",
     "bootstrap_interval",
     "class_counts",
+    "class_f1",
     "cluster_bootstrap_interval",
+    "mean_attribute_accuracy",
     "mean_f1",
     "outside_change_share",
     "paired_gain",
@@ -155,12 +158,53 @@ def class_counts(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.n
     return np.stack([right, found - right, there - right])
 
 
+def class_f1(counts: np.ndarray) -> np.ndarray:
+    """F1 of each class from ``counts (..., 3, classes)`` as :func:`class_counts` gives them: ``(..., classes)``.
+
+    NaN for a class that neither occurs nor is found.
+    """
+    right, wrong, missed = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    total = 2 * right + wrong + missed
+    return np.divide(2 * right, total, out=np.full_like(total, np.nan), where=total > 0)
+
+
 def mean_f1(counts: np.ndarray) -> np.ndarray:
     """Mean F1 over classes from ``counts (..., 3, classes)`` as :func:`class_counts` gives them.
 
     A class that neither occurs nor is found takes no part.
     """
-    right, wrong, missed = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
-    total = 2 * right + wrong + missed
-    scores = np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
-    return scores.sum(-1) / np.maximum((total > 0).sum(-1), 1)
+    scores = class_f1(counts)
+    known = ~np.isnan(scores)
+    return np.where(known, scores, 0).sum(-1) / np.maximum(known.sum(-1), 1)
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Mean precision over the recalls that falling thresholds reach, sum of (R_n - R_(n-1)) P_n; NaN if none is true.
+
+    Args:
+        scores: ``(N,)``, the higher the more likely; equal ones are found together.
+        truth: bool ``(N,)``.
+    """
+    truth = np.asarray(truth, dtype=bool)
+    if not truth.any():
+        return math.nan
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    ranked = np.asarray(scores, dtype=np.float64)[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each run of equal scores
+    found = np.cumsum(truth[order])[last]
+    recall = np.diff(found, prepend=0) / truth.sum()
+    return float((recall * found / (last + 1)).sum())
+
+
+def mean_attribute_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over attributes of the share of faces rightly told, as CelebA's tables report it.
+
+    Args:
+        predicted: ``(N, A)``, 0 or 1.
+        truth: ``(N, A)``, 0 or 1, NaN where it is not known; an attribute that is known of no face takes no part.
+    """
+    truth = np.asarray(truth, dtype=np.float64)
+    known = ~np.isnan(truth)
+    right = ((np.asarray(predicted) == truth) & known).sum(0)
+    counts = known.sum(0)
+    return float((right[counts > 0] / counts[counts > 0]).mean()) if counts.any() else math.nan

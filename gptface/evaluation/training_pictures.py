@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gptface.faces.landmark_schemes import SCHEMES
+from gptface.faces.landmark_schemes import MIRRORED
 
 __all__ = ["RandomLandmarkPictures", "RandomPictures", "over_pictures", "plain_pictures", "training_size"]
 
@@ -91,14 +91,14 @@ class RandomLandmarkPictures:
 
     Args:
         size: side of the result in pixels.
-        points: how many landmarks: one of the schemes.
+        points: how many landmarks: 5, 68, 98 or 468.
     """
 
     def __init__(self, size: int, points: int) -> None:
         from kornia import augmentation
 
         self.size = size
-        self._mirrored = torch.tensor(SCHEMES[points].mirrored)
+        self._mirrored = torch.tensor(MIRRORED[points])
         self._move = augmentation.RandomAffine(TURN, SHIFT, SCALE, padding_mode="border", p=1.0)
         self._steps: list[Any] = _light_and_cover()
 

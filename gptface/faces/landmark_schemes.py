@@ -6,6 +6,8 @@ Three schemes, told apart by their number of points; in each the image's left co
 - 68, as in 300-W and dlib: jaw, brows, nose, eyes, mouth;
 - 468, the face mesh of MediaPipe (Kartynnik et al. 2019), whose points are numbered by its canonical face and grouped
   by its published contours. Its ten further points of the irises, 468 to 477, are no part of it.
+
+Of WFLW's 98 points it is known which mirrors which, in ``MIRRORED``, and no more.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SCHEMES", "LandmarkScheme"]
+__all__ = ["MIRRORED", "SCHEMES", "LandmarkScheme"]
 
 Polygons = list[tuple[str, np.ndarray]]
 
@@ -142,3 +144,23 @@ SCHEMES: dict[int, LandmarkScheme] = {
     468: LandmarkScheme(_mirrored_468(), _polygons_468),
 }
 """By number of points."""
+
+# WFLW (Wu et al. 2018): outline, brows from above and below, nose, eyes with their lids, lips, pupils. Chains that are
+# symmetric about their own middle, and the pairs of the rest.
+_CHAINS_98 = ((0, 32), (55, 59), (76, 82), (83, 87), (88, 92), (93, 95))
+_PAIRS_98 = (
+    *((33, 46), (34, 45), (35, 44), (36, 43), (37, 42), (38, 50), (39, 49), (40, 48), (41, 47)),
+    *((60, 72), (61, 71), (62, 70), (63, 69), (64, 68), (65, 75), (66, 74), (67, 73), (96, 97)),
+)
+
+
+def _mirrored_98() -> tuple[int, ...]:
+    chains = [(first + step, last - step) for first, last in _CHAINS_98 for step in range((last - first + 1) // 2)]
+    return _swapped(98, *chains, *_PAIRS_98)
+
+
+MIRRORED: dict[int, tuple[int, ...]] = {
+    **{count: scheme.mirrored for count, scheme in SCHEMES.items()},
+    98: _mirrored_98(),
+}
+"""Which point of the original becomes each point of the mirrored face, by number of points."""

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from gptface.errors import InputError
 from gptface.files import refuse_url
 
-__all__ = ["StrictPreTrainedModel"]
+__all__ = ["StrictPreTrainedModel", "without_progress_bar"]
 
 
 class StrictPreTrainedModel(PreTrainedModel):
@@ -39,7 +39,7 @@ class StrictPreTrainedModel(PreTrainedModel):
             refuse_url(cls.__name__, name)
             _check_folder(cls, Path(name))
         try:
-            with _without_progress_bar():
+            with without_progress_bar():
                 loaded: Any = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         except InputError:
             raise
@@ -58,7 +58,7 @@ class StrictPreTrainedModel(PreTrainedModel):
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
+def without_progress_bar() -> Iterator[None]:
     """Loading takes milliseconds; a progress bar for each part would hide what a command has to say."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

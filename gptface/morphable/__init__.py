@@ -8,7 +8,7 @@
 from gptface.morphable.albedo import add_analytic_albedo, laplacian_modes
 from gptface.morphable.camera import PerspectiveCamera, WeakPerspectiveCamera, clip_to_pixels, place
 from gptface.morphable.coarser import coarser
-from gptface.morphable.distance import angle_errors, rigidly_aligned, vertex_distances
+from gptface.morphable.distance import aligned, angle_errors, vertex_distances
 from gptface.morphable.fitting import LandmarkFit, fit_landmarks, pose_of_landmarks
 from gptface.morphable.geometry import vertex_normals
 from gptface.morphable.light import ambient_light, directional_light, irradiance, spherical_harmonics, studio_light
@@ -53,6 +53,7 @@ __all__ = [
     "Rendering",
     "WeakPerspectiveCamera",
     "add_analytic_albedo",
+    "aligned",
     "ambient_light",
     "angle_errors",
     "angles_to_matrix",
@@ -86,7 +87,6 @@ __all__ = [
     "prior_energy",
     "project_landmarks",
     "render",
-    "rigidly_aligned",
     "rotation_6d_to_matrix",
     "spherical_harmonics",
     "srgb_to_linear",

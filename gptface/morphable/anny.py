@@ -48,7 +48,7 @@ def anny_head() -> MorphableModel:
     try:
         import anny
     except ModuleNotFoundError as error:
-        raise InputError(f"the model anny needs the package {error.name!r}: pip install anny") from None
+        raise InputError(f"the model anny needs the package {error.name!r}: pip install 'gptface[anny]'") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         source = anny.create_head_model(

@@ -1,4 +1,4 @@
-"""How far apart heads are: millimetres between their vertices after rigid alignment, degrees between their poses."""
+"""How far apart heads are: millimetres between their aligned vertices, degrees between their poses."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from gptface.morphable.model import MorphableModel
 from gptface.morphable.parameters import FaceParameters
 from gptface.morphable.rotation import matrix_to_angles, rotation_6d_to_matrix
 
-__all__ = ["angle_errors", "rigidly_aligned", "vertex_distances"]
+__all__ = ["aligned", "angle_errors", "vertex_distances"]
 
 REGION = "face"
 """What is measured where a model has such a region: no ears, neck, teeth or eyeballs."""
 HEADS_AT_ONCE = 64
 
 
-def rigidly_aligned(points: Tensor, target: Tensor) -> Tensor:
-    """``points (B, N, 3)`` turned and moved, not scaled, as near to ``target (B, N, 3)`` as least squares allow.
+def aligned(points: Tensor, target: Tensor, *, scale: bool = False) -> Tensor:
+    """``points (B, N, 3)`` turned and moved as near to ``target (B, N, 3)`` as least squares allow.
 
-    Kabsch's algorithm; a reflection is never taken.
+    Kabsch's algorithm; a reflection is never taken. With ``scale``, sizes are made equal as well (Umeyama, 1991).
     """
     if points.shape != target.shape or points.ndim != 3 or points.shape[-1] != 3:
         raise InputError(f"points {tuple(points.shape)} and target {tuple(target.shape)} must both be (batch, N, 3)")
     middle = points.mean(1, keepdim=True)
     goal = target.mean(1, keepdim=True)
-    u, _, v = torch.linalg.svd(((points - middle).mT @ (target - goal)).double())
+    u, spread, v = torch.linalg.svd(((points - middle).mT @ (target - goal)).double())
     sign = torch.ones_like(u[:, 0])
     sign[:, 2] = torch.linalg.det(u @ v).sign()
-    return (points - middle) @ (u * sign[:, None] @ v).to(points) + goal
+    turn = u * sign[:, None] @ v
+    if scale:
+        own = (points - middle).double().square().sum((1, 2)).clamp_min(torch.finfo(torch.float64).tiny)
+        turn = turn * ((spread * sign).sum(1) / own)[:, None, None]
+    return (points - middle) @ turn.to(points) + goal
 
 
 @torch.no_grad()
@@ -40,14 +44,16 @@ def vertex_distances(
     *,
     region: str | None = None,
     expression: bool = True,
+    scale: bool = False,
 ) -> Tensor:
-    """Mean distance of corresponding vertices after rigid alignment, ``(B,)`` millimetres.
+    """Mean distance of corresponding vertices after alignment, ``(B,)`` millimetres.
 
     Args:
         model: of both.
         found, truth: parameters of ``B`` heads each; a field of one head goes with all. Pose plays no part.
         region: of the model; by default ``"face"`` where it has one, else all that is drawn.
         expression: ``False`` compares the heads at rest: their identities alone.
+        scale: heads are made of one size as well. From one picture, size can hardly be told from distance.
 
     Raises:
         InputError: the model has no such region.
@@ -70,7 +76,7 @@ def vertex_distances(
     for start in range(0, batch, HEADS_AT_ONCE):
         part = slice(start, start + HEADS_AT_ONCE)
         first, second = torch.broadcast_tensors(vertices(found, part), vertices(truth, part))
-        distances.append((rigidly_aligned(first, second) - second).norm(dim=-1).mean(1))
+        distances.append((aligned(first, second, scale=scale) - second).norm(dim=-1).mean(1))
     return 10 * torch.cat(distances).expand(batch)
 
 

@@ -30,7 +30,7 @@ def load_morphable_model(
     A model without colours of its own (all but Basel) gets painted ones (:func:`add_analytic_albedo`).
 
     Args:
-        path_or_name: ``"synthetic"``, ``"anny"`` (needs the package ``anny``), or the path of ICT Face Model Light (its
+        path_or_name: ``"synthetic"``, ``"anny"`` (needs the extra ``anny``), or the path of ICT Face Model Light (its
             published folder, or condensed as ``.npz``), Basel 2009 (``.mat``), Basel 2017 or 2019 (``.h5``), FLAME
             (``.pkl`` or ``.npz``).
         smooth_modes: how many eigenvectors of the mesh to add to painted colours; more than 0 needs scipy.

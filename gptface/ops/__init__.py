@@ -25,6 +25,8 @@ from gptface.ops.span_mask import (
     sample_span_mask,
 )
 from gptface.ops.vq import (
+    FiniteScalarQuantizer,
+    LookupFreeQuantizer,
     PackedCodebook,
     QuantizerOutput,
     ResidualQuantizerOutput,
@@ -37,12 +39,14 @@ from gptface.ops.vq import (
 
 __all__ = [
     "FacialRegions",
+    "FiniteScalarQuantizer",
     "Fixed",
     "Geometric",
     "ImageBlocks",
     "ImageRandom",
     "Implementation",
     "IntervalMask",
+    "LookupFreeQuantizer",
     "MaskGITCosine",
     "MaskedTokens",
     "Multimodal",

@@ -35,9 +35,13 @@ def find_stages() -> dict[str, StageDeclaration]:
 
 
 def find_encoder_kinds() -> list[EncoderKind]:
-    """The kinds of encoder folder: what those systems that have an encoder declare in their module ``encoder``."""
+    """The kinds of encoder folder: what those systems that have an encoder declare in their module ``encoder``, then
+    other people's vision models."""
+    from gptface.evaluation.vision_models import KINDS
+
     modules = [f"{__name__}.{system}.encoder" for system in _systems()]
-    return [importlib.import_module(name).ENCODER for name in modules if importlib.util.find_spec(name) is not None]
+    own = [importlib.import_module(name).ENCODER for name in modules if importlib.util.find_spec(name) is not None]
+    return [*own, *KINDS]
 
 
 def _encoder_kind(folder: str | os.PathLike[str]) -> EncoderKind:
@@ -54,7 +58,9 @@ def _encoder_kind(folder: str | os.PathLike[str]) -> EncoderKind:
 
 
 def open_encoder(folder: str | os.PathLike[str]) -> FaceEncoder:
-    """The encoder in a folder that training left, of any system that has one: a module in evaluation mode, on the CPU.
+    """The encoder in a folder: of what training left, of any system that has one, or of another people's vision model.
+
+    A module in evaluation mode, on the CPU.
 
     Raises:
         InputError: the folder is missing, of no known kind, or damaged.

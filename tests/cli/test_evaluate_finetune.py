@@ -43,6 +43,7 @@ def test_rows_json_and_a_classifier_that_is_kept(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     PaCoFREncoder(PaCoFRConfig.tiny().encoder()).save_pretrained(tmp_path / "encoder")
+    capsys.readouterr()  # the bar of what was saved here
     more = ["--encoder", str(tmp_path / "encoder"), "--network-epochs", "0", "--epochs", "1", "--minutes", "0.02"]
     kept, output = tmp_path / "kept", tmp_path / "out.json"
     assert main(command(faces, *more, "--label-share", "0.5,1", "--output", str(output), "--save", str(kept))) == 0

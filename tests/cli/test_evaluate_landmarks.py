@@ -32,10 +32,17 @@ def command(faces: Path, *more: str, test: str = "test") -> list[str]:
             "--test-landmarks", str(faces / test / "points.npz"), "--group", "person", *more]  # fmt: skip
 
 
-def test_rows_of_frozen_and_fine_tuned_features(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command(faces, "--minutes", "0.01", "--no-random")) == 0
+def test_rows_of_frozen_and_fine_tuned_features(
+    faces: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "landmarks.md"
+    arguments = ["--minutes", "0.01", "--no-random", "--best-on-test", "--table", str(table)]
+    assert main(command(faces, *arguments)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" NME ")[0] for line in lines] == ["mean shape", "encoder, frozen", "encoder, fine-tuned"]
+    marked = "(best look on the test faces, as FaRL reports: NME 0."
+    assert [marked in line for line in lines] == [False, False, True]
+    assert "best look on the test faces †" in table.read_text() and "| encoder, fine-tuned |" in table.read_text()
 
 
 @pytest.mark.parametrize(

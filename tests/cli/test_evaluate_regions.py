@@ -24,7 +24,9 @@ def test_a_line_a_row_and_the_same_as_json(
     output = tmp_path / "out.json"
     command = ["evaluate", "regions", "--encoder", "somewhere", "--faces", "50", "--test-faces", "10"]
     assert main([*command, "--output", str(output)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert printed.err.splitlines()[-1] == f"written: {output}"
     assert [line.split(" [")[0].rsplit(" ", 1)[0] for line in lines[:3]] == [
         "encoder, regions mean F1", "encoder, attributes mean accuracy", "encoder, expressions accuracy",
     ]  # fmt: skip

@@ -131,6 +131,8 @@ def test_a_photo_unlike_its_head_is_told_how_to_go_on(
     words = (folder / "photo0.png", "--picture", tmp_path / "p.png", "--size", "32")
     refused(capsys, call(folder, "reconstruct", *words), "likeness 0.05, at least 0.12 is asked for; --unchecked")
     assert not list(tmp_path.iterdir())
+    assert call(folder, "ask", words[0], "Who is it?", "--max-length", "8", "--emission", "forced") == 0
+    assert "than 0.12: there may be no face in the photo" in capsys.readouterr().err
 
 
 def test_photos_without_a_face_leave_nothing(

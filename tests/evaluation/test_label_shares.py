@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,16 @@ def test_each_contender_learns_each_share_and_the_result_tells_them_apart() -> N
     assert np.array_equal(again[0].predictions, results[0].predictions)
 
 
+def test_test_faces_that_are_watched_choose_nothing() -> None:
+    chosen = [Contender("mean", lambda seed: Brightness(), 16, Recipe(epochs=1, least_steps=12))]
+    train, test = bright_or_dark(80), bright_or_dark(20, seed=1)
+    (plain,), (watched,) = (compare_label_shares(chosen, train, test, [1.0], 1, watch_test=w) for w in (False, True))
+    assert np.array_equal(plain.predictions, watched.predictions) and plain.best_on_test is None
+    steps, accuracies = zip(*watched.fit.watched, strict=True)
+    assert steps == (7, 8, 9, 10, 11, 12) and watched.fit.looks == () and watched.fit.chosen_step == 12
+    assert watched.best_on_test == max(accuracies) and accuracies[-1] == (watched.predictions == test.labels).mean()
+
+
 def test_people_are_held_out_only_where_there_are_enough_of_them() -> None:
     recipe = Recipe(epochs=1, least_steps=2)
     chosen = [Contender("mean", lambda seed: Brightness(), 16, recipe)]
@@ -87,11 +99,18 @@ def test_rows_say_accuracy_interval_and_share_and_gains_are_paired_face_by_face(
     ]
     summary = summarise(results, truth)
     assert row_lines(summary) == [
-        "network from scratch, 1 % of the labels accuracy 0.500 [0.150, 0.850] n 4",
-        "encoder fine-tuned accuracy 0.875 ± 0.177 [0.510, 1.000] n 4",
-        "network from scratch accuracy 0.625 ± 0.177 [0.150, 0.850] n 4",
+        "network from scratch, 1 % of the labels accuracy 0.500 [0.150, 0.850] balanced 0.500 n 4",
+        "encoder fine-tuned accuracy 0.875 ± 0.177 [0.510, 1.000] balanced 0.875 n 4",
+        "network from scratch accuracy 0.625 ± 0.177 [0.150, 0.850] balanced 0.625 n 4",
         "encoder fine-tuned above network from scratch: +0.250 [+0.000, +0.750]",
     ]
+    assert [row["best_on_test"] for row in summary["rows"]] == [None] * 3
+    watched = dataclasses.replace(fit, watched=((3, 1.0), (5, 0.75)))
+    (row,) = summarise([Trained("encoder fine-tuned", 1.0, 0, 8, watched, np.array([0, 1, 0, 0]))], truth)["rows"]
+    assert row["best_on_test"] == 1.0 and row["accuracy"] == 0.75
+    assert "balanced 0.750 (best look on the test faces, as FaRL reports: 1.000) n 4" in row_lines(
+        {"rows": [row], "gains": []}
+    )[0]
     by_people = summarise(results, truth, np.array(["a", "a", "a", "b"]))
     assert by_people["rows"][1]["interval"] == [0.5, 1.0]  # of the one person all are right, of the other half
     assert [row["accuracy"] for row in summary["rows"][1]["seeds"]] == [1.0, 0.75]

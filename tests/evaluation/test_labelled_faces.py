@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from gptface.data.sample import Sample
 from gptface.data.shard_writer import write_shards
@@ -43,6 +44,25 @@ def test_only_faces_of_the_wanted_classes_are_kept_in_the_order_asked_for(
     assert "training faces: 1 of other classes left out: cross (1)" in capsys.readouterr().err
     alone = read_labelled_faces(paths, 16, "mood", ["glad", "sad"], None, name="training")
     assert len(set(alone.groups.tolist())) == 3
+
+
+def test_a_public_set_is_read_as_it_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "EmoLabel").mkdir()
+    (tmp_path / "Image" / "aligned").mkdir(parents=True)
+    rows = ["train_00001.jpg 4", "train_00002.jpg 7", "train_00003.jpg 1", "test_0001.jpg 7", "test_0002.jpg 4"]
+    (tmp_path / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(rows))
+    for place, row in enumerate(rows):
+        name = row.partition(".")[0]
+        Image.new("L", (20, 20), 40 * place).save(tmp_path / "Image" / "aligned" / f"{name}_aligned.jpg")
+    arguments = ([str(tmp_path)], 10, "expression", ["neutral", "happiness"], None)
+    train, test = (read_labelled_faces(*arguments, name=name) for name in ("training", "test"))
+    assert train.keys == ("train_00001", "train_00002") and train.labels.tolist() == [1, 0]
+    assert test.labels.tolist() == [0, 1] and test.images.shape == (2, 1, 10, 10)
+    told = capsys.readouterr().err
+    assert "training faces: 2 faces of 3 samples of RAF-DB as published, decoded into memory" in told
+    assert "1 of other classes left out: surprise (1)" in told
+    with pytest.raises(InputError, match="is RAF-DB, read as published; a file of points is for shards"):
+        read_labelled_faces(*arguments, name="test", landmarks=str(tmp_path / "marks.npz"))
 
 
 def test_faces_keep_their_landmarks_and_those_without_have_none(

@@ -101,6 +101,11 @@ def test_rows_sheet_and_file(folder: Path, tmp_path: Path) -> None:
     assert summary["rows"][2]["nme"] < 0.5 * summary["rows"][0]["nme"]
     lines = landmark_lines(summary)
     assert lines[0].startswith("mean shape NME 0.") and lines[0].endswith(" n 40")
+    best = summary["rows"][2]
+    assert f" by diagonal {best['nme_diagonal']:.4f} failures " in lines[2] and "AUC" not in lines[3]
+    # With five points the eyes are their own corners; the box around a face is larger than the eyes are apart.
+    assert best["nme_corners"] == pytest.approx(best["nme"]) and best["nme_diagonal"] < best["nme"]
+    assert best["auc"] > summary["rows"][0]["auc"] and best["failure_rate"] <= summary["rows"][0]["failure_rate"]
     assert lines[6].startswith("encoder, frozen, pupils of portraits, below random weights: ")
     assert lines[7].startswith("encoder, frozen, below random weights: ") and len(lines) == 8
     assert lines[3].startswith("mean shape, pupils of portraits NME 0.")

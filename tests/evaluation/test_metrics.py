@@ -12,9 +12,14 @@ from gptface.data.statistics import unigram_entropy
 from gptface.evaluation.metrics import (
     accuracy_interval,
     area_under_curve,
+    average_precision,
     balanced_accuracy,
     bootstrap_interval,
+    class_counts,
+    class_f1,
     cluster_bootstrap_interval,
+    mean_attribute_accuracy,
+    mean_f1,
     outside_change_share,
     paired_gain,
     wilson_interval,
@@ -106,3 +111,39 @@ def test_bootstrap_of_any_statistic_agrees_with_that_of_the_mean_and_draws_whole
     assert sizes[1] < 40, "some groups are always left out"
     nothing = bootstrap_interval(lambda rows: math.nan, groups, replicates=5)
     assert math.isnan(nothing[0]) and math.isnan(nothing[1])
+
+
+def test_average_precision_by_hand_and_as_scikit_learn_has_it() -> None:
+    # Found in the order true, false, true: precision 1 at half the recall, 2/3 at all of it.
+    assert average_precision(np.array([0.9, 0.5, 0.4]), np.array([1, 0, 1])) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    # All alike: one threshold, the share of what is true.
+    assert average_precision(np.zeros(4), np.array([1, 0, 0, 0])) == pytest.approx(0.25)
+    assert math.isnan(average_precision(np.ones(3), np.zeros(3)))
+    measured = pytest.importorskip("sklearn.metrics").average_precision_score
+    generator = np.random.default_rng(0)
+    for count in (1, 7, 50):
+        truth = generator.random(count) < 0.4
+        truth[0] = True
+        scores = generator.integers(0, 8, count) / 4  # with ties
+        assert average_precision(scores, truth) == pytest.approx(measured(truth, scores))
+
+
+def test_attributes_weigh_alike_and_unknown_ones_do_not_count() -> None:
+    truth = np.array([[1.0, 0.0, np.nan], [0.0, np.nan, np.nan], [1.0, 1.0, np.nan]])
+    predicted = np.array([[1, 1, 1], [0, 1, 1], [0, 1, 1]])
+    assert mean_attribute_accuracy(predicted, truth) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert math.isnan(mean_attribute_accuracy(predicted, np.full((3, 3), np.nan)))
+
+
+def test_f1_of_every_class_and_its_mean_as_scikit_learn_has_them() -> None:
+    truth, predicted = np.array([0, 0, 1, 1, 1, 3]), np.array([0, 1, 1, 1, 3, 3])
+    scores = class_f1(class_counts(predicted, truth, 4))
+    np.testing.assert_allclose(scores[[0, 1, 3]], [2 / 3, 2 / 3, 2 / 3])
+    assert math.isnan(scores[2]) and mean_f1(class_counts(predicted, truth, 4)) == pytest.approx(2 / 3)
+    measured = pytest.importorskip("sklearn.metrics").f1_score
+    generator = np.random.default_rng(1)
+    truth, predicted = generator.integers(0, 5, 200), generator.integers(0, 5, 200)
+    np.testing.assert_allclose(class_f1(class_counts(predicted, truth, 5)), measured(truth, predicted, average=None))
+    assert mean_f1(class_counts(predicted, truth, 5)) == pytest.approx(measured(truth, predicted, average="macro"))
+    balanced = pytest.importorskip("sklearn.metrics").balanced_accuracy_score
+    assert balanced_accuracy(predicted, truth) == pytest.approx(balanced(truth, predicted))

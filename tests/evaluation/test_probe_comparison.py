@@ -83,10 +83,11 @@ def test_the_colour_of_hair_is_read_off_pixels_with_all_labels(rows: list[dict[s
 
 def test_lines_say_name_share_accuracy_deviation_interval_and_number() -> None:
     row = {"name": "HOG", "label_share": 1, "accuracy": 0.8734, "deviation": None, "interval": [0.84, 0.9], "n": 677}
+    row["balanced_accuracy"] = 0.85
     few = {**row, "label_share": 0.01, "deviation": 0.0123}
     assert probe_lines([few, row]) == [
-        "HOG, 1 % of the labels accuracy 0.873 ± 0.012 [0.840, 0.900] n 677",
-        "HOG accuracy 0.873 [0.840, 0.900] n 677",
+        "HOG, 1 % of the labels accuracy 0.873 ± 0.012 [0.840, 0.900] balanced 0.850 n 677",
+        "HOG accuracy 0.873 [0.840, 0.900] balanced 0.850 n 677",
     ]
 
 

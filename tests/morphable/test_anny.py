@@ -12,7 +12,7 @@ from gptface.morphable import load_morphable_model
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "anny", None)
-    with pytest.raises(InputError, match="pip install anny"):
+    with pytest.raises(InputError, match=r"pip install 'gptface\[anny\]'"):
         load_morphable_model("anny")
 
 

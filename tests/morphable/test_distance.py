@@ -13,11 +13,11 @@ from gptface.errors import InputError
 from gptface.morphable import (
     FaceParameters,
     MorphableModel,
+    aligned,
     angle_errors,
     angles_to_matrix,
     matrix_to_rotation_6d,
     named_parameters,
-    rigidly_aligned,
     vertex_distances,
 )
 from gptface.morphable.synthetic import synthetic_head
@@ -34,14 +34,16 @@ def test_a_moved_and_turned_shape_is_brought_back(seed: int, yaw: float, pitch: 
     target = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     turn = angles_to_matrix(*(torch.tensor([angle], dtype=torch.float64) for angle in (yaw, pitch, roll)))
     moved = target @ turn.mT + torch.tensor([3.0, -2.0, 50.0])
-    torch.testing.assert_close(rigidly_aligned(moved, target), target, rtol=0, atol=1e-9)
+    torch.testing.assert_close(aligned(moved, target), target, rtol=0, atol=1e-9)
+    torch.testing.assert_close(aligned(2.5 * moved, target, scale=True), target, rtol=0, atol=1e-9)
 
 
-def test_alignment_neither_scales_nor_mirrors() -> None:
+def test_alignment_scales_only_when_asked_to_and_never_mirrors() -> None:
     target = torch.randn(1, 30, 3, generator=torch.Generator().manual_seed(0))
-    assert (rigidly_aligned(2 * target, target) - target).norm() > 0.5 * target.norm()
+    assert (aligned(2 * target, target) - target).norm() > 0.5 * target.norm()
     mirrored = target * torch.tensor([-1.0, 1.0, 1.0])
-    assert (rigidly_aligned(mirrored, target) - target).norm() > 0.3 * target.norm()
+    for scale in (False, True):
+        assert (aligned(mirrored, target, scale=scale) - target).norm() > 0.3 * target.norm()
 
 
 def test_distances_are_millimetres_of_shape_alone(head: MorphableModel) -> None:

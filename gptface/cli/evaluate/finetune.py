@@ -32,6 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--pooling", default="attentive", help="of the patches: attentive (default) or mean")
     add("--network-epochs", type=float, help="of the network from scratch (default 14), at least 400 steps; 0: without")
     add("--no-random", action="store_true", help="without the same architecture from random weights")
+    add(
+        "--best-on-test",
+        action="store_true",
+        help="also tell the look that was best on the test faces, as FaRL reports; it chooses nothing",
+    )
     add("--save", type=local_path, metavar="DIR", help="keep the classifier fine-tuned on the most labels, seed 0")
     parser.set_defaults(func=run)
 
@@ -58,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             network=network,
             pooling=arguments.pooling,
             save=arguments.save,
+            watch_test=arguments.best_on_test,
             facts=(("encoder", None if folder is None else str(folder)),),
         ),
         encoder=None if folder is None else lambda: open_encoder(folder),

@@ -15,7 +15,8 @@ def add_label_arguments(parser: argparse.ArgumentParser, *, seeds: str) -> None:
     """Add them; ``seeds`` says what a seed draws anew."""
     add = parser.add_argument
     for name in ("train", "test"):
-        add(f"--{name}", type=local_pattern, nargs="+", required=True, metavar="PATH", help=f"shards to {name} on")
+        what = f"shards or a public set to {name} on"
+        add(f"--{name}", type=local_pattern, nargs="+", required=True, metavar="PATH", help=what)
     add("--label", required=True, metavar="FIELD", help="metadata field to tell apart, such as expression")
     add("--classes", required=True, metavar="A,B", help="its values to tell apart; other faces are left out")
     add("--group", metavar="FIELD", help="metadata field of the person: nobody is on both sides of a split")
@@ -23,6 +24,8 @@ def add_label_arguments(parser: argparse.ArgumentParser, *, seeds: str) -> None:
     add("--seeds", type=int, default=1, help=f"{seeds} (default 1)")
     add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     add("--output", type=local_path, metavar="FILE", help="also write everything as JSON")
+    add("--table", type=local_path, metavar="MD", help="also write a Markdown table, with what was measured on what")
+    add("--plot", type=local_path, metavar="PNG", help="also draw accuracy over the number of labels")
 
 
 def label_task(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -31,5 +34,6 @@ def label_task(arguments: argparse.Namespace) -> dict[str, Any]:
         shares = [float(text) for text in arguments.label_share.split(",")]
     except ValueError:
         raise InputError(f"--label-share: got {arguments.label_share}; allowed are numbers, by commas apart") from None
-    same = {name: getattr(arguments, name) for name in ("train", "test", "label", "group", "seeds", "device", "output")}
+    names = ("train", "test", "label", "group", "seeds", "device", "output", "table", "plot")
+    same = {name: getattr(arguments, name) for name in names}
     return {**same, "classes": arguments.classes.split(","), "shares": shares}

@@ -23,13 +23,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("--encoder", type=local_path, required=True, metavar="DIR", help="what pre-training leaves")
     for name in ("train", "test"):
-        add(f"--{name}", type=local_pattern, nargs="+", required=True, metavar="PATH", help=f"shards to {name} on")
+        what = f"shards to {name} on, or a folder of 300-W or WFLW as published"
+        add(f"--{name}", type=local_pattern, nargs="+", required=True, metavar="PATH", help=what)
         add(
             f"--{name}-landmarks",
             type=local_pattern,
-            required=True,
             metavar="NPZ",
-            help="their points: key (N,), points (N, P, 2 or 3) in pixels of the stored pictures",
+            help="the shards' points: key (N,), points (N, P, 2 or 3) in pixels of the stored pictures",
         )
     add("--group", metavar="FIELD", help="metadata field of the person: nobody is on both sides of a split")
     add("--portraits", type=local_pattern, nargs="+", default=[], metavar="PATH", help="portraits of one window")
@@ -38,10 +38,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--epochs", type=float, help="of the fine-tuning (default 6), at least 200 steps")
     add("--minutes", type=float, help="of the fine-tuning at most; the learning rate follows the clock")
     add("--learning-rate", type=float, help="of the fine-tuning (default 0.0015)")
+    add(
+        "--best-on-test",
+        action="store_true",
+        help="also tell the fine-tuned look that was best on the test faces, as FaRL reports; it chooses nothing",
+    )
     add("--no-random", action="store_true", help="without the random weights")
     add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     add("--seed", type=int, default=0, help="of random weights, faces held out and fine-tuning (default 0)")
     add("--output", type=local_path, metavar="FILE", help="also write everything as JSON")
+    add("--table", type=local_path, metavar="MD", help="also write a Markdown table, with what was measured on what")
+    add("--plot", type=local_path, metavar="PNG", help="also draw the distribution of the errors")
     add("--sheet", type=local_path, metavar="PNG", help="draw points given and found on some test faces")
     parser.set_defaults(func=run)
 
@@ -66,10 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
             portraits=arguments.portraits,
             portrait_landmarks=arguments.portrait_landmarks,
             recipe=None if arguments.frozen_only else recipe,
+            watch_test=arguments.best_on_test,
             device=arguments.device,
             seed=arguments.seed,
             output=arguments.output,
             sheet=arguments.sheet,
+            table=arguments.table,
+            plot=arguments.plot,
             facts=(("encoder", str(folder)),),
         ),
         encoder=lambda: open_encoder(folder),

@@ -48,5 +48,4 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
     )
     print("\n".join(draw_masked_faces(request)))
-    print(f"written: {arguments.output}")
     return 0

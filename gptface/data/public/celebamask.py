@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from gptface.data.sample import Sample, Skipped
 from gptface.errors import InputError
 from gptface.faces.regions import region_label
 
-__all__ = ["PARTS", "CelebAMaskHQ"]
+__all__ = ["PARTS", "PUBLISHED_CLASSES", "CelebAMaskHQ", "read_original_numbers", "split_of_original"]
 
 # Published part -> region, in the order in which its authors paint them, later ones upon earlier.
 PARTS: dict[str, str] = {
@@ -43,6 +43,8 @@ PARTS: dict[str, str] = {
     "neck": "neck",
     "cloth": "clothes",
 }
+PUBLISHED_CLASSES: tuple[str, ...] = ("background", *PARTS)
+"""By their number in the maps that the authors' own program paints."""
 PER_FOLDER = 2000
 SIDE = 512  # of the masks, in pixels
 FIRST_OF_VALIDATION, FIRST_OF_TEST = 162_770, 182_637  # CelebA's partition, by number of the picture from 0
@@ -57,12 +59,20 @@ class CelebAMaskHQ:
         folder: as published.
         split: one of ``SPLITS``; ``None``: all.
         size: side in pixels; ``None`` keeps the pictures' 1024.
+        published: whether samples also have ``metadata["published_labels"]``, in ``PUBLISHED_CLASSES``.
 
     Raises:
         InputError: a file is missing (it is named), or is not of its format (file and line).
     """
 
-    def __init__(self, folder: str | os.PathLike[str], split: str | None = None, size: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        split: str | None = None,
+        size: int | None = None,
+        published: bool = False,
+    ) -> None:
+        self.published = published
         if split is not None and split not in SPLITS:
             raise InputError(f"split: {split!r}; choose {', '.join(SPLITS)}")
         self.folder, self.size = Path(folder), size
@@ -84,19 +94,10 @@ class CelebAMaskHQ:
 
     def _read_splits(self) -> np.ndarray:
         path = find_file(self.folder, ("CelebA-HQ-to-CelebA-mapping.txt",), "the table of CelebA's numbers")
-        place: dict[int, int] = {}
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                fields = line.split()
-                if number == 1 or not fields:
-                    continue
-                if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
-                    raise InputError(f"{path}, line {number}: allowed: a number, CelebA's number, CelebA's file")
-                place[int(fields[0])] = int(fields[1])
+        place = read_original_numbers(path)
         if missing := next((number for number in self._numbers.tolist() if number not in place), None):
             raise InputError(f"{path}: has no line for picture {missing}")
-        originals = np.array([place[number] for number in self._numbers.tolist()])
-        return np.digitize(originals, (FIRST_OF_VALIDATION, FIRST_OF_TEST))
+        return split_of_original(np.array([place[number] for number in self._numbers.tolist()]))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -115,19 +116,51 @@ class CelebAMaskHQ:
             "split": SPLITS[int(self._splits[index])],
         }
         path = self.pictures / f"{number}.jpg"
-        return read_sample(path, str(number), self.size, metadata, lambda: self._labels(number))
+        published = (lambda: self._paint(number, PUBLISHED_CLASSES.index)) if self.published else None
+        return read_sample(
+            path,
+            str(number),
+            self.size,
+            metadata,
+            lambda: self._paint(number, lambda part: region_label(PARTS[part])),
+            published=published,
+        )
 
-    def _labels(self, number: int) -> np.ndarray:
+    def _paint(self, number: int, label: Callable[[str], int]) -> np.ndarray:
+        """The masks of a picture painted in their order, each with its part's label."""
         labels = np.zeros((SIDE, SIDE), dtype=np.uint8)
         found = False
-        for part, region in PARTS.items():
+        for part in PARTS:
             path = self.masks / str(number // PER_FOLDER) / f"{number:05d}_{part}.png"
             if path.exists():
                 mask = load_labels(path)
                 if mask.shape != labels.shape:
                     raise UnusableImage("corrupt_image", f"{path}: {mask.shape}; masks are {SIDE} × {SIDE}")
-                labels[mask > 0] = region_label(region)
+                labels[mask > 0] = label(part)
                 found = True
         if not found:
             raise UnusableImage("missing_file", f"{self.masks}: no mask of picture {number}")
         return labels
+
+
+def read_original_numbers(path: Path) -> dict[int, int]:
+    """CelebA's number of a picture, from 0, by that of CelebA-HQ: ``CelebA-HQ-to-CelebA-mapping.txt``.
+
+    Raises:
+        InputError: a line of another kind; it names file and line.
+    """
+    place: dict[int, int] = {}
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            fields = line.split()
+            if number == 1 or not fields:
+                continue
+            if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
+                raise InputError(f"{path}, line {number}: allowed: a number, CelebA's number, CelebA's file")
+            place[int(fields[0])] = int(fields[1])
+    return place
+
+
+def split_of_original(numbers: np.ndarray) -> np.ndarray:
+    """The number of the split in ``SPLITS`` of CelebA's pictures, counted from 0."""
+    return np.digitize(numbers, (FIRST_OF_VALIDATION, FIRST_OF_TEST))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gptface.data.images import IMAGE_SUFFIXES
 from gptface.data.public.annotation_tables import find_file
-from gptface.data.public.pictures import read_sample
-from gptface.data.sample import Sample, Skipped
+from gptface.data.public.pictures import Pictures, PublishedFace
 from gptface.errors import InputError
 
 __all__ = ["SPLITS_300W", "WFLW", "WFLW_ATTRIBUTES", "ThreeHundredW", "read_pts"]
@@ -27,31 +24,7 @@ WFLW_ATTRIBUTES = ("pose", "expression", "illumination", "make-up", "occlusion",
 """The subsets of WFLW's test faces, in the order of their columns."""
 
 
-class _Pictures:
-    """Pictures with their metadata, read when they are asked for."""
-
-    def __init__(self, size: int | None) -> None:
-        if size is not None and size < 1:
-            raise InputError(f"size: {size} pixels; it must be at least 1, or None")
-        self.size = size
-        self._faces: list[tuple[str, Path, dict[str, Any]]] = []
-
-    def __len__(self) -> int:
-        return len(self._faces)
-
-    def __iter__(self) -> Iterator[Sample | Skipped]:
-        return (self[index] for index in range(len(self)))
-
-    def key(self, index: int) -> str:
-        """The face's name: its picture's path below the folder without the suffix."""
-        return self._faces[index][0]
-
-    def __getitem__(self, index: int) -> Sample | Skipped:
-        key, path, metadata = self._faces[index]
-        return read_sample(path, key, self.size, metadata)
-
-
-class ThreeHundredW(_Pictures):
+class ThreeHundredW(Pictures):
     """300-W: a map-style data set of ``Sample`` with ``metadata["landmarks"]`` (68, 2).
 
     Args:
@@ -78,7 +51,7 @@ class ThreeHundredW(_Pictures):
                     (file.with_suffix(end) for end in IMAGE_SUFFIXES if file.with_suffix(end).exists()), None
                 )
                 metadata = {"landmarks": read_pts(file, 68), "part": name}
-                self._faces.append((f"{name}/{file.stem}", picture or file.with_suffix(".jpg"), metadata))
+                self._faces.append(PublishedFace(f"{name}/{file.stem}", picture or file.with_suffix(".jpg"), metadata))
 
 
 def read_pts(path: Path, count: int) -> np.ndarray:
@@ -98,7 +71,7 @@ def read_pts(path: Path, count: int) -> np.ndarray:
     return values.reshape(count, 2) - np.float32(0.5)
 
 
-class WFLW(_Pictures):
+class WFLW(Pictures):
     """WFLW: a map-style data set of ``Sample`` with ``metadata["landmarks_98"]`` (98, 2), ``box`` and ``subsets``.
 
     A picture may hold several annotated faces, each a sample of its own. The 98 points are WFLW's own scheme: no other
@@ -138,16 +111,10 @@ class WFLW(_Pictures):
                 subsets = [name for name, flag in zip(WFLW_ATTRIBUTES, values[200:], strict=True) if flag]
                 metadata = {
                     "landmarks_98": values[:196].reshape(98, 2),
-                    "landmarks_of_box": values[196:200].reshape(2, 2),
+                    "box": values[196:200],
                     "subsets": subsets,
                 }
                 key = f"{fields[-1].rpartition('.')[0]}#{number}"
-                self._faces.append((key, pictures / fields[-1], metadata))
+                self._faces.append(PublishedFace(key, pictures / fields[-1], metadata))
         if not self._faces:
             raise InputError(f"{table}: holds no face")
-
-    def __getitem__(self, index: int) -> Sample | Skipped:
-        face = super().__getitem__(index)
-        if isinstance(face, Sample):
-            face.metadata["box"] = face.metadata.pop("landmarks_of_box").reshape(-1)
-        return face

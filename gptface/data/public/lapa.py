@@ -19,7 +19,13 @@ from gptface.data.sample import Sample, Skipped
 from gptface.errors import InputError
 from gptface.faces.regions import region_label
 
-__all__ = ["CLASSES", "LaPa"]
+__all__ = ["CLASSES", "PUBLISHED_CLASSES", "LaPa"]
+
+PUBLISHED_CLASSES: tuple[str, ...] = (
+    *("background", "skin", "left brow", "right brow", "left eye", "right eye", "nose"),
+    *("upper lip", "inner mouth", "lower lip", "hair"),
+)
+"""By their number."""
 
 CLASSES: tuple[str, ...] = (
     *("background", "skin", "brows", "brows", "eyes", "eyes", "nose"),
@@ -39,14 +45,22 @@ class LaPa:
         folder: as published.
         split: one of ``SPLITS``.
         size: side in pixels of the centred square that is returned; ``None`` keeps the pictures' own.
+        published: whether samples also have ``metadata["published_labels"]``, in ``PUBLISHED_CLASSES``.
 
     Raises:
         InputError: a folder is missing (it is named), or empty.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], split: str = "train", size: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        split: str = "train",
+        size: int | None = None,
+        published: bool = False,
+    ) -> None:
         if split not in SPLITS:
             raise InputError(f"split: {split!r}; choose {', '.join(SPLITS)}")
+        self.published = published
         self.folder, self.split, self.size = Path(folder) / FOLDERS[split], split, size
         pictures = find_file(self.folder, ("images",), "the folder of pictures")
         find_file(self.folder, ("labels",), "the folder of label maps")
@@ -75,14 +89,22 @@ class LaPa:
                 metadata["reading_notes"] = ["bad_landmarks"]
             else:
                 metadata["landmarks_106"] = found
-        return read_sample(self.folder / "images" / f"{key}.jpg", key, self.size, metadata, lambda: self._labels(key))
+        return read_sample(
+            self.folder / "images" / f"{key}.jpg",
+            key,
+            self.size,
+            metadata,
+            lambda: self._regions[self._labels(key)],
+            published=(lambda: self._labels(key)) if self.published else None,
+        )
 
     def _labels(self, key: str) -> np.ndarray:
+        """The published map."""
         path = self.folder / "labels" / f"{key}.png"
         labels = load_labels(path)
         if labels.min() < 0 or labels.max() >= len(CLASSES):
             raise UnusableImage("corrupt_image", f"{path}: label {labels.max()}; allowed: 0 to {len(CLASSES) - 1}")
-        return self._regions[labels]
+        return labels
 
 
 def _read_points(path: Path) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from gptface.models.patches import patch_grid
 
 __all__ = ["STEMS", "FaceGPTConfig"]
 
-STEMS = ("linear", "convolution")
+STEMS = ("linear", "convolution", "residual")
 
 
 class FaceGPTConfig(ModelConfig):
@@ -28,7 +28,8 @@ class FaceGPTConfig(ModelConfig):
         language: ``False`` makes a baseline without the language model: the mean of the patches' states, which see one
             another and no word, goes into the head at every ``<FACE>`` of a conversation with that picture.
         stem: ``"linear"``: a patch is embedded by one linear map of its pixels; ``"convolution"``: by convolutions of
-            3 × 3 and stride 2 over the whole picture, which see over a patch's edge.
+            3 × 3 and stride 2 over the whole picture, which see over a patch's edge; ``"residual"``: by a small
+            residual network, which learns from the fewest pictures.
         max_text_length: most tokens of a sequence, those of the picture not counted.
         face_size: how many numbers a face has (:attr:`FaceLayout.size`).
         head_size: width between the two layers of the face head.
@@ -118,7 +119,7 @@ class FaceGPTConfig(ModelConfig):
         patch_grid(self.image_size, self.image_size, self.patch_size)
         if self.stem not in STEMS:
             raise InputError(f"stem must be one of {', '.join(STEMS)}, got {self.stem!r}")
-        if self.stem == "convolution" and (self.patch_size & (self.patch_size - 1) or self.patch_size < 4):
+        if self.stem != "linear" and (self.patch_size & (self.patch_size - 1) or self.patch_size < 4):
             raise InputError(
                 f"patch_size must be a power of 2 from 4 for a stem of convolutions, got {self.patch_size}"
             )

@@ -17,6 +17,7 @@ from gptface.models.heads import TokenHead
 from gptface.models.initialisation import initialise
 from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.patches import FactorisedPositions, PatchEmbedding
+from gptface.models.residual_stem import ResidualStem
 from gptface.models.transformer_layer import KeyValueCache, SelfAttention, transformer_layers
 from gptface.ops import IntervalMask, gather_rows
 from gptface.systems.facegpt.configuration_model import FaceGPTConfig
@@ -65,11 +66,8 @@ class FaceGPT(StrictPreTrainedModel):
         self.token_embeddings = nn.Embedding(config.vocab_size, width)
         self.word_positions = nn.Embedding(config.max_text_length, width)
         self.patch_positions = FactorisedPositions(config.grid, width)
-        self.patches = (
-            ConvolutionStem(config.patch_size, width, config.channels)
-            if config.stem == "convolution"
-            else PatchEmbedding(config.patch_size, width, channels=config.channels)
-        )
+        stem = {"linear": PatchEmbedding, "convolution": ConvolutionStem, "residual": ResidualStem}[config.stem]
+        self.patches = stem(config.patch_size, width, channels=config.channels)
         self.layers = transformer_layers(
             config.num_hidden_layers,
             width,

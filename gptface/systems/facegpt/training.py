@@ -114,7 +114,7 @@ class FaceGPTStage(Stage):
         drawn = (copy.deepcopy(drawn) if drawn is morphable else drawn).to(self.device)
         self.objective = FaceGPTObjective(self.model, section, self.layout, drawn)
         hidden = kernels(self.model.layers, self.model.face_head.first)
-        if config.stem == "convolution":
+        if config.stem != "linear":
             hidden += kernels(self.model.patches)[1:]  # the first sees pixels: no hidden layer
         self.phases = [Phase("facegpt", self.objective, matrices=hidden)]
         seen = sum(counts.get(name, 0) for name in ("photos", "captions", "drawn"))

@@ -1,4 +1,4 @@
-"""300-W and WFLW as they are published, in small; and that a folder is recognised by what lies in it."""
+"""300-W, WFLW and AFLW-19 as they are published, in small; and that a folder is recognised by what lies in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gptface.data.public.aflw import AFLW19
 from gptface.data.public.landmark_sets import WFLW, ThreeHundredW
 from gptface.data.public.recognition import PUBLIC_SETS, open_public_set, recognise
 from gptface.data.sample import Sample, Skipped
@@ -110,3 +111,67 @@ def test_a_folder_is_recognised_by_what_lies_in_it(tmp_path: Path, wild: Path) -
         recognise(tmp_path / "empty")
     with pytest.raises(InputError, match="no such folder"):
         recognise(tmp_path / "nowhere")
+    (tmp_path / "sets" / "CelebA" / "captions.json").touch()
+    with pytest.raises(InputError, match="may be CelebA or CelebA-Dialog; say which of them is meant"):
+        open_public_set(tmp_path / "sets" / "CelebA")
+    with pytest.raises(InputError, match=r"captions\.json: cannot be read as JSON"):
+        open_public_set(tmp_path / "sets" / "CelebA", name="CelebA-Dialog")
+    with pytest.raises(InputError, match="name: 'Faces'; choose CelebAMask-HQ, "):
+        open_public_set(tmp_path / "sets" / "CelebA", name="Faces")
+
+
+@pytest.fixture
+def aflw(tmp_path: Path) -> Path:
+    scipy_io = pytest.importorskip("scipy.io")
+    count = 5
+    names = np.empty((count, 1), dtype=object)
+    for row in range(count):
+        names[row, 0] = f"0/image0000{row}.jpg"
+        path = tmp_path / "flickr" / "0" / f"image0000{row}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 20)).save(path)
+    data = np.arange(count)[:, None] + np.arange(38.0)[None]
+    mask = np.ones((count, 19), dtype=np.uint8)
+    mask[4, 3] = 0
+    boxes = np.tile([12.0, 30.0, 2.0, 18.0], (count, 1))  # left, right, top, bottom
+    table = {"nameList": names, "bbox": boxes, "data": data, "mask_new": mask, "ra": np.array([[3, 1, 5, 2, 4]])}
+    scipy_io.savemat(tmp_path / "AFLWinfo_release.mat", table)
+    return tmp_path
+
+
+def test_aflw_in_the_order_of_its_permutation(aflw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptface.data.public.aflw.TRAINING_FACES", 2)
+    keys = {split: [face.metadata["key"] for face in AFLW19(aflw, split)] for split in ("train", "test", "frontal")}  # type: ignore[union-attr]
+    assert keys["train"] == ["0/image00002#2", "0/image00000#0"]
+    assert keys["test"] == ["0/image00004#4", "0/image00001#1", "0/image00003#3"]
+    assert keys["frontal"] == keys["test"][1:]
+    face = AFLW19(aflw, "test", size=10)[0]
+    assert isinstance(face, Sample) and not face.metadata["visible"][3] and face.metadata["visible"].sum() == 18
+    points = np.stack([4 + np.arange(19.0), 23 + np.arange(19.0)], axis=1)  # all x, then all y
+    np.testing.assert_allclose(face.metadata["landmarks_19"], (points - [10, 0]) / 2)
+    np.testing.assert_allclose(face.metadata["box"], [1, 1, 10, 9])
+    assert len(AFLW19(aflw)) == 5
+
+
+def test_aflw_that_is_not_as_published(aflw: Path) -> None:
+    with pytest.raises(InputError, match="holds no face of the split test"):
+        AFLW19(aflw, "test")
+    from scipy.io import loadmat, savemat
+
+    path = aflw / "AFLWinfo_release.mat"
+    whole = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+    savemat(path, {**whole, "data": whole["data"][:, :36]})
+    with pytest.raises(InputError, match=r"data is \(5, 36\); needed: \(5, 38\)"):
+        AFLW19(aflw)
+    savemat(path, {**whole, "ra": np.array([[0, 1]])})
+    with pytest.raises(InputError, match="ra must number faces from 1 to 5"):
+        AFLW19(aflw)
+    savemat(path, {"bbox": whole["bbox"]})
+    with pytest.raises(InputError, match="has no nameList"):
+        AFLW19(aflw)
+    path.write_bytes(b"no table")
+    with pytest.raises(InputError, match="no MATLAB file that can be read"):
+        AFLW19(aflw)
+    path.unlink()
+    with pytest.raises(InputError, match=r"the table of landmarks is missing; sought: AFLWinfo_release\.mat"):
+        AFLW19(aflw)

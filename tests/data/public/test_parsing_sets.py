@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gptface.data.public.celebamask import PUBLISHED_CLASSES as MASK_CLASSES
 from gptface.data.public.celebamask import CelebAMaskHQ
-from gptface.data.public.lapa import LaPa
+from gptface.data.public.lapa import PUBLISHED_CLASSES, LaPa
 from gptface.data.sample import Sample, Skipped
 from gptface.errors import InputError
 from gptface.faces.attributes import ATTRIBUTES
@@ -53,6 +54,9 @@ def test_parts_are_painted_in_their_order_and_splits_are_celebas(masks: Path) ->
     keys = {split: [one.metadata["key"] for one in CelebAMaskHQ(masks, split, 32)] for split in ("validation", "test")}  # type: ignore[union-attr]
     assert keys == {"validation": ["1"], "test": ["2001"]}
     assert CelebAMaskHQ(masks, "test", 32)[0].region_map.shape == (32, 32)  # type: ignore[union-attr]
+    own = CelebAMaskHQ(masks, size=64, published=True)[0].metadata["published_labels"]  # type: ignore[union-attr]
+    assert [MASK_CLASSES[own[row, 5]] for row in (4, 24, 36, 60)] == ["hair", "skin", "l_lip", "background"]
+    assert "published_labels" not in face.metadata and len(MASK_CLASSES) == 19
 
 
 def test_masks_that_are_missing_or_odd_are_told(masks: Path) -> None:
@@ -92,6 +96,9 @@ def test_lapa_in_regions_and_points(lapa: Path) -> None:
     assert isinstance(face, Sample) and face.region_map is not None
     names = ["background", "skin", "brows", "brows", "eyes", "eyes", "nose", "mouth", "mouth", "mouth", "hair"]
     assert face.region_map[2::4, 0].tolist() == [region_label(name) for name in names]
+    own = LaPa(lapa, "validation", published=True)[0].metadata["published_labels"]  # type: ignore[union-attr]
+    assert own[2::4, 0].tolist() == list(range(11)) and "published_labels" not in face.metadata
+    assert PUBLISHED_CLASSES[own[14, 0]] == "right brow" and len(PUBLISHED_CLASSES) == 11
     np.testing.assert_allclose(face.metadata["landmarks_106"][5], [10.5, 1.0])
     small = LaPa(lapa, "validation", size=22)[1]
     assert isinstance(small, Sample) and small.image.shape == (22, 22, 3) and small.region_map.shape == (22, 22)  # type: ignore[union-attr]

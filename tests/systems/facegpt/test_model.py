@@ -19,7 +19,7 @@ TOKENS = small_tokens()
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-@pytest.mark.parametrize("stem", ["linear", "convolution"])
+@pytest.mark.parametrize("stem", ["linear", "convolution", "residual"])
 def test_packed_and_padded_batches_give_the_same(stem: str) -> None:
     model = small_model(TOKENS, stem=stem)
     encoded = [TOKENS.encode(conversation) for conversation in (*CONVERSATIONS, CONVERSATIONS[0])]

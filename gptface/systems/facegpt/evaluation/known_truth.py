@@ -98,8 +98,9 @@ def measure_known_truth(
 
     Returns:
         rows of ``name`` and measures (value, 95 % interval over the faces, n): ``vertex_mm``, the mean distance of
-        vertices after rigid alignment, its ratio ``of_mean_face``, ``identity_mm``, both heads at rest, the medians of
-        ``yaw_degrees`` and ``pitch_degrees``, the correlations of ``jaw`` and ``smile`` weights with the truth,
+        vertices after rigid alignment, its ratio ``of_mean_face``, the same ratio where alignment scales as well
+        (``scaled_of_mean_face``), ``identity_mm``, both heads at rest, the medians of ``yaw_degrees`` and
+        ``pitch_degrees``, the correlations of ``jaw`` and ``smile`` weights with the truth,
         ``landmark_error`` by the eyes' distance and ``photometric_error`` (sRGB, 0 to 1) between jaw and brows; and
         the parameters that each method found.
     """
@@ -115,6 +116,7 @@ def measure_known_truth(
     masks = face_masks(faces.landmarks, size)
     groups = np.arange(len(faces))
     base = array_of(vertex_distances(model, faces.mean_face, faces.truth))
+    scaled_base = array_of(vertex_distances(model, faces.mean_face, faces.truth, scale=True))
     rows = []
     for name, parameters in found.items():
         distances = array_of(vertex_distances(model, parameters, faces.truth))
@@ -125,6 +127,9 @@ def measure_known_truth(
                 "n": len(faces),
                 "vertex_mm": measures.mean(distances, groups),
                 "of_mean_face": measures.ratio(distances, base, groups),
+                "scaled_of_mean_face": measures.ratio(
+                    array_of(vertex_distances(model, parameters, faces.truth, scale=True)), scaled_base, groups
+                ),
                 "identity_mm": measures.mean(
                     array_of(vertex_distances(model, parameters, faces.truth, expression=False)), groups
                 ),
@@ -145,8 +150,9 @@ def truth_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         told = {name: measures.told(value) for name, value in row.items() if isinstance(value, dict)}
         lines.append(
-            f"{row['name']}: {told['vertex_mm']} mm, {told['of_mean_face']} of the mean face's, "
-            f"identity {told['identity_mm']} mm; yaw {told['yaw_degrees']}°, pitch {told['pitch_degrees']}°; "
+            f"{row['name']}: {told['vertex_mm']} mm, {told['of_mean_face']} of the mean face's "
+            f"(scaled {told['scaled_of_mean_face']}), identity {told['identity_mm']} mm; "
+            f"yaw {told['yaw_degrees']}°, pitch {told['pitch_degrees']}°; "
             f"jaw {told['jaw']}, smile {told['smile']}; landmarks {measures.told(row['landmark_error'], 3)}, "
             f"colours {measures.told(row['photometric_error'], 3)}; n {row['n']}"
         )

@@ -1,0 +1,43 @@
+"""The options of subjects that measure on a public set as it is published, or on shards."""
+
+from __future__ import annotations
+
+import argparse
+
+from gptface.cli.paths import local_path, local_pattern
+from gptface.errors import InputError
+
+__all__ = ["add_data_arguments", "data_paths"]
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, *, sets: str, otherwise: str) -> None:
+    """Add them.
+
+    Args:
+        sets: which public sets serve.
+        otherwise: what chooses where no validation faces are given.
+    """
+    add = parser.add_argument
+    add("--data", type=local_path, metavar="DIR", help=f"a public set as published, in its three splits: {sets}")
+    roles = (("train", "to fit on"), ("validation", f"to choose by (else {otherwise})"), ("test", "to test on"))
+    for name, what in roles:
+        add(f"--{name}", type=local_pattern, nargs="+", metavar="PATH", help=f"shards {what}, in place of --data")
+
+
+def data_paths(arguments: argparse.Namespace) -> dict[str, list[str] | None]:
+    """The fields ``train``, ``validation`` and ``test`` that they give.
+
+    Raises:
+        InputError: both ways, or neither.
+    """
+    given = {name: getattr(arguments, name) for name in ("train", "validation", "test")}
+    both = given["train"] is not None and given["test"] is not None
+    if arguments.data is None:
+        if both:
+            return given
+        if given["train"] is None and given["test"] is None:
+            raise InputError("--data: give either it, or --train and --test")
+        raise InputError("--train and --test: one of them was given; both are needed")
+    if other := next((name for name, paths in given.items() if paths is not None), None):
+        raise InputError(f"--{other}: --data has its own; give one of them")
+    return {name: [str(arguments.data)] for name in given}

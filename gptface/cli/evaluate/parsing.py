@@ -1,0 +1,53 @@
+"""``gptface evaluate parsing``: the parts of a face read off an encoder's frozen patches."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from gptface.cli.evaluate.data_arguments import add_data_arguments, data_paths
+from gptface.cli.paths import local_path
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "parsing",
+        help="the parts of a face, read off an encoder's frozen patches",
+        description="One linear map of an encoder's frozen patches, its scores interpolated between them, to the parts "
+        "of a face: F1 of each class over all pixels and their mean without the background, beside the same "
+        "architecture with random weights and the mean layout. Validation faces choose the epoch; the one that was "
+        "best on the test faces is told beside it.",
+        epilog="example: gptface evaluate parsing --encoder runs/pacofr/model/encoder --data LaPa --epochs 3 "
+        "--output parsing.json --table parsing.md --plot parsing.png",
+    )
+    add = parser.add_argument
+    add("--encoder", type=local_path, nargs="+", required=True, metavar="DIR", help="as for probe; or several of them")
+    add_data_arguments(parser, sets="LaPa, CelebAMask-HQ", otherwise="the last epoch is taken")
+    add("--epochs", type=int, default=3, help="passes over the training faces (default 3)")
+    add("--no-random", action="store_true", help="without the random weights")
+    add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
+    add("--seed", type=int, default=0, help="of random weights and of the order (default 0)")
+    add("--output", type=local_path, metavar="FILE", help="also write everything as JSON")
+    add("--table", type=local_path, metavar="MD", help="also write a Markdown table, with what was measured on what")
+    add("--plot", type=local_path, metavar="PNG", help="also draw the F1 of each class")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from gptface.evaluation.parsing_probe import ParsingTest, measure_parsing, parsing_lines
+    from gptface.systems import open_encoder, random_encoder
+
+    folders = arguments.encoder
+    encoders = {"encoder" if len(folders) == 1 else str(folder): partial(open_encoder, folder) for folder in folders}
+    if not arguments.no_random:
+        encoders["random weights"] = partial(random_encoder, folders[0], arguments.seed)
+    names = ("epochs", "device", "seed", "output", "table", "plot")
+    wish = ParsingTest(
+        **data_paths(arguments),  # type: ignore[arg-type]
+        **{name: getattr(arguments, name) for name in names},
+        facts=(("encoder", " ".join(map(str, folders))),),
+    )
+    print("\n".join(parsing_lines(measure_parsing(wish, encoders)["rows"])))
+    return 0
