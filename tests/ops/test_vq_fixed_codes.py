@@ -138,6 +138,16 @@ def test_what_is_masked_or_not_finite_counts_nowhere(module: Any) -> None:
 
 
 @EITHER
+def test_a_row_that_is_not_finite_sends_no_nan_back(module: Any) -> None:
+    x = draw(3, 6)
+    x[0, 2] = torch.nan
+    x.requires_grad_(True)
+    found = module(x, torch.tensor([False, True, True]))
+    ((found.quantized[1:] ** 2).sum() + found.loss).backward()
+    assert x.grad is not None and not x.grad[0].any() and bool(x.grad.isfinite().all())
+
+
+@EITHER
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_outputs_keep_the_dtype(module: Any, dtype: torch.dtype) -> None:
     x = draw(9, 6).to(dtype).requires_grad_(True)
@@ -173,6 +183,9 @@ def test_they_compile_whole(module: Any) -> None:
         (lambda: FiniteScalarQuantizer((8, 2.5)), "one integer or more"),  # type: ignore[arg-type]
         (lambda: FiniteScalarQuantizer((512, 512, 512)), "take groups"),
         (lambda: FiniteScalarQuantizer((8,), groups=0), "groups=0"),
+        (lambda: FiniteScalarQuantizer((8,), groups=1.5), "groups=1.5"),  # type: ignore[arg-type]
+        (lambda: FiniteScalarQuantizer((8, 5)).lookup(torch.tensor([40])), "indices from 40 to 40; allowed: 0 to 39"),
+        (lambda: LookupFreeQuantizer(3).lookup(torch.tensor([-1])), "indices from -1 to -1; allowed: 0 to 7"),
         (lambda: LookupFreeQuantizer(0), "bits=0; allowed: 1 to 24"),
         (lambda: LookupFreeQuantizer(4, entropy_bits=20), "entropy_bits=20"),
         (lambda: LookupFreeQuantizer(4, entropy_temperature=0.0), "^LookupFreeQuantizer: entropy_temperature"),

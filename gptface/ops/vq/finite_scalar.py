@@ -40,7 +40,7 @@ class FiniteScalarQuantizer(FixedCodes):
     basis: Tensor
 
     def __init__(self, levels: Sequence[int], *, groups: int = 1) -> None:
-        given = list(levels)
+        given = list(levels) if isinstance(levels, Sequence) else []
         if not given or any(isinstance(one, bool) or not isinstance(one, int) for one in given):
             raise InputError(f"FiniteScalarQuantizer: levels={levels!r}; allowed: one integer or more")
         if min(given) < 2 or max(given) > MOST_LEVELS:
@@ -57,8 +57,9 @@ class FiniteScalarQuantizer(FixedCodes):
         return torch.tanh(rows + torch.atanh(offset / half)) * half - offset
 
     def _rounded(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        squashed, width = self._squashed(rows), self.levels // 2
-        level = torch.nan_to_num(squashed.detach()).round()
+        # Before the tanh, so that what is not finite has the gradient 0 and not NaN.
+        squashed, width = self._squashed(torch.where(rows.isfinite(), rows, 0.0)), self.levels // 2
+        level = squashed.detach().round()
         digits = level.long() + width
         return (digits * self.basis).sum(-1), level / width, squashed / width
 

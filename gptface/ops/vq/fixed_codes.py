@@ -37,8 +37,8 @@ class FixedCodes(nn.Module, ABC):
     def __init__(self, length: int, codebook_size: int, groups: int) -> None:
         super().__init__()
         name = type(self).__name__
-        if groups < 1:
-            raise InputError(f"{name}: groups={groups}; allowed: 1 or more")
+        if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+            raise InputError(f"{name}: groups={groups!r}; allowed: 1 or more")
         if codebook_size > LARGEST_CODEBOOK:
             raise InputError(f"{name}: {codebook_size} codes a group; allowed: at most {LARGEST_CODEBOOK}; take groups")
         self.dim = length * groups
@@ -90,7 +90,8 @@ class FixedCodes(nn.Module, ABC):
         """The codes ``(..., D)`` of ``indices (...)``, or of ``(..., G)`` with several groups: float32.
 
         Raises:
-            InputError: indices without the groups in their last dimension, or that are no integers.
+            InputError: indices without the groups in their last dimension, that are no integers, or, on the CPU, out of
+            range.
         """
         name = type(self).__name__
         if indices.is_floating_point() or indices.dtype == torch.bool:
@@ -100,6 +101,12 @@ class FixedCodes(nn.Module, ABC):
                 f"{name}.lookup: indices has shape {tuple(indices.shape)}; the last dimension must be "
                 f"groups={self.groups}"
             )
+        if not torch.compiler.is_compiling() and indices.device.type == "cpu" and indices.numel():
+            low, high = int(indices.min()), int(indices.max())
+            if low < 0 or high >= self.codebook_size:
+                raise InputError(
+                    f"{name}.lookup: indices from {low} to {high}; allowed: 0 to {self.codebook_size - 1}"
+                )
         codes = self._codes(indices.long())
         return codes if self.groups == 1 else codes.flatten(-2)
 

@@ -55,8 +55,8 @@ class LookupFreeQuantizer(FixedCodes):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise InputError(f"LookupFreeQuantizer: {name}={value!r}; allowed: 1 to {most}")
         super().__init__(bits, 1 << bits, groups)
-        if not entropy_temperature > 0.0:
-            raise InputError(f"LookupFreeQuantizer: entropy_temperature={entropy_temperature}; allowed: above 0")
+        if not isinstance(entropy_temperature, int | float) or not entropy_temperature > 0.0:
+            raise InputError(f"LookupFreeQuantizer: entropy_temperature={entropy_temperature!r}; allowed: above 0")
         self.bits = bits
         self.commitment_weight = commitment_weight
         self.entropy_weight = entropy_weight
