@@ -16,7 +16,7 @@ from gptface.data.sample import Sample
 from gptface.errors import InputError
 from gptface.evaluation.device import pick_device
 from gptface.evaluation.encoders import FaceEncoder
-from gptface.evaluation.metrics import average_precision, cluster_bootstrap_interval, mean_attribute_accuracy
+from gptface.evaluation.metrics import average_precision, bootstrap_interval, mean_attribute_accuracy
 from gptface.evaluation.numbers import write_numbers
 from gptface.evaluation.result_tables import check_result_files, draw_by_name, markdown_table, write_text
 from gptface.evaluation.set_faces import FaceSource, mean_features, samples_in_batches
@@ -287,16 +287,20 @@ def _row(
             "n": int(known.sum()),
         }
     precisions = [own["average_precision"] for own in each.values() if own["average_precision"] is not None]
-    known = np.isfinite(truth)
-    a_face = ((predicted == truth) & known).sum(1) / np.maximum(known.sum(1), 1)
+    told_of = np.flatnonzero(np.isfinite(truth).any(1))  # faces of which something is known
+    own_predicted, own_truth = predicted[told_of], truth[told_of]
+
+    def mean_accuracy(rows: np.ndarray) -> float:
+        return mean_attribute_accuracy(own_predicted[rows], own_truth[rows])
+
     return {
         "name": title,
         "mean_accuracy": mean_attribute_accuracy(predicted, truth),
-        "interval": list(cluster_bootstrap_interval(a_face, np.arange(len(truth)))),
+        "interval": list(bootstrap_interval(mean_accuracy, np.arange(len(told_of)))),
         "average_precision": float(np.mean(precisions)) if precisions else None,
         "best_on_test": None,
         "each": each,
-        "n": len(truth),
+        "n": len(told_of),
     }
 
 

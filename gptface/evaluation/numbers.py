@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ def format_numbers(numbers: Mapping[str, Any], indent: str = "") -> str:
 
 
 def write_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
-    """Write them as JSON, in one step."""
+    """Write them as JSON, in one step; what is no finite number becomes null, for JSON has no NaN."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(_finite(numbers), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

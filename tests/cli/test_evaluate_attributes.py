@@ -64,6 +64,11 @@ def test_a_public_set_as_it_is_published(celeba: Path, capsys: pytest.CaptureFix
         (["--train", "x", "--test", "x", "--attributes", "Grinning"], "attributes: 'Grinning' is none of CelebA's"),
         (["--train", "x", "--test", "x", "--plot", "x.jpg"], "plot: x.jpg; its name must end in .png"),
         (["--data", "/nowhere"], "/nowhere"),
+        (["--data", "."], ".: no public set that is known by its folders"),
+        (["--train", "x", "--test", "x", "--seed", "-1"], "--seed: -1; it must be 0 or more"),
+        (["--train", "x", "--test", "x", "--table", "a.md", "--output", "a.md"], "--table: a.md is also --output"),
+        (["--train", "x", "--test", "x", "--plot", "."], "--plot: . is a folder; give a file"),
+        (["--train", "x", "--test", "x", "--output", "/dev/null/a.json"], "/dev/null is no folder"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

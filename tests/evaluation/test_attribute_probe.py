@@ -14,6 +14,7 @@ from gptface.errors import InputError
 from gptface.evaluation.attribute_probe import (
     AttributeTest,
     Faces,
+    _row,
     attribute_lines,
     fit_attributes,
     measure_attributes,
@@ -101,3 +102,13 @@ def test_what_cannot_be_measured_is_one_sentence(faces: Path) -> None:
         measure_attributes(AttributeTest(paths, paths, attributes=["Bangs"]), {"encoder": TinyEncoder})
     with pytest.raises(InputError, match=r"training faces: none of 120 can be used \(no label: 120\)"):
         measure_attributes(AttributeTest(paths, paths, attributes=["Bald"]), {"encoder": TinyEncoder})
+
+
+def test_the_interval_is_that_of_the_mean_over_attributes() -> None:
+    """Faces of which nothing is known once counted as wrong, in the interval but not in the mean."""
+    truth = np.full((40, 2), np.nan, dtype=np.float32)
+    truth[:10, 0] = 1
+    predicted = np.ones((40, 1), dtype=bool)  # of what is told
+    told = np.array([True, False])
+    row = _row("encoder", predicted, predicted.astype(float), Faces({}, truth), ("Bald", "Male"), told)
+    assert row["mean_accuracy"] == 1 and row["interval"] == [1.0, 1.0] and row["n"] == 10

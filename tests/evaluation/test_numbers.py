@@ -22,3 +22,10 @@ def test_groups_are_indented_and_empty_ones_left_out() -> None:
 def test_the_file_holds_them_as_they_are(tmp_path: Path) -> None:
     write_numbers(tmp_path / "new" / "numbers.json", NUMBERS)
     assert json.loads((tmp_path / "new" / "numbers.json").read_text()) == NUMBERS
+
+
+def test_what_is_no_number_is_null_and_the_file_stays_json(tmp_path: Path) -> None:
+    write_numbers(tmp_path / "n.json", {"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": (float("-inf"), 2)}})
+    text = (tmp_path / "n.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text) == {"a": None, "b": [1.0, None], "c": {"d": [None, 2]}}

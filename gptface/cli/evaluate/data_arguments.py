@@ -28,7 +28,7 @@ def data_paths(arguments: argparse.Namespace) -> dict[str, list[str] | None]:
     """The fields ``train``, ``validation`` and ``test`` that they give.
 
     Raises:
-        InputError: both ways, or neither.
+        InputError: both ways, or neither; ``--data`` is no public set, whose faces would be fitted on and tested.
     """
     given = {name: getattr(arguments, name) for name in ("train", "validation", "test")}
     both = given["train"] is not None and given["test"] is not None
@@ -40,4 +40,7 @@ def data_paths(arguments: argparse.Namespace) -> dict[str, list[str] | None]:
         raise InputError("--train and --test: one of them was given; both are needed")
     if other := next((name for name, paths in given.items() if paths is not None), None):
         raise InputError(f"--{other}: --data has its own; give one of them")
+    from gptface.data.public.recognition import recognise
+
+    recognise(arguments.data)
     return {name: [str(arguments.data)] for name in given}
