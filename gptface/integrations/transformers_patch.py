@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,7 +139,6 @@ def _within(path: str, models: tuple[str, ...]) -> bool:
     return any(path == one or path.startswith(f"{one}.") for one in models)
 
 
-@functools.cache
 def _looks_up(kind: type[nn.Module]) -> bool:
     """Whether a layer's forward asks for its attention by name."""
     try:
