@@ -84,21 +84,21 @@ def patch(model: PreTrainedModel) -> Patched:
     layers = {path: part for path, part in _attention_layers(model).items() if not _within(path, left)}
     if not layers:
         raise InputError(f"model: {name} has no attention layers")
-    for path, part in layers.items():
-        if lack := _lack(part):
+    for path, layer in layers.items():
+        if lack := _lack(layer):
             raise InputError(f"model: {path} of {name} {lack}, which attn_implementation={NAME!r} has not")
     configs = _configs(model)
     before = tuple((config, str(config._attn_implementation)) for config in configs)
     model.set_attn_implementation(NAME)
-    for path, part in layers.items():
-        config: Any = getattr(part, "config", None)
+    for path, layer in layers.items():
+        config: Any = getattr(layer, "config", None)
         if config is not None and config._attn_implementation != NAME:
             _restore(before)
             raise InputError(
                 f"model: {path} of {name} does not follow set_attn_implementation; load the model with "
                 f"attn_implementation={NAME!r}"
             )
-    had = {id(getattr(part, "config", model.config)) for part in layers.values()}
+    had = {id(getattr(layer, "config", model.config)) for layer in layers.values()}
     names = tuple(dict.fromkeys(word for config, word in before if id(config) in had)) or (before[0][1],)
     return Patched(name, names, tuple(layers), left, tuple(_notes(layers)), before)
 
