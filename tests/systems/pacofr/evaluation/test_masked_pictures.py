@@ -54,8 +54,10 @@ def test_visible_patches_are_as_they_are_and_masked_ones_are_made(
 ) -> None:
     output = tmp_path / "sheet.png"
     assert main(command(folders, output, "--count", "5", "--ratio", "0.5")) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and lines[0].startswith("000000000: 8 of 16 patches masked, ")
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert printed.err.splitlines()[-1] == f"written: {output}"
+    assert len(lines) == 5 and lines[0].startswith("000000000: 8 of 16 patches masked, ")
     assert drawn["headings"] == COLUMNS and len(drawn["rows"]) == 5
     assert Image.open(output).size[0] > 5 * 192
     seen = set()
