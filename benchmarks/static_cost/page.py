@@ -192,7 +192,7 @@ def write_page(path: Path, numbers: Mapping[str, Any]) -> None:
         _short(records),
         "## Beside it\n",
         "The fused-attention tutorial of triton (`06-fused-attention.py`, with tensor descriptors), compiled by\n"
-        "triton 3.9 and counted in the same way on 2026-11-29; this command does not compile it again:\n",
+        "triton 3.9. These figures are taken over from the notes that planned this page; no command here makes them:\n",
         _beside(),
         "Rates that others measured on an H100, forward, D 128, lengths 512 to 16384, in TFLOP/s\n"
         f"([pytorch/benchmark #2391](https://github.com/pytorch/benchmark/pull/2391), 2024): {measured}.\n"

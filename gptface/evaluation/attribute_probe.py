@@ -59,6 +59,8 @@ class AttributeTest:
 
     def __post_init__(self) -> None:
         check_result_files(self.table, self.plot)
+        if self.attributes is not None and len(set(self.attributes)) < len(self.attributes):
+            raise InputError(f"attributes: {', '.join(self.attributes)}; each may be named once")
         if unknown := sorted(set(self.attributes or ()) - set(ATTRIBUTES)):
             raise InputError(f"attributes: {unknown[0]!r} is none of CelebA's; choose from {', '.join(ATTRIBUTES)}")
 

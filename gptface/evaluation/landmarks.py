@@ -97,6 +97,10 @@ class LandmarkTest:
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
             raise InputError(f"sheet: {self.sheet}; its name must end in .png")
         check_result_files(self.table, self.plot)
+        if self.watch_test and self.recipe is None:
+            raise InputError("watch_test: there are no looks to choose from without fine-tuning")
+        if self.group is not None and (self.train_landmarks is None or self.test_landmarks is None):
+            raise InputError(f"group: {self.group}; a public set's faces have no such field")
 
 
 def measure_landmarks(

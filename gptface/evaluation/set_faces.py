@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 from gptface.data.public import celebamask, lapa
 from gptface.data.public.celebamask import CelebAMaskHQ
 from gptface.data.public.lapa import LaPa
-from gptface.data.public.recognition import TEST_SPLITS, open_public_set, recognise
+from gptface.data.public.recognition import TEST_SPLITS, open_public_set, possible_sets, recognise
 from gptface.data.sample import Sample, Samples, Skipped
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
@@ -59,14 +58,9 @@ class FaceSource:
         Raises:
             InputError: the folder may be two of them.
         """
-        if len(self.paths) != 1 or not Path(self.paths[0]).is_dir():
+        if len(self.paths) != 1 or not possible_sets(self.paths[0]):
             return None
-        try:
-            return recognise(self.paths[0])
-        except InputError as error:
-            if "may be" in str(error):  # neither is guessed
-                raise
-            return None
+        return recognise(self.paths[0])  # of two, neither is guessed
 
     def open_with_labels(self, size: int) -> tuple[Samples, tuple[str, ...]]:
         """Samples with label maps, and the names of the labels: LaPa's or CelebAMask-HQ's own, else ``REGIONS``.

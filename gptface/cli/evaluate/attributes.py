@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
-from gptface.cli.evaluate.data_arguments import add_data_arguments, data_paths
+from gptface.cli.evaluate.data_arguments import add_data_arguments, data_paths, encoders
 from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
@@ -39,12 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from gptface.evaluation.attribute_probe import AttributeTest, attribute_lines, measure_attributes
-    from gptface.systems import open_encoder, random_encoder
 
-    folders = arguments.encoder
-    encoders = {"encoder" if len(folders) == 1 else str(folder): partial(open_encoder, folder) for folder in folders}
-    if not arguments.no_random:
-        encoders["random weights"] = partial(random_encoder, folders[0], arguments.seed)
     summary = measure_attributes(
         AttributeTest(
             **data_paths(arguments),  # type: ignore[arg-type]
@@ -54,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
             output=arguments.output,
             table=arguments.table,
             plot=arguments.plot,
-            facts=(("encoder", " ".join(map(str, folders))),),
+            facts=(("encoder", " ".join(map(str, arguments.encoder))),),
         ),
-        encoders,
+        encoders(arguments),
     )
     print("\n".join(attribute_lines(summary["rows"])))
     return 0

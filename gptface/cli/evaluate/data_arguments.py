@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from gptface.cli.paths import local_path, local_pattern
 from gptface.errors import InputError
 
-__all__ = ["add_data_arguments", "data_paths"]
+if TYPE_CHECKING:
+    from gptface.evaluation.encoders import FaceEncoder
+
+__all__ = ["add_data_arguments", "data_paths", "encoders"]
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, sets: str, otherwise: str) -> None:
@@ -44,3 +50,16 @@ def data_paths(arguments: argparse.Namespace) -> dict[str, list[str] | None]:
 
     recognise(arguments.data)
     return {name: [str(arguments.data)] for name in given}
+
+
+def encoders(arguments: argparse.Namespace) -> dict[str, Callable[[], FaceEncoder]]:
+    """What opens each encoder of ``--encoder``, and random weights unless ``--no-random``, by the name of its row."""
+    from gptface.systems import open_encoder, random_encoder
+
+    folders = arguments.encoder
+    found: dict[str, Callable[[], FaceEncoder]] = {
+        "encoder" if len(folders) == 1 else str(folder): partial(open_encoder, folder) for folder in folders
+    }
+    if not arguments.no_random:
+        found["random weights"] = partial(random_encoder, folders[0], arguments.seed)
+    return found

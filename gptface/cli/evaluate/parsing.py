@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
-from gptface.cli.evaluate.data_arguments import add_data_arguments, data_paths
+from gptface.cli.evaluate.data_arguments import add_data_arguments, data_paths, encoders
 from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
@@ -37,17 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from gptface.evaluation.parsing_probe import ParsingTest, measure_parsing, parsing_lines
-    from gptface.systems import open_encoder, random_encoder
 
-    folders = arguments.encoder
-    encoders = {"encoder" if len(folders) == 1 else str(folder): partial(open_encoder, folder) for folder in folders}
-    if not arguments.no_random:
-        encoders["random weights"] = partial(random_encoder, folders[0], arguments.seed)
     names = ("epochs", "device", "seed", "output", "table", "plot")
     wish = ParsingTest(
         **data_paths(arguments),  # type: ignore[arg-type]
         **{name: getattr(arguments, name) for name in names},
-        facts=(("encoder", " ".join(map(str, folders))),),
+        facts=(("encoder", " ".join(map(str, arguments.encoder))),),
     )
-    print("\n".join(parsing_lines(measure_parsing(wish, encoders)["rows"])))
+    print("\n".join(parsing_lines(measure_parsing(wish, encoders(arguments))["rows"])))
     return 0

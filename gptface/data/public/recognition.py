@@ -47,6 +47,16 @@ TEST_SPLITS: dict[str, str] = {"AffectNet": "validation", "300-W": "full"}
 """The split that papers report on, of sets that have none called ``test``."""
 
 
+def possible_sets(folder: str | os.PathLike[str]) -> list[str]:
+    """The public sets whose files a folder holds, by name; none for any other folder, or where there is none."""
+    root = Path(folder)
+    return [
+        name
+        for name, (groups, _) in PUBLIC_SETS.items()
+        if all(any((root / path).exists() for path in group) for group in groups)
+    ]
+
+
 def recognise(folder: str | os.PathLike[str]) -> str:
     """The name of the public set that a folder holds, a key of ``PUBLIC_SETS``.
 
@@ -54,14 +64,9 @@ def recognise(folder: str | os.PathLike[str]) -> str:
         InputError: there is no such folder, it is none of them, or several (descriptions are often put beside the
             pictures of another set): the sentence names them.
     """
-    root = Path(folder)
-    if not root.is_dir():
+    if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder")
-    found = [
-        name
-        for name, (groups, _) in PUBLIC_SETS.items()
-        if all(any((root / path).exists() for path in group) for group in groups)
-    ]
+    found = possible_sets(folder)
     if len(found) > 1:
         raise InputError(f"{folder}: may be {' or '.join(found)}; say which of them is meant (name)")
     if not found:

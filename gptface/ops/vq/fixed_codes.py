@@ -12,6 +12,7 @@ from gptface.errors import InputError
 from gptface.ops.vq.codebook import cluster_counts
 from gptface.ops.vq.gradient import straight_through
 from gptface.ops.vq.quantizer import QuantizerOutput
+from gptface.ops.vq.rows import code_usage, vector_rows
 
 __all__ = ["FixedCodes"]
 
@@ -57,31 +58,17 @@ class FixedCodes(nn.Module, ABC):
             mask: bool ``(...)``; vectors where it is ``False`` are quantized too, but are in no loss and no statistic.
             update: as other quantisers have it; there is nothing to update.
         """
-        name = type(self).__name__
-        if x.ndim < 1 or x.shape[-1] != self.dim:
-            raise InputError(f"{name}: x has shape {tuple(x.shape)}; its last dimension must be dim={self.dim}")
-        if not x.is_floating_point():
-            raise InputError(f"{name}: x is {x.dtype}; it must be floating point")
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:-1]):
-            raise InputError(
-                f"{name}: mask is {mask.dtype} of shape {tuple(mask.shape)}; it must be bool of shape "
-                f"{tuple(x.shape[:-1])}"
-            )
-        rows = x.reshape(-1, self.groups, self.dim // self.groups)
-        rows = rows.to(torch.promote_types(x.dtype, torch.float32))
-        usable = rows.detach().isfinite().all(-1)
-        if mask is not None:
-            usable = usable & mask.reshape(-1, 1)
+        rows, usable = vector_rows(type(self).__name__, x, mask, self.dim, self.groups)
         indices, code, smooth = self._rounded(rows)
         counts = cluster_counts(indices.mT, usable.mT, self.codebook_size).to(rows.dtype)
-        share = counts / counts.sum(-1, keepdim=True).clamp_min(1.0)
+        perplexity, usage = code_usage(counts)
         leading = x.shape[:-1]
         return QuantizerOutput(
             quantized=straight_through(smooth, code).to(x.dtype).reshape(x.shape),
             indices=indices.reshape(leading) if self.groups == 1 else indices.reshape(*leading, self.groups),
             loss=self._loss(rows, code, usable),
-            perplexity=torch.special.entr(share).sum(-1).exp().mean(),
-            usage=(counts > 0).to(share.dtype).mean(),
+            perplexity=perplexity,
+            usage=usage,
             candidates=None,
             weights=None,
         )

@@ -13,6 +13,7 @@ from gptface.errors import InputError
 from gptface.ops.vq.codebook import all_reduce_packed, cluster_counts, cluster_sums, pick_rows, smoothed_sizes
 from gptface.ops.vq.kmeans import kmeans
 from gptface.ops.vq.packed import LastCodebook, PackedCodebook, Precision
+from gptface.ops.vq.rows import vector_rows
 
 __all__ = ["BatchStatistics", "LearnedCodebook", "check_choice", "check_range", "gather_codes"]
 
@@ -153,24 +154,9 @@ class LearnedCodebook(nn.Module):
 
         k-means runs on them if it is still to come.
         """
-        if x.ndim < 1 or x.shape[-1] != self.dim:
-            raise InputError(
-                f"VectorQuantizer: x has shape {tuple(x.shape)}; its last dimension must be dim={self.dim}"
-            )
-        if not x.is_floating_point():
-            raise InputError(f"VectorQuantizer: x is {x.dtype}; it must be floating point")
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:-1]):
-            raise InputError(
-                f"VectorQuantizer: mask is {mask.dtype} of shape {tuple(mask.shape)}; "
-                f"it must be bool of shape {tuple(x.shape[:-1])}"
-            )
-        rows = x.reshape(-1, self.groups, self.dim // self.groups)
-        rows = rows.to(torch.promote_types(x.dtype, torch.float32))
+        rows, usable = vector_rows("VectorQuantizer", x, mask, self.dim, self.groups)
         if self.metric == "cosine":
             rows = functional.normalize(rows, dim=-1)
-        usable = rows.detach().isfinite().all(-1)
-        if mask is not None:
-            usable = usable & mask.reshape(-1, 1)
         if update and self._kmeans_pending:
             self._kmeans_pending = False
             self._initialize(rows, usable)

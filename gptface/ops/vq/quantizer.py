@@ -13,6 +13,7 @@ from gptface.ops.vq.entropy import entropy_regularizer
 from gptface.ops.vq.gradient import rotation_trick, straight_through
 from gptface.ops.vq.learned import LearnedCodebook, check_choice, check_range, gather_codes
 from gptface.ops.vq.packed import Precision
+from gptface.ops.vq.rows import code_usage
 
 __all__ = ["QuantizerOutput", "VectorQuantizer", "mean_square"]
 
@@ -183,7 +184,7 @@ class VectorQuantizer(LearnedCodebook):
         loss = self._loss(rows, chosen, weight, usable, mask)
         quantized = (rotation_trick if self.estimator == "rotation" else straight_through)(rows, chosen)
         counts = self._update(rows, indices, usable, update)
-        share = counts / counts.sum(-1, keepdim=True).clamp_min(1.0)
+        perplexity, usage = code_usage(counts)
 
         def shaped(values: Tensor) -> Tensor:
             values = values if self.groups > 1 else values.squeeze(1)
@@ -193,8 +194,8 @@ class VectorQuantizer(LearnedCodebook):
             quantized=quantized.to(x.dtype).reshape(x.shape),
             indices=shaped(indices),
             loss=loss,
-            perplexity=torch.special.entr(share).sum(-1).exp().mean(),
-            usage=(counts > 0).to(share.dtype).mean(),
+            perplexity=perplexity,
+            usage=usage,
             candidates=shaped(found.indices) if several else None,
             weights=shaped((found.scores / self.temperature).softmax(-1)) if found.scores is not None else None,
         )
