@@ -55,6 +55,10 @@ def write_photos(folder: Path, count: int) -> None:
     (folder / "00000_stats.json").write_text(json.dumps(record))
 
 
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def measure_pictures(count: int) -> dict[str, Any]:
     """Processor seconds of every step for ``count`` pictures, imports left out."""
     from gptface.data.web.aligning import AlignWish, align
@@ -77,8 +81,10 @@ def measure_pictures(count: int) -> dict[str, Any]:
             folder.mkdir()
             write_photos(folder / "fetched", number)
             seconds = steps(folder)
+            steps_of = ("fetched", "aligned", "filtered", "shards")
+            sizes = {f"{name}_bytes_per_face": _size(folder / name) // number for name in steps_of}
     rates = {f"{step}_per_second": round(count / value) for step, value in seconds.items()}
-    return {"pictures": count, **rates, "all_per_second": round(count / sum(seconds.values()))}
+    return {"pictures": count, **rates, "all_per_second": round(count / sum(seconds.values())), **sizes}
 
 
 def measure_rows(count: int, memory: int) -> dict[str, Any]:

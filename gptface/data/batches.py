@@ -15,32 +15,31 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from gptface.data.augmentation import SIDES, HorizontalFlip
-from gptface.data.cache import FaceCache, cached_faces
+from gptface.data.augmentation import HorizontalFlip
+from gptface.data.cache import cached_faces
+from gptface.data.cached_batches import OTHERWISE, CachedBatches, CachedColumns, stacked_regions
 from gptface.data.configuration import DataSection
 from gptface.data.face_batch import FaceBatch, Needs
-from gptface.data.known_landmarks import known_landmarks, mirrored_landmarks
+from gptface.data.known_landmarks import known_landmarks
 from gptface.data.labels import known_labels
 from gptface.data.loader import ResumableLoader
-from gptface.data.order import Position, epoch_coins, faces_digest
+from gptface.data.order import Position, faces_digest
 from gptface.data.pixels import images_to_tensor
 from gptface.data.reading import Reading
 from gptface.data.sample import Sample
 from gptface.data.sources import has_validation, open_faces, open_tokens
 from gptface.data.text import encode_captions
-from gptface.data.token_faces import TokenBatches, TokensInOrder
+from gptface.data.token_faces import TokenBatches, tokens_in_order
 from gptface.errors import InputError
-from gptface.faces.region_grid import region_grid
 from gptface.progress import Display
 
 __all__ = ["Batches", "FaceBatch", "Faces", "InOrder", "Needs", "held_out_faces"]
@@ -48,7 +47,6 @@ __all__ = ["Batches", "FaceBatch", "Faces", "InOrder", "Needs", "held_out_faces"
 Batch = TypeVar("Batch")
 Made = TypeVar("Made", covariant=True)
 
-OTHERWISE = "data.landmarks or data.template give them to shards"  # how to have region maps all the same
 CAPTIONS_READ = 100_000  # of so many faces ``Faces.captions`` reads the captions where they are not cached
 
 
@@ -102,7 +100,7 @@ class Faces:
         cached = (data.cache or split == "validation") and self.tokens is None
         self.cache = cached_faces(data, split, output, accelerator, verbose) if cached else None
         self._samples = None if cached or self.tokens is not None else open_faces(data, split)
-        self._columns: dict[Needs, _CachedColumns] = {}
+        self._columns: dict[Needs, CachedColumns] = {}
         self._report: Callable[[str], None] | None = None
         main = accelerator is None or accelerator.is_main_process
         if self.tokens is not None and main:
@@ -156,7 +154,7 @@ class Faces:
         if self.cache is not None:
             position = Position(len(self.cache), seed, batch_size, self.rank, self.world_size)
             position.faces = faces_digest(self.cache.sample_ids)
-            return _Made(_CachedBatches(self._select(needs), position, self.flip), make)
+            return _Made(CachedBatches(self._select(needs), position, self.flip), make)
         assert self._samples is not None
         position = Position(len(self._samples), seed, batch_size, self.rank, self.world_size)
         if (sample_ids := getattr(self._samples, "sample_ids", None)) is not None:
@@ -172,19 +170,16 @@ class Faces:
         )
         return _Made(loader, lambda batch: make(_delivered(batch, needs, self.device)))
 
-    def in_order(self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int) -> Iterable[Batch]:
-        """``make(batch)`` of every face of a cache or of token shards once, in the data set's order and as it is.
-
-        It may be gone through again and again.
-        """
+    def in_order(self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int) -> InOrder[Batch]:
+        """``make(batch)`` of every face of a cache or of token shards once, in the data set's order and as it is."""
         if self.tokens is not None:
-            return TokensInOrder(self.tokens, needs, make, batch_size, self.device)
-        return InOrder(self._select(needs), make, batch_size)
+            return InOrder(len(self), tokens_in_order(self.tokens, needs, self.device), make, batch_size)
+        return InOrder(len(self), self._select(needs).in_order, make, batch_size)
 
-    def _select(self, needs: Needs) -> _CachedColumns:
+    def _select(self, needs: Needs) -> CachedColumns:
         assert self.cache is not None
         if needs not in self._columns:
-            self._columns[needs] = _CachedColumns(self.cache, needs, self.device, self.flip)
+            self._columns[needs] = CachedColumns(self.cache, needs, self.device, self.flip)
         return self._columns[needs]
 
 
@@ -222,149 +217,27 @@ class _Made(Generic[Batch]):
         self._source.load_state_dict(state)
 
 
-# From the cache ------------------------------------------------------------------------------------------------------
+class InOrder(Generic[Batch]):
+    """Every face once, in batches of which the last may be smaller; may be gone through again and again.
 
-
-class _CachedColumns:
-    """What a stage needs of a whole cache; n faces with m captions in all.
-
-    Pixels stay in the cache's files; what is small lies on the device.
-
-    Attributes:
-        sample_ids: int64 (n,).
-        token_regions: uint8 (1 or 2, n, h · w), of the faces and, where some are mirrored, of their mirror images.
-        text_ids: int32 (m, T), without the columns that no caption reaches.
-        text_lengths: int32 (m,); ``host_lengths`` are the same on the host.
-        captions: m texts; this and what follows also where captions are needed as they are written.
-        flippable: bool (m,), on the host: the caption does not speak of left and right.
-        counts: int64 (n,), on the host: captions of each face.
-        starts: int64 (n,), on the host: place of each face's first caption among all.
-        offsets: int64 (n,), on the host: which caption has its turn in epoch 0 (``Sample.caption_in_turn``).
+    Args:
+        count: how many faces.
+        read: the faces from one number up to another.
+        make: makes a batch of them.
+        batch_size: of a batch.
     """
 
-    def __init__(self, cache: FaceCache, needs: Needs, device: torch.device, flip: bool) -> None:
-        self.cache = cache
-        self.needs = needs
-        self.device = device
-        self.sample_ids = torch.from_numpy(cache.sample_ids).to(device)
-        self.token_regions: Tensor | None = None
-        self.text_ids: Tensor | None = None
-        if needs.regions and cache.region_maps is None:
-            raise InputError(f"{needs.without_regions} for this data, which has no region maps; {OTHERWISE}")
-        if needs.token_regions is not None:
-            assert cache.region_maps is not None
-            sides = [cache.region_maps, cache.region_maps[:, :, ::-1]][: 2 if flip else 1]
-            self.token_regions = torch.stack([_token_regions(maps, needs.token_regions) for maps in sides]).to(device)
-        if needs.text is not None or needs.captions:
-            captions = [caption for several in cache.captions for caption in several]
-            self.captions = captions
-            self.counts = torch.tensor([len(several) for several in cache.captions], dtype=torch.int64)
-            self.starts = self.counts.cumsum(0) - self.counts
-            self.offsets = torch.from_numpy(cache.sample_ids) % self.counts
-            self.flippable = torch.tensor([SIDES.search(caption) is None for caption in captions])
-        if needs.text is not None:
-            text_ids, lengths = encode_captions(needs.text[0], captions, needs.text[1])
-            self.text_ids = text_ids[:, : max(1, int(lengths.max()))].int().to(device)
-            self.host_lengths = lengths.int()
-            self.text_lengths = self.host_lengths.to(device)
-
-    def __len__(self) -> int:
-        return len(self.cache)
-
-    def batch(self, indices: Tensor, epochs: Tensor, mirrored: Tensor) -> FaceBatch:
-        """The faces ``indices``, each for the ``epochs``-th time; all int64 or bool (B,), on the host."""
-        needs, cache = self.needs, self.cache
-        rows = indices.to(self.device, non_blocking=True)
-        batch = FaceBatch(self.sample_ids[rows], mirrored, epochs.to(self.device, non_blocking=True), rows)
-        if self.text_ids is not None or needs.captions:
-            turn = self.starts[indices] + (self.offsets[indices] + epochs) % self.counts[indices]
-            mirrored = mirrored & self.flippable[turn]
-            if needs.captions:
-                batch.captions = [self.captions[place] for place in turn.tolist()]
-        if self.text_ids is not None:
-            batch.host_lengths = self.host_lengths[turn]
-            turn = turn.to(self.device, non_blocking=True)
-            batch.text_ids = self.text_ids[turn].long()
-            batch.text_lengths = self.text_lengths[turn].long()
-        batch.mirrored = mirrored.to(self.device, non_blocking=True)
-        if needs.images:
-            images = cache.image_tensor[indices]
-            if needs.raw_images:
-                batch.images = images.to(self.device, non_blocking=True)
-            else:
-                if bool(mirrored.any()):
-                    images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
-                batch.images = images_to_tensor(images, self.device)
-        if needs.region_maps:
-            assert cache.region_maps is not None
-            maps = torch.from_numpy(cache.region_maps[indices.numpy()])
-            if not needs.raw_images:
-                maps = torch.where(mirrored[:, None, None], maps.flip(2), maps)
-            batch.region_maps = maps.to(self.device, non_blocking=True)
-        if self.token_regions is not None:
-            batch.token_regions = self.token_regions[batch.mirrored.long(), rows].long()
-        if needs.labels:
-            attributes = torch.from_numpy(cache.attributes[indices.numpy()])
-            expressions = torch.from_numpy(cache.expressions[indices.numpy()])
-            batch.attributes = attributes.to(self.device, non_blocking=True)
-            batch.expressions = expressions.to(self.device, non_blocking=True)
-        if needs.landmarks:
-            points = torch.from_numpy(cache.landmarks[indices.numpy()])
-            if not needs.raw_images:
-                turned = mirrored_landmarks(points, cache.images.shape[2])
-                points = torch.where(mirrored[:, None, None], turned, points)
-            batch.landmarks = points.to(self.device, non_blocking=True)
-        return batch
-
-
-def _token_regions(region_maps: np.ndarray, grid: tuple[int, int]) -> Tensor:
-    return torch.from_numpy(np.stack([region_grid(labels, grid) for labels in region_maps]).astype(np.uint8))
-
-
-class _CachedBatches:
-    """An endless iterator of batches from the cache, mirrored by a coin for every face and epoch where ``flip``."""
-
-    def __init__(self, columns: _CachedColumns, position: Position, flip: bool) -> None:
-        self.columns = columns
-        self.position = position
-        self.flip = flip
-
-    def __iter__(self) -> Iterator[FaceBatch]:
-        return self
-
-    def __next__(self) -> FaceBatch:
-        position = self.position
-        indices, epochs = position.batch()
-        mirrored = np.zeros(len(indices), dtype=bool)
-        for epoch in set(epochs.tolist()) if self.flip else ():
-            inside = epochs == epoch
-            mirrored[inside] = epoch_coins(position.count, position.seed, epoch)[indices[inside]]
-        position.advance()
-        return self.columns.batch(*(torch.from_numpy(values) for values in (indices, epochs, mirrored)))
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.position.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.position.load_state_dict(state)
-
-
-class InOrder(Generic[Batch]):
-    """Every face of a cache once, in batches of which the last may be smaller; may be gone through again and again."""
-
-    def __init__(self, columns: _CachedColumns, make: Callable[[FaceBatch], Batch], batch_size: int) -> None:
-        self._columns = columns
+    def __init__(
+        self, count: int, read: Callable[[int, int], FaceBatch], make: Callable[[FaceBatch], Batch], batch_size: int
+    ) -> None:
+        self._count = count
+        self._read = read
         self._make = make
         self._batch_size = batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self._columns), self._batch_size):
-            indices = torch.arange(start, min(start + self._batch_size, len(self._columns)))
-            unmirrored = torch.zeros(len(indices), dtype=torch.bool)
-            yield self._make(self._columns.batch(indices, torch.zeros_like(indices), unmirrored))
-
-
-# As they are read ----------------------------------------------------------------------------------------------------
+        for start in range(0, self._count, self._batch_size):
+            yield self._make(self._read(start, min(start + self._batch_size, self._count)))
 
 
 class _Turn:
@@ -409,7 +282,7 @@ class _Collator:
             if needs.region_maps:
                 batch.region_maps = torch.from_numpy(stacked)
             if needs.token_regions is not None:
-                batch.token_regions = _token_regions(stacked, needs.token_regions).long()
+                batch.token_regions = stacked_regions(stacked, needs.token_regions).long()
         if needs.labels:
             batch.attributes, batch.expressions = (torch.from_numpy(values) for values in known_labels(samples))
         if needs.landmarks:

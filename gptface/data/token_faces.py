@@ -19,7 +19,7 @@ from gptface.data.text import encode_captions
 from gptface.data.token_files import TOKEN_SUFFIX, TokenFormat, TokenShard
 from gptface.errors import InputError
 
-__all__ = ["TokenBatches", "TokenFaces", "TokensInOrder", "token_files"]
+__all__ = ["TokenBatches", "TokenFaces", "token_files", "tokens_in_order"]
 
 Batch = TypeVar("Batch")
 
@@ -129,7 +129,8 @@ class TokenFaces:
             codes[row] = shard.codes(place, int(mirrored[row]))
             if regions is not None:
                 regions[row] = shard.regions(place, int(mirrored[row]))
-        batch = FaceBatch(*map(torch.from_numpy, (identities, mirrored, epochs, numbers)))
+        keys, coins, turns, places = map(torch.from_numpy, (identities, mirrored, epochs, numbers))
+        batch = FaceBatch(keys, coins, turns, places)
         batch.codes = torch.from_numpy(codes)
         batch.token_regions = None if regions is None else torch.from_numpy(regions)
         batch.captions = captions if needs.captions else None
@@ -189,26 +190,15 @@ class TokenBatches(Generic[Batch]):
         self.position.load_state_dict(state)
 
 
-class TokensInOrder(Generic[Batch]):
-    """Every face once and as it is, in batches of which the last may be smaller; again and again where asked."""
+def tokens_in_order(faces: TokenFaces, needs: Needs, device: torch.device) -> Callable[[int, int], FaceBatch]:
+    """What reads the faces from one number up to another, as they are and on ``device``."""
+    faces.check(needs, False)
 
-    def __init__(
-        self,
-        faces: TokenFaces,
-        needs: Needs,
-        make: Callable[[FaceBatch], Batch],
-        batch_size: int,
-        device: torch.device,
-    ) -> None:
-        faces.check(needs, False)
-        self._faces, self._needs, self._make = faces, needs, make
-        self._batch_size, self._device = batch_size, device
+    def read(start: int, stop: int) -> FaceBatch:
+        numbers = np.arange(start, stop)
+        return _delivered(faces.batch(numbers, np.zeros_like(numbers), needs, None), device)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self._faces), self._batch_size):
-            numbers = np.arange(start, min(start + self._batch_size, len(self._faces)))
-            batch = self._faces.batch(numbers, np.zeros_like(numbers), self._needs, None)
-            yield self._make(_delivered(batch, self._device))
+    return read
 
 
 def _delivered(batch: FaceBatch, device: torch.device) -> FaceBatch:

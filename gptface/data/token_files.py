@@ -80,7 +80,7 @@ def write_token_shard(
     """
     texts = ["\n".join(" ".join(caption.splitlines()) for caption in several) for several in captions]
     encoded = [without_surrogates(text).encode("utf-8") for text in texts]
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "codes": np.ascontiguousarray(codes, dtype=np.uint16),
         "sample_ids": np.ascontiguousarray(sample_ids, dtype=np.int64),
         "text": np.frombuffer(b"".join(encoded), dtype=np.uint8),

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptface.data.open_files import OPEN_FILES, open_files
 from gptface.data.sample import Sample, Skipped
-from gptface.data.shard_index import OPEN_FILES, _open_files, key_identity
+from gptface.data.shard_index import key_identity
 from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
@@ -316,7 +317,7 @@ def test_many_shards_do_not_exhaust_file_descriptors(tmp_path: Path) -> None:
         make_shard(tmp_path / f"{number:03d}.tar", 1)
     dataset = FaceShards(tmp_path)
     assert all(isinstance(sample, Sample) for sample in dataset)
-    assert len(_open_files._files) == OPEN_FILES
+    assert len(open_files._files) == OPEN_FILES
 
 
 def test_a_shard_written_anew_is_not_read_through_an_old_descriptor(tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from gptface.data.batches import Faces, Needs, held_out_faces
+from gptface.data.batches import Faces, InOrder, Needs, held_out_faces
 from gptface.data.statistics import unigram_entropy
 from gptface.data.token_faces import TokenFaces
 from gptface.errors import InputError
@@ -171,7 +170,7 @@ class PretrainingStage(Stage):
         compared = max(section.batch_size, section.contrastive.pairs if section.losses.contrastive > 0 else 0)
         make = PairMaker(self.tokenizer, codes)
         self.batches = faces.batches(needs, make, batch_size=compared, seed=section.seed)
-        self.held_out: Iterable[Pairs] | None = None
+        self.held_out: InOrder[Pairs] | None = None
         if held_out is not None:
             if held_out.cache is not None:
                 make = PairMaker(self.tokenizer, encode(held_out.cache, flips=False, verbose=verbose))

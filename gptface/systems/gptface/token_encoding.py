@@ -261,4 +261,6 @@ def _tokenizer(folder: str, device: str, processes: int) -> FaceTokenizer:
     """The tokenizer, and this process's part of the threads."""
     if processes > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    return FaceTokenizer.from_pretrained(folder).to(device).eval().requires_grad_(False)
+    tokenizer = FaceTokenizer.from_pretrained(folder).eval().requires_grad_(False)
+    torch.nn.Module.to(tokenizer, device)  # transformers hides the signature of its own
+    return tokenizer
