@@ -59,6 +59,9 @@ class TokenizerSection(LoopSection):
     """Starting point of the model's configuration (gptface.models.FaceTokenizerConfig)."""
     model: dict[str, Any] = {}
     """Fields of that configuration that differ from the preset."""
+    principal_components: Annotated[int, Field(ge=0)] = 256
+    """Pictures whose patches' principal components the model's linear shortcuts start from. 0, or without
+    ``data.cache`` or ``model.linear_shortcut``: they start at random."""
     losses: TokenizerLossWeights = TokenizerLossWeights()
 
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.data.batches import FaceBatch, Faces, InOrder, Needs, held_out_faces
+from gptface.data.pixels import images_to_tensor
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
 from gptface.models import FaceTokenizer
 from gptface.models.discriminator import PatchDiscriminator
+from gptface.models.principal_components import start_from_principal_components
 from gptface.objectives import (
     adversarial_weight,
     discriminator_hinge_loss,
@@ -156,10 +158,13 @@ class TokenizerStage(Stage):
             self.importance = torch.tensor([regions.get(name, 1.0) for name in REGIONS], device=self.device)
         # Regions weigh each image otherwise, and what is read as it comes may leave images out.
         self.uneven = self.importance is not None or not data.cache
+        faces = Faces(data, "train", output, accelerator, verbose=verbose)
+        if section.principal_components and faces.cache is not None and self.tokenizer.config.linear_shortcut:
+            first = faces.cache.image_tensor[: section.principal_components]
+            start_from_principal_components(self.tokenizer, images_to_tensor(first))
         needs = Needs(
             region_maps=self.importance is not None, without_regions="tokenizer.losses.regions: must be empty"
         )
-        faces = Faces(data, "train", output, accelerator, verbose=verbose)
         self.batches = faces.batches(needs, self._batch, batch_size=section.batch_size, seed=section.seed)
         self.held_out: InOrder[Tensor] | None = None
         held_out = held_out_faces(data, output, accelerator, verbose=verbose)
