@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from gptface.data.pixels import images_to_tensor
 from gptface.data.procedural import (
@@ -124,6 +126,13 @@ class Judge:
         self.attribute_index = {name: index for index, name in enumerate(parser.config.attribute_names)}
         self.expression_index = {name: index for index, name in enumerate(parser.config.expression_names)}
 
+    def _seen(self, images: np.ndarray) -> Tensor:
+        """``images`` as the parser takes them, at its size."""
+        pixels, side = images_to_tensor(images), self.parser.config.image_size
+        if pixels.shape[-2:] == (side, side):
+            return pixels
+        return functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
     @torch.no_grad()
     def regions_right(self, images: np.ndarray, maps: np.ndarray, masks: np.ndarray) -> float:
         """Share of the pixels in ``masks`` whose region, as the judge sees it, is that of ``maps``.
@@ -132,13 +141,14 @@ class Judge:
             images: uint8 ``(N, H, W, 3)``; maps: uint8 ``(N, H, W)``, in the vocabulary of :mod:`gptface.faces`; masks:
                 bool ``(N, H, W)``.
         """
-        seen = self.parser.regions(images_to_tensor(images)).cpu().numpy()
+        regions = self.parser.regions(self._seen(images)).unsqueeze(1).float()
+        seen = functional.interpolate(regions, images.shape[1:3], mode="nearest-exact")[:, 0].cpu().numpy()
         return float((seen == maps)[masks].mean()) if masks.any() else 1.0
 
     @torch.no_grad()
     def verdicts(self, images: np.ndarray, trials: Sequence[EditTrial]) -> np.ndarray:
         """``(N,)`` bool: does picture n show what trial n wants? ``images`` uint8 ``(N, H, W, 3)``."""
-        output = self.parser(images_to_tensor(images))
+        output = self.parser(self._seen(images))
         present = output.attribute_logits > 0
         expression = output.expression_logits.argmax(-1)
         found = []

@@ -68,7 +68,7 @@ class ReportRequest:
     """A system, its judge, and how much to show of them.
 
     Attributes:
-        system: a system folder; judge: a parser folder that took no part in training or editing it.
+        system: the system; judge: a parser that took no part in training or editing it.
         output: folder for ``report.html``, its PNGs and ``numbers.json``.
         runs: title -> ``metrics.jsonl`` of the training runs whose curves are shown.
         faces: held-out faces for the figures; trials: edits of each kind.
@@ -77,8 +77,8 @@ class ReportRequest:
         further: heading -> section of another system's, at the end of the page.
     """
 
-    system: Path
-    judge: Path
+    system: FaceSystem
+    judge: FaceParser
     output: Path
     runs: Sequence[tuple[str, Path]] = ()
     faces: int = 512
@@ -95,19 +95,18 @@ class ReportRequest:
 
 def write_report(request: ReportRequest, progress: Progress = print) -> Path:
     """Measure, draw and write; returns the page's path. Pictures and numbers are written beside it."""
-    system = FaceSystem.from_pretrained(request.system)
-    judge = Judge(FaceParser.from_pretrained(request.judge))
     request.output.mkdir(parents=True, exist_ok=True)
-    return _Report(request, system, judge, progress).write()
+    return _Report(request, progress).write()
 
 
 class _Report:
     """One method a section; the order of ``write`` is the order of the page."""
 
-    def __init__(self, request: ReportRequest, system: FaceSystem, judge: Judge, progress: Progress) -> None:
-        self.request, self.system, self.judge, self.progress = request, system, judge, progress
-        self.size = int(system.tokenizer.config.image_size)
-        self.generator = FaceGenerator(system, settings=request.settings)
+    def __init__(self, request: ReportRequest, progress: Progress) -> None:
+        self.request, self.progress = request, progress
+        self.system, self.judge = request.system, Judge(request.judge)
+        self.size = int(self.system.tokenizer.config.image_size)
+        self.generator = FaceGenerator(self.system, settings=request.settings)
         self.page = Page("gptface: a face-language system at work")
         self.numbers: dict[str, Any] = {}
 
