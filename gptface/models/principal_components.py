@@ -52,7 +52,7 @@ def start_from_principal_components(tokenizer: FaceTokenizer, images: Tensor) ->
     _scale(encoder.output, DAMPED)
     _scale(there, 0.0)
     there.weight[:count, :, 0, 0] = components.T / scale
-    there.bias[:count] = -(components.T @ mean) / scale
+    _bias(there)[:count] = -(components.T @ mean) / scale
     diagonal = torch.arange(count, device=components.device)
     for layer in (tokenizer.to_code, tokenizer.from_code):
         _scale(layer, DAMPED)
@@ -61,11 +61,15 @@ def start_from_principal_components(tokenizer: FaceTokenizer, images: Tensor) ->
     _scale(decoder.output, DAMPED)
     _scale(back, 0.0)
     back.weight[:, :count, 1, 1] = components * scale
-    back.bias += mean
+    _bias(back).add_(mean)
     return float(held)
 
 
 def _scale(layer: nn.Conv2d, factor: float) -> None:
-    layer.weight *= factor
+    layer.weight.mul_(factor)
+    _bias(layer).zero_()
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
     assert layer.bias is not None
-    layer.bias.zero_()
+    return layer.bias

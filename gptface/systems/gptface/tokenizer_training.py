@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ class TokenizerObjective(nn.Module):
 
     def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
         images, share = batch.images, image_share(batch, moment)
-        out = self._decoded(images) if self.decoder_alone else self.tokenizer(images)
+        out: Any = self._decoded(images) if self.decoder_alone else self.tokenizer(images)
         weights, reconstruction = self.weights, out.reconstruction
         parts = reconstruction_losses(
             reconstruction,
