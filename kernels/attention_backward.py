@@ -5,6 +5,8 @@ With weights P (``exp(S − lse)``, or in float32 from what forward kept of the 
 ``dV = (P·M)ᵀ dO``, ``dS = P · (M · (dO Vᵀ) − delta)``, ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``.
 
 This kernel has the tiles of O and dO at hand, so it computes ``delta`` and leaves it to ``attention_backward_keys``.
+With powers of 2 it also leaves there what is subtracted from a row's scores, which that kernel would otherwise compute
+again in every tile.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ def grad_query_kernel(
     row_inverse: tl.tensor,
     grad_lse: tl.tensor,  # (B, H, Sq) contiguous; read with GRAD_LSE only
     delta: tl.tensor,  # (B, H, Sq) contiguous float32, written
+    shifts: tl.tensor,  # (B, H, Sq) contiguous float32: lse · log2(e), +inf for −inf; written with BASE_2
     grad_query: tl.tensor,  # (B, Sq, H, D) contiguous, written
     intervals: tl.tensor,
     rows: tl.tensor,
@@ -132,6 +135,8 @@ def grad_query_kernel(
         centre = centre - tl.load(grad_lse + statistics, mask=valid, other=0.0)
     tl.store(delta + statistics, centre, mask=valid)
     shift, factor = row_statistics(lse, row_top, row_inverse, statistics, valid, BASE_2)
+    if BASE_2:
+        tl.store(shifts + statistics, shift, mask=valid)
     accumulator = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     seed_value = tl.zeros([], dtype=tl.int64)
     if DROPOUT:

@@ -12,7 +12,6 @@ import triton.language as tl
 from gptface.kernels.attention_containment import contained_product_added, holds_nan
 from gptface.kernels.attention_device import (
     BOUND_BLOCK,
-    LOG2_E,
     dropout_keep,
     full_tile,
     load_intervals,
@@ -25,7 +24,6 @@ from gptface.kernels.attention_device import (
     product_added,
     read_bounds,
     rounded,
-    row_statistics,
     softmax_weights,
     store_tile,
     tile_range,
@@ -75,9 +73,8 @@ def grad_key_value_kernel(
     key: tl.tensor,  # (B, Skv, Hkv, D)
     value: tl.tensor,
     grad_out: tl.tensor,  # (B, Sq, H, D)
-    lse: tl.tensor,  # (B, H, Sq) contiguous; read with BASE_2
-    row_top: tl.tensor,  # (B, H, Sq), as forward left them; read without BASE_2
-    row_inverse: tl.tensor,
+    row_shift: tl.tensor,  # (B, H, Sq) contiguous: with BASE_2 from grad_query_kernel, else the largest score
+    row_inverse: tl.tensor,  # (B, H, Sq), as forward left it; read without BASE_2
     delta: tl.tensor,  # (B, H, Sq) contiguous, from grad_query_kernel
     grad_key: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
     grad_value: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
@@ -145,8 +142,7 @@ def grad_key_value_kernel(
     key += UNIT * (batch_64 * key_stride_b + first_key_64 * key_stride_s + key_head_64 * key_stride_h)
     value += UNIT * (batch_64 * value_stride_b + first_key_64 * value_stride_s + key_head_64 * value_stride_h)
     statistics = (batch_64 * key_heads + key_head_64) * GROUP * num_queries
-    lse += statistics
-    row_top += statistics
+    row_shift += statistics
     row_inverse += statistics
     delta += statistics
 
@@ -178,11 +174,10 @@ def grad_key_value_kernel(
         row = heads.to(tl.int64) * num_queries + queries
         # Every row of a full tile exists and sees keys: no statistics to replace.
         centre = tl.load(delta + row)
-        if BASE_2:
-            shift = tl.load(lse + row) * LOG2_E
-            factor = shift
-        else:
-            shift, factor = tl.load(row_top + row), tl.load(row_inverse + row)
+        shift = tl.load(row_shift + row)
+        factor = shift
+        if not BASE_2:
+            factor = tl.load(row_inverse + row)
         scores = product(k, tl.trans(q), PRECISION)
         grad_weights = product(v, tl.trans(g), PRECISION)
         weights = softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
@@ -212,7 +207,11 @@ def grad_key_value_kernel(
         q = load_tile(query + first_query_64 * query_stride_s * UNIT, query_offsets, valid, HEAD_DIM, BLOCK_D, True)
         g = load_tile(grad_out + first_query_64 * grad_stride_s * UNIT, grad_offsets, valid, HEAD_DIM, BLOCK_D, True)
         row = heads.to(tl.int64) * num_queries + queries
-        shift, factor = row_statistics(lse, row_top, row_inverse, row, valid, BASE_2)
+        # Rows that do not exist or see nothing have the shift +inf, which makes every weight zero.
+        shift = tl.load(row_shift + row, mask=valid, other=float("inf"))
+        factor = shift
+        if not BASE_2:
+            factor = tl.load(row_inverse + row, mask=valid, other=0.0)
         centre = tl.load(delta + row, mask=valid, other=0.0)
         scores = product(k, tl.trans(q), PRECISION)
         grad_weights = product(v, tl.trans(g), PRECISION)
