@@ -162,7 +162,7 @@ def grad_query_kernel(
 
     if BATCHED:
         intervals += batch_64 * num_queries * (2 * K)
-    low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
+    low_0, length_0, low_1, length_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
     for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
         keys = first_key + tile_keys
@@ -172,7 +172,7 @@ def grad_query_kernel(
         v = load_tile(values, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
         scores = product(q, tl.trans(k), PRECISION)
         grad_weights = product(g, tl.trans(v), PRECISION)
-        seen = visible(keys[None, :], low_0[:, None], high_0[:, None], low_1[:, None], high_1[:, None], K)
+        seen = visible(keys[None, :], low_0[:, None], length_0[:, None], low_1[:, None], length_1[:, None], K)
         weights = tl.where(seen, softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2), 0.0)
         if DROPOUT:
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)

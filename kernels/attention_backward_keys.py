@@ -217,8 +217,8 @@ def grad_key_value_kernel(
         grad_weights = product(v, tl.trans(g), PRECISION)
         weights = softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
         if K > 0:
-            low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
-            seen = visible(keys[:, None], low_0[None, :], high_0[None, :], low_1[None, :], high_1[None, :], K)
+            low_0, length_0, low_1, length_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
+            seen = visible(keys[:, None], low_0[None, :], length_0[None, :], low_1[None, :], length_1[None, :], K)
             weights = tl.where(seen, weights, 0.0)
         kept = weights
         if DROPOUT:

@@ -161,30 +161,38 @@ def read_bounds(bounds, first_block, last_block, K: tl.constexpr, SLOT: tl.const
 
 @triton.jit
 def load_intervals(intervals, queries, num_queries, num_keys, K: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Bounds of the intervals of each row, cut at ``num_keys``; nothing is visible to rows past the end."""
+    """Start and length of the intervals of each row, cut at ``num_keys``; nothing is visible to rows past the end."""
     low_0 = tl.zeros_like(queries)
-    high_0 = low_0 + num_keys
-    low_1, high_1 = low_0, low_0
+    length_0 = low_0 + num_keys
+    low_1, length_1 = low_0, low_0
     if K > 0:
         valid = queries < num_queries
         pointers = intervals + queries * (2 * K)
-        low_0 = tl.load(pointers, mask=valid, other=0)
-        high_0 = tl.minimum(tl.load(pointers + 1, mask=valid, other=0), num_keys)
+        low_0, length_0 = _load_interval(pointers, valid, num_keys)
         if K == 2:
-            low_1 = tl.load(pointers + 2, mask=valid, other=0)
-            high_1 = tl.minimum(tl.load(pointers + 3, mask=valid, other=0), num_keys)
-    return low_0, high_0, low_1, high_1
+            low_1, length_1 = _load_interval(pointers + 2, valid, num_keys)
+    return low_0, length_0, low_1, length_1
 
 
 @triton.jit
-def visible(keys, low_0, high_0, low_1, high_1, K: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The mask's definition; the arguments broadcast. ``keys`` are not negative."""
+def _load_interval(pointers, valid, num_keys):  # type: ignore[no-untyped-def]
+    low = tl.load(pointers, mask=valid, other=0)
+    high = tl.minimum(tl.load(pointers + 1, mask=valid, other=0), num_keys)
+    return low, tl.maximum(low, high) - low
+
+
+@triton.jit
+def visible(keys, low_0, length_0, low_1, length_1, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The mask's definition; the arguments broadcast. ``keys`` are not negative.
+
+    ``low <= key < low + length`` is one comparison of unsigned numbers: a key before ``low`` wraps round.
+    """
     if K == 0:
-        seen = keys < high_0
+        seen = keys < length_0
     else:
-        seen = (keys >= low_0) & (keys < high_0)
+        seen = (keys - low_0).to(tl.uint32) < length_0.to(tl.uint32)
         if K == 2:
-            seen = seen | ((keys >= low_1) & (keys < high_1))
+            seen = seen | ((keys - low_1).to(tl.uint32) < length_1.to(tl.uint32))
     return seen
 
 

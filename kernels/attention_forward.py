@@ -168,14 +168,14 @@ def forward_kernel(
 
     if BATCHED:
         intervals += batch_64 * num_queries * (2 * K)
-    low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
+    low_0, length_0, low_1, length_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
     for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
         keys = first_key + tile_keys
         exists = keys < num_keys
         k = load_tile(tile_base(key, first_key, key_stride_s, UNIT), key_offsets, exists, HEAD_DIM, BLOCK_D, True)
         scores = product(q, tl.trans(k), PRECISION)
-        seen = visible(keys[None, :], low_0[:, None], high_0[:, None], low_1[:, None], high_1[:, None], K)
+        seen = visible(keys[None, :], low_0[:, None], length_0[:, None], low_1[:, None], length_1[:, None], K)
         scores = tl.where(seen, scores, -float("inf"))
         new_top = tl.maximum(top, tl.max(scores, 1) * score_scale)
         # A row that has seen nothing so far has no maximum to subtract.
