@@ -44,6 +44,12 @@ def _table(device: torch.device) -> str:
     return "default" if device.type == "cpu" else table_name(torch.cuda.get_device_capability(device))
 
 
+@functools.cache
+def _cache_bytes(device: torch.device) -> int:
+    """Of the L2 cache; the interpreter has none, and gets an ordinary one's."""
+    return torch.cuda.get_device_properties(device).L2_cache_size if device.type == "cuda" else 2**25
+
+
 def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Triton launches on the current device, whichever device its arguments are on."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
@@ -124,7 +130,11 @@ class _Problem:
         reach = max(max(s * _LARGEST_TILE + h * self.group for _, s, h in steps),
                     self.heads * self.head_dim * _LARGEST_TILE)  # fmt: skip
         self.strides = [step // unit for triple in steps for step in triple]
-        self.sizes = (self.num_queries, self.num_keys, self.key_heads)
+        # Going through the heads tile by tile reads every head again in each round. A quarter of the cache for what is
+        # read again, queries and gradients or keys and values, leaves room for as much that is read or written once.
+        again = 2 * max(query.numel(), key.numel()) * query.element_size()
+        tile_by_tile = int(again <= _cache_bytes(query.device) // 4)
+        self.sizes = (self.num_queries, self.num_keys, self.key_heads, tile_by_tile)
         self.constants = constants(
             self.head_dim,
             self.group,

@@ -46,7 +46,7 @@ __all__ = ["grad_query_kernel"]
     do_not_specialize=[
         "query_stride_b", "query_stride_s", "query_stride_h", "key_stride_b", "key_stride_s", "key_stride_h",
         "value_stride_b", "value_stride_s", "value_stride_h", "grad_stride_b", "grad_stride_s", "grad_stride_h",
-        "num_queries", "num_keys", "key_heads", "dropout_threshold",
+        "num_queries", "num_keys", "key_heads", "tile_by_tile", "dropout_threshold",
     ]
 )  # fmt: skip
 def grad_query_kernel(
@@ -80,6 +80,7 @@ def grad_query_kernel(
     num_queries: tl.int32,
     num_keys: tl.int32,
     key_heads: tl.int32,
+    tile_by_tile: tl.int32,
     scale: tl.float32,
     score_scale: tl.float32,
     keep_scale: tl.float32,
@@ -101,7 +102,7 @@ def grad_query_kernel(
     BLOCK_N: tl.constexpr,
 ) -> None:
     """One program a tile of packed rows, as forward."""
-    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, GROUP, BLOCK_M)
+    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, tile_by_tile, GROUP, BLOCK_M)
     batch_64 = batch.to(tl.int64)
     first_query, queries, heads = packed_rows(first_row, tl.arange(0, BLOCK_M), GROUP)
     head = key_head * GROUP + heads

@@ -14,6 +14,7 @@ from gptface.kernels.attention_device import (
     BOUND_BLOCK,
     dropout_keep,
     full_tile,
+    head_and_tile,
     load_intervals,
     load_tile,
     local_offsets,
@@ -65,7 +66,7 @@ def _row_segments(  # type: ignore[no-untyped-def]
     do_not_specialize=[
         "query_stride_b", "query_stride_s", "query_stride_h", "key_stride_b", "key_stride_s", "key_stride_h",
         "value_stride_b", "value_stride_s", "value_stride_h", "grad_stride_b", "grad_stride_s", "grad_stride_h",
-        "num_queries", "num_keys", "key_heads", "dropout_threshold",
+        "num_queries", "num_keys", "key_heads", "tile_by_tile", "dropout_threshold",
     ]
 )  # fmt: skip
 def grad_key_value_kernel(
@@ -96,6 +97,7 @@ def grad_key_value_kernel(
     num_queries: tl.int32,
     num_keys: tl.int32,
     key_heads: tl.int32,
+    tile_by_tile: tl.int32,
     scale: tl.float32,
     score_scale: tl.float32,
     keep_scale: tl.float32,
@@ -120,11 +122,9 @@ def grad_key_value_kernel(
 
     Keys past the end need no mask: what is computed for them goes nowhere. Rows past the end have weights zero.
     """
-    key_tiles = tl.cdiv(num_keys, BLOCK_N)
-    program = tl.program_id(0)
-    first_key = program % key_tiles * BLOCK_N
-    batch = program // key_tiles // key_heads
-    key_head = program // key_tiles % key_heads
+    own_head, tile = head_and_tile(tl.cdiv(num_keys, BLOCK_N), tile_by_tile)
+    first_key = tile * BLOCK_N
+    batch, key_head = own_head // key_heads, own_head % key_heads
     batch_64, key_head_64, first_key_64 = batch.to(tl.int64), key_head.to(tl.int64), first_key.to(tl.int64)
 
     tile_keys = tl.arange(0, BLOCK_N)

@@ -22,6 +22,7 @@ __all__ = [
     "exponential",
     "first_row_of_program",
     "full_tile",
+    "head_and_tile",
     "head_base",
     "load_intervals",
     "load_tile",
@@ -54,16 +55,28 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def first_row_of_program(num_queries, key_heads, GROUP: tl.constexpr, BLOCK_M: tl.constexpr):  # type: ignore[no-untyped-def]
+def first_row_of_program(num_queries, key_heads, tile_by_tile, GROUP: tl.constexpr, BLOCK_M: tl.constexpr):  # type: ignore[no-untyped-def]
     """``(first_row, batch, key_head)`` of a program that has a tile of packed rows.
 
-    Programs of one key head are neighbours and share its keys in the L2 cache; under a causal mask the heavy ones come
-    first.
+    The last rows come first: under a causal mask they are the heavy ones.
     """
     row_tiles = tl.cdiv(num_queries * GROUP, BLOCK_M)
+    head, tile = head_and_tile(row_tiles, tile_by_tile)
+    return (row_tiles - 1 - tile) * BLOCK_M, head // key_heads, head % key_heads
+
+
+@triton.jit
+def head_and_tile(tiles, tile_by_tile):  # type: ignore[no-untyped-def]
+    """Which key head of all samples, and which of its ``tiles``, a program has; both count from 0.
+
+    Head by head, the programs of a key head are neighbours and share what they read in the L2 cache. Tile by tile they
+    go through the first tiles of all heads, then through the second ones, and so on: where the tiles in front are the
+    heavy ones every heavy program begins before any light one, and the light ones fill up the last wave.
+    """
     program = tl.program_id(0)
-    first_row = (row_tiles - 1 - program % row_tiles) * BLOCK_M
-    return first_row, program // row_tiles // key_heads, program // row_tiles % key_heads
+    run = tl.where(tile_by_tile != 0, tl.num_programs(0) // tiles, tiles)
+    place, turn = program % run, program // run
+    return tl.where(tile_by_tile != 0, place, turn), tl.where(tile_by_tile != 0, turn, place)
 
 
 @triton.jit

@@ -70,7 +70,7 @@ def key_segments(  # type: ignore[no-untyped-def]
     do_not_specialize=[
         "query_stride_b", "query_stride_s", "query_stride_h", "key_stride_b", "key_stride_s", "key_stride_h",
         "value_stride_b", "value_stride_s", "value_stride_h", "num_queries", "num_keys", "key_heads",
-        "dropout_threshold",
+        "tile_by_tile", "dropout_threshold",
     ]
 )  # fmt: skip
 def forward_kernel(
@@ -96,6 +96,7 @@ def forward_kernel(
     num_queries: tl.int32,
     num_keys: tl.int32,
     key_heads: tl.int32,
+    tile_by_tile: tl.int32,  # 1: in this order through the heads, 0: head by head
     score_scale: tl.float32,  # |scale|, times log2(e) with BASE_2; positive
     keep_probability: tl.float32,  # 1 − p
     dropout_threshold: tl.uint32,
@@ -114,7 +115,7 @@ def forward_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> None:
-    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, GROUP, BLOCK_M)
+    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, tile_by_tile, GROUP, BLOCK_M)
     batch_64 = batch.to(tl.int64)
     first_query, queries, heads = packed_rows(first_row, tl.arange(0, BLOCK_M), GROUP)
     valid = queries < num_queries
