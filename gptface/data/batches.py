@@ -6,15 +6,16 @@ A stage opens a split, says what it needs of a face, and how its own batch is ma
     batches = faces.batches(Needs(region_maps=True), make, batch_size=64, seed=0)
 
 ``make`` takes a :class:`FaceBatch` on the stage's device. Whether faces come from a memory-mapped cache
-(``data.cache``) or are read by loader processes as they are needed, the stage does not see. Held-out faces are always
-cached, and gone through in order (``held_out_faces``, ``Faces.in_order``).
+(``data.cache``), are read by loader processes as they are needed, or come as codes from token shards, the stage does
+not see. Held-out faces are cached, unless they are token shards, and gone through in order (``held_out_faces``,
+``Faces.in_order``).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -35,8 +36,9 @@ from gptface.data.order import Position, epoch_coins, faces_digest
 from gptface.data.pixels import images_to_tensor
 from gptface.data.reading import Reading
 from gptface.data.sample import Sample
-from gptface.data.sources import has_validation, open_faces
+from gptface.data.sources import has_validation, open_faces, open_tokens
 from gptface.data.text import encode_captions
+from gptface.data.token_faces import TokenBatches, TokensInOrder
 from gptface.errors import InputError
 from gptface.faces.region_grid import region_grid
 from gptface.progress import Display
@@ -47,7 +49,7 @@ Batch = TypeVar("Batch")
 Made = TypeVar("Made", covariant=True)
 
 OTHERWISE = "data.landmarks or data.template give them to shards"  # how to have region maps all the same
-CAPTIONS_READ = 100_000  # as many captions as ``Faces.captions`` reads where they are not cached
+CAPTIONS_READ = 100_000  # of so many faces ``Faces.captions`` reads the captions where they are not cached
 
 
 class Batches(Protocol[Made]):
@@ -71,12 +73,14 @@ class Faces:
         output: folder of the run, where the cache lies unless ``data`` names another place.
         accelerator: device and processes; by default the CPU and this process alone.
         verbose: show progress on stderr, and what was read, skipped and ignored.
+        tokens: whether token shards, which hold no pictures, will do.
 
     Attributes:
         cache: the memory-mapped files; ``None`` where faces are read as they are needed.
+        tokens: the token shards; ``None`` where the faces are pictures.
 
     Raises:
-        InputError: no such files, nothing usable in them, or nothing held out.
+        InputError: no such files, nothing usable in them, nothing held out, or token shards that will not do.
     """
 
     def __init__(
@@ -87,30 +91,38 @@ class Faces:
         accelerator: Accelerator | None = None,
         *,
         verbose: bool = True,
+        tokens: bool = False,
     ) -> None:
         self.workers = data.workers
         self.flip = data.flip and split == "train"
         self.device = torch.device("cpu") if accelerator is None else accelerator.device
         self.rank = 0 if accelerator is None else accelerator.process_index
         self.world_size = 1 if accelerator is None else accelerator.num_processes
-        cached = data.cache or split == "validation"
+        self.tokens = open_tokens(data, split) if tokens and data.source == "tokens" else None
+        cached = (data.cache or split == "validation") and self.tokens is None
         self.cache = cached_faces(data, split, output, accelerator, verbose) if cached else None
-        self._samples = None if cached else open_faces(data, split)
+        self._samples = None if cached or self.tokens is not None else open_faces(data, split)
         self._columns: dict[Needs, _CachedColumns] = {}
         self._report: Callable[[str], None] | None = None
-        if self._samples is not None and (accelerator is None or accelerator.is_main_process):
+        main = accelerator is None or accelerator.is_main_process
+        if self.tokens is not None and main:
+            said = f"faces ({split}): {len(self.tokens)} faces in {self.tokens.shards} token shards, read as needed"
+            Display(f"faces ({split})", verbose).line(said)
+        if self._samples is not None and main:
             self._report = Display(f"faces ({split})", verbose).line
             for line in Reading.of(self._samples).lines(f"faces ({split})", "read as they are needed"):
                 self._report(line)
 
     def __len__(self) -> int:
         """Number of faces; where they are not cached, of samples, some of which may turn out unusable."""
-        faces = self._samples if self.cache is None else self.cache
-        assert faces is not None
+        faces = next(faces for faces in (self.tokens, self.cache, self._samples) if faces is not None)
         return len(faces)
 
     def captions(self) -> Iterator[str]:
-        """All captions, or those of the first hundred thousand samples where they are not cached."""
+        """All captions; where they are not cached, those of a hundred thousand: the first, or of token shards any."""
+        if self.tokens is not None:
+            yield from self.tokens.captions(CAPTIONS_READ)
+            return
         if self.cache is not None:
             yield from (caption for several in self.cache.captions for caption in several)
             return
@@ -136,6 +148,11 @@ class Faces:
         Raises:
             InputError: the faces lack region maps that are needed (at the first such batch where they are not cached).
         """
+        if self.tokens is not None:
+            position = Position(len(self.tokens), seed, batch_size, self.rank, self.world_size, computed=True)
+            position.faces = self.tokens.digest
+            flip = HorizontalFlip(seed) if self.flip else None
+            return TokenBatches(self.tokens, needs, make, position, flip, self.device)
         if self.cache is not None:
             position = Position(len(self.cache), seed, batch_size, self.rank, self.world_size)
             position.faces = faces_digest(self.cache.sample_ids)
@@ -155,8 +172,13 @@ class Faces:
         )
         return _Made(loader, lambda batch: make(_delivered(batch, needs, self.device)))
 
-    def in_order(self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int) -> InOrder[Batch]:
-        """``make(batch)`` of every cached face once, in the data set's order and as it is."""
+    def in_order(self, needs: Needs, make: Callable[[FaceBatch], Batch], *, batch_size: int) -> Iterable[Batch]:
+        """``make(batch)`` of every face of a cache or of token shards once, in the data set's order and as it is.
+
+        It may be gone through again and again.
+        """
+        if self.tokens is not None:
+            return TokensInOrder(self.tokens, needs, make, batch_size, self.device)
         return InOrder(self._select(needs), make, batch_size)
 
     def _select(self, needs: Needs) -> _CachedColumns:
@@ -167,10 +189,17 @@ class Faces:
 
 
 def held_out_faces(
-    data: DataSection, output: Path, accelerator: Accelerator | None = None, *, verbose: bool = True
+    data: DataSection,
+    output: Path,
+    accelerator: Accelerator | None = None,
+    *,
+    verbose: bool = True,
+    tokens: bool = False,
 ) -> Faces | None:
     """The faces held out for validation; ``None`` where the configuration holds none out."""
-    return Faces(data, "validation", output, accelerator, verbose=verbose) if has_validation(data) else None
+    if not has_validation(data):
+        return None
+    return Faces(data, "validation", output, accelerator, verbose=verbose, tokens=tokens)
 
 
 class _Made(Generic[Batch]):

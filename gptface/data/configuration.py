@@ -16,13 +16,15 @@ __all__ = ["DataSection"]
 class DataSection(Section):
     """Where faces and captions come from, the same for all stages."""
 
-    source: Literal["procedural", "shards"] = "procedural"
-    """``procedural``: rendered by gptface.data.procedural. ``shards``: tar shards or directories of images (below)."""
+    source: Literal["procedural", "shards", "tokens"] = "procedural"
+    """``procedural``: rendered by gptface.data.procedural. ``shards``: tar shards or directories of images (below).
+    ``tokens``: token shards of ``gptface data encode``, for stages that need codes and captions and no pictures;
+    ``cache`` then means nothing."""
     train: list[str] = []
     """Shards: paths, globs or directories, which stand for all shards and images in them, in any depth; ``~`` and
-    ``$VARIABLES`` are expanded."""
+    ``$VARIABLES`` are expanded. Tokens: the same of token shards (of a directory, those that lie in itself)."""
     validation: list[str] = []
-    """Shards held out for validation; empty: no validation."""
+    """Shards or token shards held out for validation; empty: no validation."""
     landmarks: list[str] = []
     """Shards: .npz files (paths, globs) with facial landmarks of the pictures of ``train``: ``key``, the samples'
     names, and ``points`` (n, N, 2 or 3), N = 5, 68 or 468, in pixels of the stored pictures. Samples without a region
@@ -38,7 +40,7 @@ class DataSection(Section):
     count: Count = 8192
     """Procedural: number of training faces (a flipped copy is not counted)."""
     validation_count: Annotated[int, Field(ge=0)] = 512
-    """Procedural: number of held-out faces. Shards: at most this many of ``validation``."""
+    """Procedural: number of held-out faces. Otherwise: at most this many of ``validation``."""
     correlation: Share = 1.0
     """Procedural: how much the captions say of the image (0: nothing, 1: all they say is true)."""
     caption_detail: Share = 0.0
@@ -63,13 +65,16 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _source_and_paths(self) -> Self:
-        if self.source == "shards" and not self.train:
-            raise InputError("train: must name at least one shard, glob or directory when source is 'shards'")
+        if self.source != "procedural" and not self.train:
+            raise InputError(f"train: must name at least one shard, glob or directory when source is '{self.source}'")
         if self.source == "procedural" and (self.train or self.validation):
-            raise InputError("source: must be 'shards' when train or validation name files")
+            raise InputError("source: must be 'shards' or 'tokens' when train or validation name files")
         for name in ("landmarks", "validation_landmarks", "template"):
-            if self.source == "procedural" and getattr(self, name):
-                raise InputError(f"{name}: procedural faces have region maps; allowed: with source: shards alone")
+            if self.source != "shards" and getattr(self, name):
+                theirs = "procedural faces have region maps" if self.source == "procedural" else "tokens have regions"
+                raise InputError(f"{name}: {theirs} of their own; allowed: with source: shards alone")
+        if self.source == "tokens" and self.workers:
+            raise InputError(f"workers: {self.workers}; must be 0 with source: tokens, which need no decoding")
         if self.validation_landmarks and not self.validation:
             raise InputError("validation_landmarks: there is no validation that they could be the landmarks of")
         if self.captions_per_face > 1 and (self.source != "procedural" or not self.cache):

@@ -64,7 +64,8 @@ class FaceBatch:
         mirrored: bool (B,), which of them are mirror images (pixels and regions already are, unless raw images were
             asked for: then they are to be).
         epochs: int64 (B,), how many times each of them has come before.
-        rows: int64 (B,), place of each face in the cache; ``None`` where faces are not cached.
+        rows: int64 (B,), place of each face in the cache or the token shards; ``None`` where pictures are not cached.
+        codes: int64 (B, N), of an image tokenizer, where the faces come from token shards.
         images: float32 (B, 3, S, S) in [−1, 1]. Raw ones, and those that a loader's worker hands on, are bytes:
             uint8 (B, S, S, 3).
         region_maps: uint8 (B, S, S), indices into ``REGIONS``.
@@ -84,6 +85,7 @@ class FaceBatch:
     mirrored: Tensor
     epochs: Tensor
     rows: Tensor | None = None
+    codes: Tensor | None = None
     images: Tensor | None = None
     region_maps: Tensor | None = None
     token_regions: Tensor | None = None

@@ -16,7 +16,9 @@ import numpy as np
 from gptface.errors import InputError
 from gptface.integers import whole_number
 
-__all__ = ["Position", "epoch_coins", "epoch_order", "faces_digest"]
+__all__ = ["Position", "computed_order", "epoch_coins", "epoch_order", "faces_digest"]
+
+ROUNDS = 6  # of the network behind `computed_order`; four of random functions make a random permutation (Luby, Rackoff)
 
 
 @lru_cache(maxsize=4)  # a batch needs one epoch's order, or two at the seam
@@ -31,6 +33,40 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     order = np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable").astype(np.int64, copy=False)
     order.setflags(write=False)
     return order
+
+
+def computed_order(count: int, seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
+    """The entries ``places`` of another random order of ``range(count)``, computed one by one: int64, as ``places``.
+
+    Nothing is held, whatever the ``count``: a Feistel network over the next power of four is a permutation of it, and
+    an entry that falls outside ``range(count)`` is sent through it again until it is inside (cycle walking), which
+    keeps it a permutation. The keys of its rounds are drawn by Philox4x64-10 from (seed, epoch), its round function is
+    the finaliser of MurmurHash3.
+
+    Args:
+        places: int64, each in ``range(count)``.
+    """
+    half = np.uint64(max(1, -(-(count - 1).bit_length() // 2)))
+    low = np.uint64((1 << int(half)) - 1)
+    key = np.array([seed, epoch], dtype=np.uint64)
+    keys = np.random.Philox(key=key, counter=2 << 64).random_raw(ROUNDS)
+    entries = places.astype(np.uint64)
+    outside = np.arange(entries.size)
+    while outside.size:
+        left, right = entries[outside] >> half, entries[outside] & low
+        for word in keys:
+            left, right = right, left ^ (_mixed(right ^ word) & low)
+        walked = left << half | right
+        entries[outside] = walked
+        outside = outside[walked >= count]
+    return entries.astype(np.int64)
+
+
+def _mixed(words: np.ndarray) -> np.ndarray:
+    """The finaliser of MurmurHash3 over uint64."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        words = (words ^ words >> np.uint64(33)) * np.uint64(factor)
+    return words ^ words >> np.uint64(33)
 
 
 @lru_cache(maxsize=4)
@@ -63,6 +99,7 @@ class Position:
         rank, world_size: which of how many processes this one is.
         samples: handed out by all ranks together since the beginning.
         faces: :func:`faces_digest` of the samples, where it is known.
+        computed: take :func:`computed_order`, which holds nothing, instead of :func:`epoch_order`.
 
     Raises:
         InputError: a number out of its range.
@@ -75,6 +112,7 @@ class Position:
     world_size: int = 1
     samples: int = 0
     faces: str | None = None
+    computed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("count", "seed", "batch_size", "rank", "world_size", "samples"):
@@ -97,7 +135,10 @@ class Position:
         indices = np.empty_like(places)
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
             inside = epochs == epoch
-            indices[inside] = epoch_order(self.count, self.seed, epoch)[places[inside]]
+            if self.computed:
+                indices[inside] = computed_order(self.count, self.seed, epoch, places[inside])
+            else:
+                indices[inside] = epoch_order(self.count, self.seed, epoch)[places[inside]]
         return indices, epochs
 
     def advance(self) -> None:

@@ -13,9 +13,7 @@ import glob
 import hashlib
 import os
 import tarfile
-import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import IO, Protocol
 
@@ -24,12 +22,12 @@ import numpy as np
 
 from gptface.data.folders import list_folder
 from gptface.data.images import IMAGE_SUFFIXES
+from gptface.data.open_files import open_files
 from gptface.data.parts import Tally, group_parts, is_image
 from gptface.errors import InputError
 
 __all__ = ["DirectorySource", "ShardSource", "Source", "expand_pattern", "find_sources", "key_identity", "named_files"]
 
-OPEN_FILES = 64  # far below the usual limit of 1024 descriptors, whatever the number of shards and data sets
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -74,43 +72,6 @@ class Source(Protocol):
         ...
 
 
-class _Descriptor:
-    """An open file, closed when nobody reads it any more."""
-
-    def __init__(self, path: str) -> None:
-        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
-
-
-class _OpenFiles:
-    """The shards read last, kept open. ``pread`` moves no file position, so forks and threads may share them."""
-
-    def __init__(self) -> None:
-        self._files: OrderedDict[str, _Descriptor] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, owner: str, path: str, offset: int, size: int) -> bytes:
-        """``owner`` tells the files of one index from those of another that a new file at the same path got."""
-        with self._lock:
-            file = self._files.get(owner)
-            if file is None:
-                file = self._files[owner] = _Descriptor(path)
-                if len(self._files) > OPEN_FILES:
-                    self._files.popitem(last=False)  # closed when the last thread that reads it lets go
-            else:
-                self._files.move_to_end(owner)
-        data = os.pread(file.number, size, offset)
-        if len(data) != size:
-            raise OSError(f"{path}: {len(data)} of {size} bytes at {offset}; the shard has shrunk since it was opened")
-        return data
-
-
-_open_files = _OpenFiles()
-
-
 def _fingerprint(files: Iterable[tuple[str, str]]) -> str:
     """Of (name, path) pairs. The time of the last change of status tells files that were swapped or restored apart."""
     digest = hashlib.sha256()
@@ -148,7 +109,7 @@ class ShardSource:
 
     def read(self, number: int, part: int) -> bytes | None:
         offset, size = self._places[number, part].tolist()
-        return None if offset < 0 else _open_files.read(self._owner, self.name, offset, size)
+        return None if offset < 0 else open_files.read(self._owner, self.name, offset, size)
 
     def fingerprint(self) -> str:
         return _fingerprint([("", self.name)])

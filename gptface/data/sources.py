@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 from gptface.data.configuration import DataSection
@@ -14,9 +16,11 @@ from gptface.data.procedural import ProceduralFaces
 from gptface.data.sample import Samples
 from gptface.data.shard_index import named_files
 from gptface.data.shards import FaceShards
+from gptface.data.token_faces import TokenFaces, token_files
+from gptface.data.web.step import PLAN, SUMMARY, read_record
 from gptface.errors import InputError
 
-__all__ = ["has_validation", "open_faces", "source_identity"]
+__all__ = ["has_validation", "open_faces", "open_tokens", "source_identity"]
 
 logger = logging.getLogger("gptface.data")
 
@@ -32,10 +36,11 @@ def open_faces(data: DataSection, split: str) -> Samples:
     """The samples of ``split``: ``"train"`` or ``"validation"``.
 
     Raises:
-        InputError: no such files, nothing in them, or nothing held out.
+        InputError: no such files, nothing in them, nothing held out, or token shards, which hold no pictures.
     """
-    if split == "validation" and not has_validation(data):
-        raise InputError("data.validation: nothing is held out in this configuration")
+    _check_held_out(data, split)
+    if data.source == "tokens":
+        raise InputError("data.source: token shards hold no pictures, which this needs; allowed: procedural, shards")
     if data.source == "procedural":
         start, count = (0, data.count) if split == "train" else (VALIDATION_START, data.validation_count)
         faces = ProceduralFaces(
@@ -53,13 +58,41 @@ def open_faces(data: DataSection, split: str) -> Samples:
         return _face_shards(data, "train", train)
     held_out = expand_paths(data.validation, "data.validation")
     dataset = _face_shards(data, "validation", held_out)
-    if both := sorted(named_files(train) & named_files(held_out)):
+    _warn_of_shared(named_files(train) & named_files(held_out))
+    return FirstSamples(dataset, data.validation_count)
+
+
+def open_tokens(data: DataSection, split: str) -> TokenFaces:
+    """The faces of the token shards of ``split``: ``"train"`` or ``"validation"``.
+
+    Raises:
+        InputError: no such files, no token shards, none of their faces, or nothing held out.
+    """
+    _check_held_out(data, split)
+    paths = expand_paths(getattr(data, split), f"data.{split}")
+    for path in paths:
+        if not (read_record(Path(path) / SUMMARY) or {"complete": not (Path(path) / PLAN).exists()}).get("complete"):
+            logger.warning("data.%s: the encoding in %s has not come to its end; what is there is read", split, path)
+    train = token_files(expand_paths(data.train, "data.train"))
+    if split == "train":
+        return TokenFaces(train)
+    held_out = token_files(paths)
+    _warn_of_shared({*map(os.path.realpath, train)} & {*map(os.path.realpath, held_out)})
+    return TokenFaces(held_out, data.validation_count)
+
+
+def _check_held_out(data: DataSection, split: str) -> None:
+    if split == "validation" and not has_validation(data):
+        raise InputError("data.validation: nothing is held out in this configuration")
+
+
+def _warn_of_shared(files: set[str]) -> None:
+    if files:
         logger.warning(
             "data.validation: %d of its shards and images are in data.train too, such as %s: they are not held out",
-            len(both),
-            both[0],
+            len(files),
+            min(files),
         )
-    return FirstSamples(dataset, data.validation_count)
 
 
 def _face_shards(data: DataSection, split: str, paths: list[str]) -> KnownRegions:

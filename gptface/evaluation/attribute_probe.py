@@ -14,22 +14,23 @@ from torch import Tensor, nn
 
 from gptface.data.sample import Sample
 from gptface.errors import InputError
+from gptface.evaluation.attribute_report import attribute_table
 from gptface.evaluation.device import pick_device
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.metrics import average_precision, bootstrap_interval, mean_attribute_accuracy
 from gptface.evaluation.numbers import write_numbers
-from gptface.evaluation.result_tables import check_result_files, draw_by_name, markdown_table, write_text
+from gptface.evaluation.result_tables import check_result_files, draw_by_name, draw_label_shares, write_text
 from gptface.evaluation.set_faces import FaceSource, mean_features, samples_in_batches
+from gptface.evaluation.shares import check_shares, deviation, face_subset
 from gptface.faces.attributes import ATTRIBUTES
 from gptface.progress import Countdown, Display
 
-__all__ = ["AttributeTest", "Probed", "attribute_lines", "fit_attributes", "measure_attributes"]
+__all__ = ["AttributeTest", "Probed", "fit_attributes", "measure_attributes"]
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the squared weights beside the mean loss, from the strongest on
 ITERATIONS = 60  # of L-BFGS, from the weights of the stronger penalty
 HELD_OUT_SHARE = 0.1  # of the training faces, where no validation faces are given
 COMMONEST = "commonest answer"
-MARKED = "best on the test faces †"
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ class AttributeTest:
 
     Attributes:
         train, test: shards, globs or directories, or a folder of a public set.
-        validation: likewise, by which layer and penalty are chosen; ``None``: a tenth of the training faces.
+        validation: likewise, by which layer and penalty are chosen; ``None``: a tenth of the training faces in use.
         attributes: names to be told; ``None``: all of CelebA's that the training faces have.
+        shares: of the training faces, each in (0, 1]; validation faces are not cut.
+        seeds: how often the faces in use and those held out are drawn.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        seed: of the faces held out.
+        seed: the first of them.
         output, table, plot: JSON, Markdown and PNG files, or ``None``.
         facts: further entries of the JSON.
     """
@@ -50,6 +53,8 @@ class AttributeTest:
     test: Sequence[str]
     validation: Sequence[str] | None = None
     attributes: Sequence[str] | None = None
+    shares: Sequence[float] = (1.0,)
+    seeds: int = 1
     device: str = "auto"
     seed: int = 0
     output: Path | None = None
@@ -59,6 +64,7 @@ class AttributeTest:
 
     def __post_init__(self) -> None:
         check_result_files(self.table, self.plot)
+        check_shares(self.shares, self.seeds)
         if self.attributes is not None and len(set(self.attributes)) < len(self.attributes):
             raise InputError(f"attributes: {', '.join(self.attributes)}; each may be named once")
         if unknown := sorted(set(self.attributes or ()) - set(ATTRIBUTES)):
@@ -159,8 +165,10 @@ def measure_attributes(
         encoders: what opens each encoder, by the name of its row.
 
     Returns:
-        ``rows`` (``name``, ``mean_accuracy`` with its 95 % interval over the faces, ``average_precision`` (mean over
-        the attributes), ``best_on_test``, ``each`` attribute's figures, ``n``), with what was asked for and read.
+        ``rows``, one a share and method (``name``, ``label_share``, ``labels`` (faces in use), ``mean_accuracy`` (the
+        mean over the seeds) with its 95 % interval over the faces and its ``deviation`` over the seeds,
+        ``average_precision`` (mean over the attributes), ``best_on_test``, ``each`` attribute's figures, ``seeds``,
+        ``n``), with what was asked for and read.
 
     Raises:
         InputError: whatever of the wish cannot be had.
@@ -175,38 +183,36 @@ def measure_attributes(
         sources.append(FaceSource(wish.validation, "validation", "validation"))
     sources.append(FaceSource(wish.test, "test", "test"))
     names = tuple(wish.attributes or ATTRIBUTES)
-    rows: list[dict[str, Any]] = []
+    found: dict[tuple[float, str], list[_Answer]] = {}
     with Display("attributes") as display:
         for title, encoder in opened.items():
             sets = [_read(source, encoder, names, title, display) for source in sources]
             train, test = sets[0], sets[-1]
-            if not rows:
-                told = _told(train, test, names)
-                rows.append(_row(COMMONEST, *_commonest(train, test, told), test, names, told))
-            if wish.validation is not None:
-                validation = sets[1]
-            else:
-                apart = np.random.default_rng(wish.seed).random(len(train.attributes)) < HELD_OUT_SHARE
-                train, validation = train.rows(~apart), train.rows(apart)
-            if not len(validation.attributes):
-                raise InputError(
-                    f"train: {len(train.attributes)} faces are too few to hold some out; give --validation"
-                )
-            fitting, choosing, measured = (
-                Faces(part.features, part.attributes[:, told]) for part in (train, validation, test)
-            )
-            display.line(f"{title}: probes of {int(told.sum())} attributes on {len(train.attributes)} faces")
-            probed = fit_attributes(fitting, choosing, measured, device)
-            row = _row(title, probed.scores > 0, probed.scores, test, names, told)
-            facts = {"layer": probed.layer, "penalty": probed.penalty, "validation": probed.validation}
-            rows.append({**row, **facts, "best_on_test": probed.best_on_test})
+            told = _told(train, test, names)
+            fitting, measured = (Faces(part.features, part.attributes[:, told]) for part in (train, test))
+            choosing = Faces(sets[1].features, sets[1].attributes[:, told]) if wish.validation is not None else None
+            for share in sorted(set(wish.shares)):
+                for seed in range(wish.seed, wish.seed + wish.seeds):
+                    rows_used = face_subset(len(fitting.attributes), share, seed)
+                    used = fitting if share == 1 else fitting.rows(rows_used)
+                    if title == next(iter(opened)):
+                        found.setdefault((share, COMMONEST), []).append(_commonest(used, measured, seed))
+                    display.line(f"{title}: probes of {int(told.sum())} attributes on {len(used.attributes)} faces")
+                    answer = _probed(used, choosing, measured, seed, device)
+                    found.setdefault((share, title), []).append(answer)
+    order = [COMMONEST, *opened]
+    rows = [
+        _row(name, share, found[share, name], test, names, told)
+        for share in sorted(set(wish.shares))
+        for name in order
+    ]
     summary = {
         **dict(wish.facts),
         "train_paths": " ".join(map(str, wish.train)),
         "validation_paths": None if wish.validation is None else " ".join(map(str, wish.validation)),
         "test_paths": " ".join(map(str, wish.test)),
         "train_faces": len(train.attributes),
-        "validation_faces": len(validation.attributes),
+        "validation_faces": None if choosing is None else len(choosing.attributes),
         "test_faces": len(test.attributes),
         "attributes": [name for name, known in zip(names, told, strict=True) if known],
         "skipped": dict(sum((part.skipped for part in sets), Counter())),
@@ -214,10 +220,13 @@ def measure_attributes(
         "rows": rows,
     }
     if wish.table is not None:
-        write_text(wish.table, _table(summary))
+        write_text(wish.table, attribute_table(summary))
     if wish.plot is not None:
-        accuracies = {row["name"]: {name: own["accuracy"] for name, own in row["each"].items()} for row in rows}
-        draw_by_name(wish.plot, accuracies, "accuracy")
+        if len(set(wish.shares)) > 1:
+            draw_label_shares(wish.plot, [{**row, "accuracy": row["mean_accuracy"]} for row in rows], "mean accuracy")
+        else:
+            accuracies = {row["name"]: {name: own["accuracy"] for name, own in row["each"].items()} for row in rows}
+            draw_by_name(wish.plot, accuracies, "accuracy")
     if wish.output is not None:
         write_numbers(wish.output, summary)
     return summary
@@ -267,88 +276,86 @@ def _told(train: Faces, test: Faces, names: Sequence[str]) -> np.ndarray:
     return told
 
 
-def _commonest(train: Faces, test: Faces, told: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    shares = np.nanmean(train.attributes[:, told], 0)
-    scores = np.repeat(shares[None] - 0.5, len(test.attributes), 0)
-    return scores > 0, scores
+@dataclass(frozen=True)
+class _Answer:
+    """What one fit tells of the test faces.
+
+    Attributes:
+        seed: of the faces in use.
+        labels: how many they were, held-out ones included.
+        scores: float (N_test, A); above 0 an attribute is told to be there.
+        best_on_test: mean accuracy of what the test faces would have chosen.
+        facts: what was chosen.
+    """
+
+    seed: int
+    labels: int
+    scores: np.ndarray
+    best_on_test: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _commonest(used: Faces, test: Faces, seed: int) -> _Answer:
+    known = np.isfinite(used.attributes)
+    shares = np.where(known, used.attributes, 0).sum(0) / known.sum(0).clip(1)
+    return _Answer(seed, len(used.attributes), np.repeat(shares[None] - 0.5, len(test.attributes), 0))
+
+
+def _probed(used: Faces, choosing: Faces | None, test: Faces, seed: int, device: torch.device) -> _Answer:
+    """A probe of the faces in use; a tenth of them choose where there are no others."""
+    train = used
+    if choosing is None:
+        apart = np.random.default_rng(seed).random(len(used.attributes)) < HELD_OUT_SHARE
+        train, choosing = used.rows(~apart), used.rows(apart)
+        if not len(choosing.attributes):
+            raise InputError(f"train: {len(train.attributes)} faces are too few to hold some out; give --validation")
+    probed = fit_attributes(train, choosing, test, device)
+    facts = {"layer": probed.layer, "penalty": probed.penalty, "validation": probed.validation}
+    return _Answer(seed, len(used.attributes), probed.scores, probed.best_on_test, facts)
 
 
 def _row(
-    title: str, predicted: np.ndarray, scores: np.ndarray, test: Faces, names: Sequence[str], told: np.ndarray
+    title: str, share: float, answers: Sequence[_Answer], test: Faces, names: Sequence[str], told: np.ndarray
 ) -> dict[str, Any]:
+    """Means over the seeds; the interval is over the faces, the deviation over the seeds."""
     truth = test.attributes[:, told]
+    known = np.isfinite(truth)
+    right = np.mean([(answer.scores > 0) == (truth == 1) for answer in answers], axis=0)
     each = {}
-    for place, name in enumerate(name for name, known in zip(names, told, strict=True) if known):
-        known = np.isfinite(truth[:, place])
-        right = predicted[known, place] == truth[known, place]
-        precision = average_precision(scores[known, place], truth[known, place] == 1)
+    for place, name in enumerate(name for name, kept in zip(names, told, strict=True) if kept):
+        own = known[:, place]
+        precision = float(
+            np.mean([average_precision(answer.scores[own, place], truth[own, place] == 1) for answer in answers])
+        )
         each[name] = {
-            "accuracy": float(right.mean()),
+            "accuracy": float(right[own, place].mean()),
             "average_precision": None if np.isnan(precision) else precision,
-            "share": float((truth[known, place] == 1).mean()),
-            "n": int(known.sum()),
+            "share": float((truth[own, place] == 1).mean()),
+            "n": int(own.sum()),
         }
     precisions = [own["average_precision"] for own in each.values() if own["average_precision"] is not None]
-    told_of = np.flatnonzero(np.isfinite(truth).any(1))  # faces of which something is known
-    own_predicted, own_truth = predicted[told_of], truth[told_of]
+    told_of = np.flatnonzero(known.any(1))  # faces of which something is known
+    own_right, own_known = np.where(known, right, 0)[told_of], known[told_of]
 
     def mean_accuracy(rows: np.ndarray) -> float:
-        return mean_attribute_accuracy(own_predicted[rows], own_truth[rows])
+        counts = own_known[rows].sum(0)
+        return float((own_right[rows].sum(0)[counts > 0] / counts[counts > 0]).mean()) if counts.any() else np.nan
 
+    accuracies = [mean_attribute_accuracy(answer.scores > 0, truth) for answer in answers]
+    best = [answer.best_on_test for answer in answers if answer.best_on_test is not None]
     return {
         "name": title,
-        "mean_accuracy": mean_attribute_accuracy(predicted, truth),
+        "label_share": share,
+        "labels": answers[0].labels,
+        "mean_accuracy": float(np.mean(accuracies)),
         "interval": list(bootstrap_interval(mean_accuracy, np.arange(len(told_of)))),
+        "deviation": deviation(accuracies),
         "average_precision": float(np.mean(precisions)) if precisions else None,
-        "best_on_test": None,
+        "best_on_test": float(np.mean(best)) if best else None,
         "each": each,
+        "seeds": [
+            {"seed": answer.seed, "mean_accuracy": accuracy, "best_on_test": answer.best_on_test, **answer.facts}
+            for answer, accuracy in zip(answers, accuracies, strict=True)
+        ],
         "n": len(told_of),
     }
-
-
-def attribute_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """``NAME mean accuracy 0.912 [0.911, 0.913] AP 0.793 n 19962``, a line a row."""
-    lines = []
-    for row in rows:
-        low, high = row["interval"]
-        told = f"mean accuracy {row['mean_accuracy']:.3f} [{low:.3f}, {high:.3f}]"
-        told += "" if row["average_precision"] is None else f" AP {row['average_precision']:.3f}"
-        if row["best_on_test"] is not None:
-            told += f" (best layer and penalty on the test faces, as FaRL chooses: {row['best_on_test']:.3f})"
-        lines.append(f"{row['name']} {told} n {row['n']}")
-    return lines
-
-
-def _table(summary: Mapping[str, Any]) -> str:
-    rows = summary["rows"]
-    head = ["", "mean accuracy", "95 %", "mean AP", MARKED, "n"]
-    totals = [
-        [
-            row["name"],
-            f"{100 * row['mean_accuracy']:.2f}",
-            f"{100 * row['interval'][0]:.2f}–{100 * row['interval'][1]:.2f}",
-            _percent(row["average_precision"]),
-            _percent(row["best_on_test"]),
-            str(row["n"]),
-        ]
-        for row in rows
-    ]
-    columns = ["attribute", "share", *(f"{row['name']}: {what}" for row in rows for what in ("accuracy", "AP"))]
-    each = []
-    for name in summary["attributes"]:
-        own = [row["each"][name] for row in rows]
-        figures = [_percent(one[what]) for one in own for what in ("accuracy", "average_precision")]
-        each.append([name, _percent(own[0]["share"]), *figures])
-    told = [f"Trained on {summary['train_paths']}: {summary['train_faces']} faces."]
-    chosen_by = summary["validation_paths"] or "held-out training faces"
-    told.append(f"Layer and penalty chosen by {chosen_by}: {summary['validation_faces']} faces.")
-    told.append(f"Tested on {summary['test_paths']}: {summary['test_faces']} faces. Percent.")
-    note = (
-        "† Layer and penalty chosen by the test faces, as FaRL's tables choose the epoch: an upper bound, no measure."
-    )
-    parts = ["# Attributes", "\n".join(f"- {line}" for line in told), markdown_table(head, totals)]
-    return "\n\n".join([*parts, note, markdown_table(columns, each)]) + "\n"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}"

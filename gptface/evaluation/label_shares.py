@@ -18,6 +18,7 @@ from gptface.evaluation.fine_tuning import Fit, Recipe, fit, planned_steps
 from gptface.evaluation.labelled_faces import LabelledFaces, label_subset, people_apart
 from gptface.evaluation.metrics import accuracy_interval, balanced_accuracy, cluster_bootstrap_interval
 from gptface.evaluation.residual_network import ResidualNetwork
+from gptface.evaluation.shares import deviation, share_words
 from gptface.evaluation.training_pictures import RandomPictures, over_pictures
 from gptface.progress import Display, format_duration
 
@@ -293,7 +294,7 @@ def summarise(results: Sequence[Trained], truth: np.ndarray, groups: np.ndarray 
                     "labels": own[0].labels,
                     "accuracy": float(accuracies.mean()),
                     "interval": list(accuracy_interval(hits.mean(0), groups)),
-                    "deviation": float(accuracies.std(ddof=1)) if len(own) > 1 else None,
+                    "deviation": deviation(accuracies),
                     "n": len(truth),
                     "balanced_accuracy": float(np.mean(balanced)),
                     "best_on_test": float(np.mean(best)) if best else None,
@@ -327,17 +328,13 @@ def row_lines(summary: Mapping[str, Any]) -> list[str]:
     for row in summary["rows"]:
         low, high = row["interval"]
         deviation = "" if row["deviation"] is None else f" ± {row['deviation']:.3f}"
-        name = row["name"] + _share_words(row["label_share"])
+        name = row["name"] + share_words(row["label_share"])
         told = f"[{low:.3f}, {high:.3f}] balanced {row['balanced_accuracy']:.3f}"
         if row["best_on_test"] is not None:
             told += f" (best look on the test faces, as FaRL reports: {row['best_on_test']:.3f})"
         lines.append(f"{name} accuracy {row['accuracy']:.3f}{deviation} {told} n {row['n']}")
     for gain in summary["gains"]:
         low, high = gain["interval"]
-        name = gain["over"] + _share_words(gain["label_share"])
+        name = gain["over"] + share_words(gain["label_share"])
         lines.append(f"{ENCODER} above {name}: {gain['difference']:+.3f} [{low:+.3f}, {high:+.3f}]")
     return lines
-
-
-def _share_words(share: float) -> str:
-    return "" if share == 1 else f", {100 * share:g} % of the labels"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptface.errors import InputError
 from gptface.evaluation.labelled_faces import LabelledFaces, read_labelled_faces, refuse_shared_people
 from gptface.evaluation.result_tables import check_result_files
+from gptface.evaluation.shares import check_shares
 
 __all__ = ["LabelTask"]
 
@@ -47,11 +47,7 @@ class LabelTask:
     facts: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InputError(f"seeds: got {self.seeds}; at least 1 is needed")
-        wrong = [share for share in self.shares if not 0 < share <= 1]
-        if wrong or not self.shares:
-            raise InputError(f"shares: got {wrong[0] if wrong else 'none'}; each must be more than 0 and at most 1")
+        check_shares(self.shares, self.seeds)
         check_result_files(self.table, self.plot)
 
     def read(self, size: int) -> tuple[LabelledFaces, LabelledFaces]:

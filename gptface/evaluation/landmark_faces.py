@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -30,8 +31,10 @@ __all__ = [
 # Points on the outline of the eye on the image's left; the other eye has their mirror images.
 _EYES = {
     5: (0,),
+    19: (7,),
     68: tuple(range(36, 42)),
     98: tuple(range(60, 68)),
+    106: tuple(range(66, 74)),
     468: (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
 }
 # A face's outline may leave the picture; points farther out than this share of its side belong to another picture.
@@ -47,15 +50,25 @@ class LandmarkFaces:
         points: float32 ``(N, P, 2)``, x and y in shares of the picture's side.
         keys: names of the pictures.
         people: ``(N,)`` who is in them; each picture its own where no field of people was named.
+        boxes: float32 ``(N, 2)``, width and height of the faces' boxes in shares of the picture's side, of a set whose
+            errors are divided by them: profile faces have no distance between the eyes.
+        subsets: bool ``(N,)`` by name: faces whose errors are told apart too.
     """
 
     images: np.ndarray
     points: np.ndarray
     keys: tuple[str, ...]
     people: np.ndarray
+    boxes: np.ndarray | None = None
+    subsets: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """float ``(N,)``: by which errors are divided: the diagonals of the boxes, else the :func:`eye_distance`."""
+        return eye_distance(self.points) if self.boxes is None else np.linalg.norm(self.boxes, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -74,11 +87,11 @@ class Portraits:
 
 
 def eye_centres(points: np.ndarray) -> np.ndarray:
-    """float ``(N, 2, 2)``: the mean of each eye's outline (468 points: 16 a side; 98: 8; 68: 6; 5: the eye itself), the
-    one on the image's left first.
+    """float ``(N, 2, 2)``: the mean of each eye's outline (468 points: 16 a side; 98 and 106: 8; 68: 6; 19 and 5: the
+    eye itself), the one on the image's left first.
 
     Args:
-        points: ``(N, P, 2)``, ``P`` one of 5, 68, 98 and 468.
+        points: ``(N, P, 2)``, ``P`` one of 5, 19, 68, 98, 106 and 468.
     """
     left = list(_EYES[points.shape[1]])
     mirrored = np.array(MIRRORED[points.shape[1]])
@@ -91,9 +104,10 @@ def eye_distance(points: np.ndarray) -> np.ndarray:
     return np.linalg.norm(centres[:, 0] - centres[:, 1], axis=-1)
 
 
-def normalised_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """float ``(N,)``: mean distance of a face's found points from the true ones, by the true eye distance (NME)."""
-    return np.linalg.norm(found - truth, axis=-1).mean(1) / eye_distance(truth)
+def normalised_errors(found: np.ndarray, truth: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    """float ``(N,)``: mean distance of a face's found points from the true ones (NME), by ``lengths (N,)``, else by the
+    true eye distance."""
+    return np.linalg.norm(found - truth, axis=-1).mean(1) / (eye_distance(truth) if lengths is None else lengths)
 
 
 def read_landmark_faces(

@@ -7,6 +7,7 @@ import numpy as np
 from gptface.errors import InputError
 
 __all__ = [
+    "BOX_FAILURE",
     "FAILURE",
     "area_under_error_curve",
     "diagonal",
@@ -18,8 +19,11 @@ __all__ = [
 FAILURE = 0.1
 """Errors above this share of the length are failures (10 %)."""
 
-# The outer corners of both eyes; with 5 points the eyes themselves. 98 points are WFLW's own.
-_CORNERS = {5: (0, 1), 68: (36, 45), 98: (60, 72), 468: (33, 263)}
+BOX_FAILURE = 0.07
+"""The same where errors are divided by the side of a face's box, as on AFLW (7 %)."""
+
+# The outer corners of both eyes; with 5 points the eyes themselves. 19 points are AFLW-19's, 98 WFLW's, 106 LaPa's.
+_CORNERS = {5: (0, 1), 19: (6, 11), 68: (36, 45), 98: (60, 72), 106: (66, 79), 468: (33, 263)}
 
 
 def point_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -28,10 +32,10 @@ def point_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def outer_eye_distance(points: np.ndarray) -> np.ndarray:
-    """float ``(N,)``: distance of the outer corners of the eyes, by which 300-W's and WFLW's errors are divided.
+    """float ``(N,)``: distance of the eyes' outer corners, by which 300-W's, WFLW's and LaPa's errors are divided.
 
     Args:
-        points: ``(N, P, 2)``, ``P`` one of 5, 68, 98 and 468.
+        points: ``(N, P, 2)``, ``P`` one of 5, 19, 68, 98, 106 and 468.
 
     Raises:
         InputError: another number of points.
@@ -44,7 +48,7 @@ def outer_eye_distance(points: np.ndarray) -> np.ndarray:
 
 
 def diagonal(points: np.ndarray) -> np.ndarray:
-    """float ``(N,)``: diagonal of the upright box around a face's points ``(N, P, 2)``, by which AFLW's are divided."""
+    """float ``(N,)``: diagonal of the upright box around a face's points ``(N, P, 2)``."""
     return np.linalg.norm(points.max(1) - points.min(1), axis=-1)
 
 

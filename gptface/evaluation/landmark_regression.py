@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.fine_tuning import Fit, Recipe, fit
-from gptface.evaluation.landmark_faces import LandmarkFaces, eye_distance, normalised_errors
+from gptface.evaluation.landmark_faces import LandmarkFaces, normalised_errors
 from gptface.evaluation.ridge import fit_ridge
 from gptface.evaluation.training_pictures import RandomLandmarkPictures, over_pictures
 from gptface.progress import Display, format_duration
@@ -134,24 +134,25 @@ def fine_tune_landmarks(
     device = next(regressor.parameters()).device
     fitting, choosing = np.flatnonzero(~apart), np.flatnonzero(apart)
     views = RandomLandmarkPictures(regressor.size, faces.points.shape[1])
-    distances = torch.from_numpy(eye_distance(faces.points)).float()
+    lengths = torch.from_numpy(faces.lengths).float()
 
     def loss(batch: Tensor) -> Tensor:
         rows = fitting[batch.numpy()]
         images, points = torch.from_numpy(faces.images[rows]).to(device), torch.from_numpy(faces.points[rows])
         pictures, moved, scale = views(images, points.to(device))
         # Enlarged faces have their eyes farther apart; the error is measured on the stored picture.
-        by = distances[rows].to(device) * scale
+        by = lengths[rows].to(device) * scale
         errors = (regressor(pictures) - moved).square().sum(-1).add(1e-8).sqrt().mean(1)
         return (errors / by).mean()
 
     def held_out() -> float:
         found = predict_landmarks(regressor, faces.images[choosing])
-        return float(normalised_errors(found, faces.points[choosing]).mean())
+        return float(normalised_errors(found, faces.points[choosing], faces.lengths[choosing]).mean())
 
     def watch() -> float:
         assert watched is not None
-        return float(normalised_errors(predict_landmarks(regressor, watched.images), watched.points).mean())
+        found = predict_landmarks(regressor, watched.images)
+        return float(normalised_errors(found, watched.points, watched.lengths).mean())
 
     return fit(
         regressor,

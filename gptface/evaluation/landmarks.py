@@ -24,6 +24,7 @@ from gptface.evaluation.landmark_faces import (
     read_portraits,
 )
 from gptface.evaluation.landmark_metrics import (
+    BOX_FAILURE,
     area_under_error_curve,
     diagonal,
     failure_rate,
@@ -59,7 +60,7 @@ class LandmarkTest:
     """What is to be measured.
 
     Attributes:
-        train, test: shards, globs or directories; or 300-W or WFLW as published.
+        train, test: shards, globs or directories; or 300-W, WFLW, AFLW-19 or LaPa as published.
         train_landmarks, test_landmarks: .npz files of the shards' points; ``None`` for a public set, which has its own.
         group: metadata field of the person, or ``None``.
         portraits, portrait_landmarks: portraits of one window, and an .npz file whose points 0 and 1 are the pupils.
@@ -147,7 +148,7 @@ def measure_landmarks(
                 predict_landmarks(regressor, test.images),
                 None if portraits is None else predict_landmarks(regressor, portraits.images),
             )
-            display.line(f"{name}: error {normalised_errors(found[name][0], test.points).mean():.4f}")
+            display.line(f"{name}: error {normalised_errors(found[name][0], test.points, test.lengths).mean():.4f}")
 
         mean = train.points.mean(0, keepdims=True)
         found[MEAN] = (
@@ -187,6 +188,7 @@ def measure_landmarks(
         "train_faces": len(train),
         "test_faces": len(test),
         "points": count,
+        "divided_by": "the distance of the eyes' centres" if test.boxes is None else "the diagonal of the face's box",
         "fits": facts,
         "portrait_window": None if portraits is None else list(portraits.window),
         **measured,
@@ -196,10 +198,12 @@ def measure_landmarks(
     if wish.table is not None:
         write_text(wish.table, landmark_table(summary, "Landmarks"))
     if wish.plot is not None:
-        distance = outer_eye_distance(test.points)
-        draw_error_curves(
-            wish.plot, {name: point_errors(points, test.points) / distance for name, (points, _) in found.items()}
-        )
+        distances = outer_eye_distance(test.points) if test.boxes is None else np.sqrt(test.boxes.prod(-1))
+        curves = {name: point_errors(points, test.points) / distances for name, (points, _) in found.items()}
+        if test.boxes is None:
+            draw_error_curves(wish.plot, curves)
+        else:
+            draw_error_curves(wish.plot, curves, BOX_FAILURE, "the side of the face's box")
     if wish.output is not None:
         write_numbers(wish.output, summary)
     return summary
@@ -215,7 +219,11 @@ def _summarise(
     found: dict[str, tuple[np.ndarray, np.ndarray | None]], test: LandmarkFaces, portraits: Portraits | None
 ) -> dict[str, Any]:
     people = {"test faces": test.people}
-    errors = {"test faces": {name: normalised_errors(points, test.points) for name, (points, _) in found.items()}}
+    whole = {name: normalised_errors(points, test.points, test.lengths) for name, (points, _) in found.items()}
+    errors = {"test faces": whole}
+    for title, chosen in test.subsets.items():
+        people[title] = test.people[chosen]
+        errors[title] = {name: values[chosen] for name, values in whole.items()}
     if portraits is not None:
         distance = np.linalg.norm(portraits.pupils[:, 0] - portraits.pupils[:, 1], axis=-1)
         people["pupils of portraits"] = np.arange(len(distance))
@@ -227,7 +235,7 @@ def _summarise(
     rows = [_row(name, which, own, people[which]) for which, by_name in errors.items() for name, own in by_name.items()]
     for row in rows:
         if row["set"] == "test faces":
-            row.update(published_figures(found[row["name"]][0], test.points))
+            row.update(published_figures(found[row["name"]][0], test.points, test.boxes))
     gains = []
     for which, by_name in errors.items():
         for name in by_name.keys() & {FROZEN, FINE_TUNED} if RANDOM in by_name else ():
@@ -248,17 +256,30 @@ def _row(name: str, which: str, errors: np.ndarray, people: np.ndarray) -> dict[
     }
 
 
-def published_figures(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def published_figures(
+    found: np.ndarray, truth: np.ndarray, boxes: np.ndarray | None = None
+) -> dict[str, float | None]:
     """What tables of landmark results report, of points ``(N, P, 2)``.
 
     ``nme_corners`` (by the distance of the eyes' outer corners), ``failure_rate`` (share of faces for which it is above
-    10 %) and ``auc`` (area below its distribution up to 10 %), as on 300-W and WFLW; ``nme_diagonal`` (by the diagonal
-    of the box around the true points), as on AFLW.
+    10 %) and ``auc`` (area below its distribution up to 10 %), as on 300-W, WFLW and LaPa; ``nme_diagonal`` (by the
+    diagonal of the box around the true points). Of faces with ``boxes (N, 2)``, as on AFLW: ``nme_diagonal`` by their
+    diagonal, ``nme_box`` by the root of their area, failures and area of the latter up to 7 %.
     """
     errors = point_errors(found, truth)
+    if boxes is not None:
+        by_box = errors / np.sqrt(boxes.prod(-1))
+        return {
+            "nme_corners": None,
+            "nme_box": float(by_box.mean()),
+            "nme_diagonal": float((errors / np.linalg.norm(boxes, axis=-1)).mean()),
+            "failure_rate": failure_rate(by_box, BOX_FAILURE),
+            "auc": area_under_error_curve(by_box, BOX_FAILURE),
+        }
     by_corners = errors / outer_eye_distance(truth)
     return {
         "nme_corners": float(by_corners.mean()),
+        "nme_box": None,
         "nme_diagonal": float((errors / diagonal(truth)).mean()),
         "failure_rate": failure_rate(by_corners),
         "auc": area_under_error_curve(by_corners),
@@ -266,14 +287,15 @@ def published_figures(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def landmark_lines(summary: Mapping[str, Any]) -> list[str]:
-    """``NAME NME 0.0312 [0.0301, 0.0324] median 0.0295 n 740``, a line a row, in shares of the eyes' distance, for the
-    test faces with the figures of :func:`published_figures` before ``n``; then a line a gain."""
+    """``NAME NME 0.0312 [0.0301, 0.0324] median 0.0295 n 740``, a line a row, in shares of what errors are
+    divided by, for the test faces with the figures of :func:`published_figures` before ``n``; then a line a gain."""
     lines = []
     for row in summary["rows"]:
         low, high = row["interval"]
         told = f"median {row['median']:.4f} "
         if "auc" in row:
-            told += f"by corners {row['nme_corners']:.4f} by diagonal {row['nme_diagonal']:.4f} "
+            by, value = ("box", row["nme_box"]) if row["nme_corners"] is None else ("corners", row["nme_corners"])
+            told += f"by {by} {value:.4f} by diagonal {row['nme_diagonal']:.4f} "
             told += f"failures {100 * row['failure_rate']:.1f} % AUC {row['auc']:.3f} "
         if row.get("best_on_test") is not None:
             told += f"(best look on the test faces, as FaRL reports: NME {row['best_on_test']:.4f}) "
@@ -295,7 +317,10 @@ def _draw(path: Path, test: LandmarkFaces, found: dict[str, np.ndarray]) -> None
         face = test.images[number].transpose(1, 2, 0)
         cells = [_dotted(face, test.points[number], (40, 220, 60))]
         cells += [_dotted(face, points[number], (255, 60, 40)) for points in found.values()]
-        errors = [normalised_errors(points[[number]], test.points[[number]])[0] for points in found.values()]
+        place = [number]
+        errors = [
+            normalised_errors(points[place], test.points[place], test.lengths[place])[0] for points in found.values()
+        ]
         told = ", ".join(f"{name} {error:.3f}" for name, error in zip(found, errors, strict=True))
         rows.append(SheetRow(cells, f"{test.keys[number]}: {told}"))
     draw_sheet(path, rows, ["given", *found], cell=_CELL)

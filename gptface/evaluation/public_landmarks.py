@@ -1,4 +1,4 @@
-"""Faces of public landmark sets, 300-W and WFLW, cut out of their pictures."""
+"""Faces of public landmark sets, 300-W, WFLW, AFLW-19 and LaPa, cut out of their pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gptface.progress import Display
 
 __all__ = ["POINTS_OF", "cut_face", "read_public_landmarks"]
 
-POINTS_OF = {"300-W": "landmarks", "WFLW": "landmarks_98"}
+POINTS_OF = {"300-W": "landmarks", "WFLW": "landmarks_98", "AFLW-19": "landmarks_19", "LaPa": "landmarks_106"}
 """The metadata field of the points, by public set."""
 ROOM = 1.5  # side of the cut, by the longer side of the box around the points, which end at the brows
 
@@ -52,7 +52,9 @@ def cut_face(image: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarr
 
 
 def read_public_landmarks(paths: Sequence[str], size: int, *, name: str) -> LandmarkFaces:
-    """The faces of a folder of 300-W or WFLW, cut out; ``training`` ones of its training split, all others to test on.
+    """The faces of a folder of a public set, cut out; ``training`` ones of its training split, all others to test on.
+
+    AFLW-19's also have their boxes, by which its errors are divided, and its frontal faces are a subset.
 
     Says on stderr what was read.
 
@@ -67,19 +69,27 @@ def read_public_landmarks(paths: Sequence[str], size: int, *, name: str) -> Land
     public = source.public_set()
     if public not in POINTS_OF:
         what = "are shards" if public is None else f"are of {public}"
-        known = " and ".join(POINTS_OF)
+        known = ", ".join(POINTS_OF)
         raise InputError(f"{name} landmarks: the faces {what}: give a file of their points; only {known} have theirs")
     split = TEST_SPLITS.get(public, "test") if source.split == "test" else source.split
     dataset = open_public_set(paths[0], split, None, public)
     images, points, keys = [], [], []
+    boxes, frontal = [], []
     skipped: Counter[str] = Counter()
     for number in range(len(dataset)):
         item = dataset[number]
         if not isinstance(item, Sample):
             skipped[item.reason] += 1
             continue
+        placed = item.metadata.get(POINTS_OF[public])
+        if placed is None:
+            skipped["no_landmarks"] += 1
+            continue
         try:
-            image, own = cut_face(item.image, item.metadata[POINTS_OF[public]], size)
+            image, own = cut_face(item.image, placed, size)
+            if public == "AFLW-19":
+                boxes.append(_box_sides(item.metadata["box"], placed))
+                frontal.append(bool(np.all(item.metadata["visible"])))
         except InputError:
             skipped["bad_landmarks"] += 1
             continue
@@ -93,4 +103,19 @@ def read_public_landmarks(paths: Sequence[str], size: int, *, name: str) -> Land
     display.line(f"{name} faces: {len(images)} of {len(dataset)} faces of {public} ({split}), cut out by their points")
     if skipped:
         display.line(f"{name} faces: skipped {told}")
-    return LandmarkFaces(stack_images(images), np.stack(points), tuple(keys), np.array(keys))
+    return LandmarkFaces(
+        stack_images(images),
+        np.stack(points),
+        tuple(keys),
+        np.array(keys),
+        np.stack(boxes) if boxes else None,
+        {"frontal faces": np.array(frontal)} if any(frontal) else {},
+    )
+
+
+def _box_sides(box: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Width and height of a face's box (left, top, right, bottom) in shares of the side of its :func:`cut_face`."""
+    sides = (box[2:] - box[:2]) / (ROOM * float(np.ptp(points, axis=0).max()))
+    if not (sides > 0).all():
+        raise InputError(f"the face's box is empty ({', '.join(f'{number:g}' for number in box)})")
+    return sides.astype(np.float32)

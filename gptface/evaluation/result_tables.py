@@ -105,19 +105,22 @@ def landmark_table(summary: Mapping[str, Any], title: str) -> str:
         title: its heading.
     """
     watched = any(row.get("best_on_test") is not None for row in summary["rows"])
-    columns = ["", "NME, eye centres", "95 %", *([MARKED] if watched else [])]
-    columns += ["NME, outer corners", "NME, diagonal", "failures at 10 %", "AUC", "n"]
+    boxed = any(row.get("nme_box") is not None for row in summary["rows"])
+    first, second = ("diagonal of the box", "side of the box") if boxed else ("eye centres", "outer corners")
+    columns = ["", f"NME, {first}", "95 %", *([MARKED] if watched else [])]
+    columns += [f"NME, {second}", "NME, diagonal", f"failures at {7 if boxed else 10} %", "AUC", "n"]
     rows = []
     for row in summary["rows"]:
         if "auc" in row:
             low, high = row["interval"]
-            errors = [f"{100 * row[name]:.2f}" for name in ("nme_corners", "nme_diagonal")]
+            errors = [f"{100 * row[name]:.2f}" for name in ("nme_box" if boxed else "nme_corners", "nme_diagonal")]
             rates = [f"{100 * row['failure_rate']:.1f}", f"{100 * row['auc']:.1f}"]
             interval = f"{100 * low:.2f}–{100 * high:.2f}"
             best = row.get("best_on_test")
             marked = ["" if best is None else f"{100 * best:.2f}"] if watched else []
             rows.append([row["name"], f"{100 * row['nme']:.2f}", interval, *marked, *errors, *rates, str(row["n"])])
-    told = [f"{summary['points']} points a face. Percent; failures and AUC by the distance of the eyes' outer corners."]
+    length = "the side of the face's box" if boxed else "the distance of the eyes' outer corners"
+    told = [f"{summary['points']} points a face. Percent; failures and AUC by {length}."]
     told += [f"{name}: {summary[key]}." for name, key in _FACTS if key in summary]
     parts = [f"# {title}", "\n".join(f"- {line}" for line in told), markdown_table(columns, rows)]
     return "\n\n".join([*parts, *([NOTE] if watched else [])]) + "\n"
@@ -143,8 +146,8 @@ def _axes(path: Path, inches: tuple[float, float] = (6, 4)) -> Iterator[Any]:
         pyplot.close(figure)
 
 
-def draw_label_shares(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Accuracy with its interval over the number of labels, a line a contender."""
+def draw_label_shares(path: Path, rows: Sequence[Mapping[str, Any]], figure: str = "accuracy") -> None:
+    """The ``accuracy`` of rows, called ``figure``, with its interval over the number of labels, a line a contender."""
     with _axes(path) as axes:
         for name in dict.fromkeys(row["name"] for row in rows):
             own = sorted((row for row in rows if row["name"] == name), key=lambda row: row["labels"])
@@ -155,10 +158,15 @@ def draw_label_shares(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             axes.errorbar(labels, accuracy, error, marker="o", markersize=3, capsize=2, linewidth=1, label=name)
         axes.set_xscale("log")
         axes.set_xlabel("labels")
-        axes.set_ylabel("accuracy, with its 95 % interval")
+        axes.set_ylabel(f"{figure}, with its 95 % interval")
 
 
-def draw_error_curves(path: Path, errors: Mapping[str, np.ndarray], most: float = FAILURE) -> None:
+def draw_error_curves(
+    path: Path,
+    errors: Mapping[str, np.ndarray],
+    most: float = FAILURE,
+    length: str = "the distance of the eyes' outer corners",
+) -> None:
     """Share of faces whose normalised error is at most so large, up to ``most``, a curve a method."""
     with _axes(path) as axes:
         for name, values in errors.items():
@@ -167,7 +175,7 @@ def draw_error_curves(path: Path, errors: Mapping[str, np.ndarray], most: float 
             axes.step([0, *ordered], shares, where="post", linewidth=1, label=name)
         axes.set_xlim(0, most)
         axes.set_ylim(0, 1)
-        axes.set_xlabel("error, by the distance of the eyes' outer corners")
+        axes.set_xlabel(f"error, by {length}")
         axes.set_ylabel("share of faces")
 
 

@@ -91,7 +91,7 @@ class RandomLandmarkPictures:
 
     Args:
         size: side of the result in pixels.
-        points: how many landmarks: 5, 68, 98 or 468.
+        points: how many landmarks: 5, 19, 68, 98, 106 or 468.
     """
 
     def __init__(self, size: int, points: int) -> None:

@@ -159,8 +159,26 @@ def _mirrored_98() -> tuple[int, ...]:
     return _swapped(98, *chains, *_PAIRS_98)
 
 
+# AFLW-19 (Zhu et al. 2016): brows, eyes, nose and mouth from the image's left to its right, three points each; chin.
+_PAIRS_19 = ((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9), (12, 14), (15, 17))
+
+# LaPa (Liu et al. 2020): outline, brows from above and below, nose, eyes with their lids and middles, lips, pupils.
+_CHAINS_106 = ((0, 32), (55, 65), (84, 90), (91, 95), (96, 100), (101, 103))
+_PAIRS_106 = (
+    *((33, 46), (34, 45), (35, 44), (36, 43), (37, 42), (38, 50), (39, 49), (40, 48), (41, 47)),
+    *((66, 79), (67, 78), (68, 77), (69, 76), (70, 75), (71, 82), (72, 81), (73, 80), (74, 83), (104, 105)),
+)
+
+
+def _mirrored_106() -> tuple[int, ...]:
+    chains = [(first + step, last - step) for first, last in _CHAINS_106 for step in range((last - first + 1) // 2)]
+    return _swapped(106, *chains, *_PAIRS_106)
+
+
 MIRRORED: dict[int, tuple[int, ...]] = {
     **{count: scheme.mirrored for count, scheme in SCHEMES.items()},
+    19: _swapped(19, *_PAIRS_19),
     98: _mirrored_98(),
+    106: _mirrored_106(),
 }
 """Which point of the original becomes each point of the mirrored face, by number of points."""

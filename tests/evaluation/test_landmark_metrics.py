@@ -23,8 +23,8 @@ def test_errors_and_the_lengths_that_divide_them() -> None:
     np.testing.assert_allclose(outer_eye_distance(truth), [50, 50])
     np.testing.assert_allclose(diagonal(truth), [np.hypot(40, 60)] * 2)
     assert outer_eye_distance(np.tile([[[0.0, 0], [3, 4], [9, 9], [8, 8], [7, 7]]], (3, 1, 1))).tolist() == [5] * 3
-    with pytest.raises(InputError, match="19 points; the eyes' corners are known of 5, 68, 98, 468"):
-        outer_eye_distance(np.zeros((1, 19, 2)))
+    with pytest.raises(InputError, match="20 points; the eyes' corners are known of 5, 19, 68, 98, 106, 468"):
+        outer_eye_distance(np.zeros((1, 20, 2)))
 
 
 def test_failures_and_the_area_by_hand() -> None:

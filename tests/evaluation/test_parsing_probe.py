@@ -15,6 +15,7 @@ from gptface.data.public.lapa import PUBLISHED_CLASSES
 from gptface.data.sample import Sample
 from gptface.data.shard_writer import write_shards
 from gptface.errors import InputError
+from gptface.evaluation import parsing_probe
 from gptface.evaluation.metrics import class_counts
 from gptface.evaluation.parsing_probe import ParsingTest, PatchParser, _mean_f1, measure_parsing, parsing_lines
 from gptface.faces.regions import region_label
@@ -55,7 +56,7 @@ def test_parts_are_read_off_patches_better_than_off_no_picture(faces: Path, tmp_
     layout, encoder = summary["rows"]
     assert (layout["name"], encoder["name"]) == ("mean layout", "encoder")
     assert encoder["mean_f1"] > 0.85 > layout["mean_f1"] and encoder["best_on_test"] >= encoder["mean_f1"]
-    assert encoder["n"] == 12 and 1 <= encoder["epoch"] <= 8 and encoder["each"]["hair"] is None
+    assert encoder["n"] == 12 and 1 <= encoder["seeds"][0]["epoch"] <= 8 and encoder["each"]["hair"] is None
     assert encoder["each"]["skin"] == pytest.approx(encoder["mean_f1"])
     assert parsing_lines(summary["rows"])[1].startswith("encoder mean F1 ")
     text = (tmp_path / "p.md").read_text()
@@ -67,7 +68,29 @@ def test_parts_are_read_off_patches_better_than_off_no_picture(faces: Path, tmp_
 def test_without_validation_faces_the_last_epoch_is_taken(faces: Path) -> None:
     wish = ParsingTest([str(faces / "train")], [str(faces / "test")], epochs=2)
     summary = measure_parsing(wish, {"encoder": TinyEncoder})
-    assert summary["rows"][1]["epoch"] == 2 and summary["validation_paths"] is None
+    assert summary["rows"][1]["seeds"][0]["epoch"] == 2 and summary["validation_paths"] is None
+
+
+def test_shares_and_seeds_as_the_other_subjects_have_them(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsing_probe, "LEAST_STEPS", 8)
+    roles = {name: [str(faces / name)] for name in ("train", "validation", "test")}
+    files = {"table": tmp_path / "p.md", "plot": tmp_path / "p.png"}
+    wish = ParsingTest(**roles, **files, epochs=2, shares=(1.0, 0.05), seeds=2)  # type: ignore[arg-type]
+    summary = measure_parsing(wish, {"encoder": TinyEncoder})
+    assert [(row["name"], row["labels"]) for row in summary["rows"]] == [
+        ("mean layout", 3), ("encoder", 3), ("mean layout", 64), ("encoder", 64),
+    ]  # fmt: skip
+    few = summary["rows"][1]
+    assert few["deviation"] > 0 and [seed["seed"] for seed in few["seeds"]] == [0, 1]
+    assert few["mean_f1"] == pytest.approx(np.mean([seed["mean_f1"] for seed in few["seeds"]]))
+    line = parsing_lines(summary["rows"])[1]
+    assert line.startswith("encoder, 5 % of the labels mean F1 ") and " ± " in line
+    text = (tmp_path / "p.md").read_text()
+    assert "| encoder | 3 (5 %) |" in text and "over 2 draws" in text and (tmp_path / "p.png").exists()
+    with pytest.raises(InputError, match=r"shares: got 0\.0; each must be more than 0"):
+        ParsingTest([], [], shares=(0.0,))
 
 
 def test_the_mean_leaves_the_background_out() -> None:

@@ -1,4 +1,4 @@
-"""Faces of 300-W and WFLW cut out of their pictures, with points that lie where they lay."""
+"""Faces of 300-W, WFLW, AFLW-19 and LaPa cut out of their pictures, with points that lie where they lay."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import pytest
 from PIL import Image
 
 from gptface.cli.main import main
+from gptface.data.public import aflw
 from gptface.errors import InputError
 from gptface.evaluation.landmark_faces import eye_distance
 from gptface.evaluation.landmark_metrics import outer_eye_distance
+from gptface.evaluation.landmarks import _summarise, landmark_lines, published_figures
 from gptface.evaluation.public_landmarks import cut_face, read_public_landmarks
+from gptface.evaluation.result_tables import landmark_table
 from gptface.faces.landmark_schemes import MIRRORED
 from gptface.systems.pacofr.configuration_model import PaCoFRConfig
 from gptface.systems.pacofr.encoder import PaCoFREncoder
@@ -25,16 +28,21 @@ def shape(count: int) -> np.ndarray:
     mirrored = np.array(MIRRORED[count])
     points = (points + points[mirrored] * [-1, 1]) / 2
     points[0], points[mirrored[0]] = (-0.5, -0.2), (0.5, -0.2)  # the jaw is widest
-    corners = {68: (36, 45), 98: (60, 72)}[count]
+    corners = {19: (6, 11), 68: (36, 45), 98: (60, 72), 106: (66, 79)}[count]
     points[corners[0]], points[corners[1]] = (-0.3, -0.25), (0.3, -0.25)
     return points
 
 
-@pytest.mark.parametrize("count", [68, 98])
+@pytest.mark.parametrize("count", [19, 68, 98, 106])
 def test_mirrored_twice_is_as_before_and_the_middle_stays(count: int) -> None:
     mirrored = np.array(MIRRORED[count])
     assert np.array_equal(mirrored[mirrored], np.arange(count))
-    middle = {68: (8, 27, 28, 29, 30, 33, 51, 57, 62, 66), 98: (16, 51, 52, 53, 54, 57, 79, 85, 90, 94)}[count]
+    middle = {
+        19: (13, 16, 18),
+        68: (8, 27, 28, 29, 30, 33, 51, 57, 62, 66),
+        98: (16, 51, 52, 53, 54, 57, 79, 85, 90, 94),
+        106: (16, 51, 52, 53, 54, 60, 87, 93, 98, 102),
+    }[count]
     assert set(np.flatnonzero(mirrored == np.arange(count))) == set(middle)
 
 
@@ -112,6 +120,70 @@ def test_wflw_has_the_eyes_of_its_own_scheme(tmp_path: Path) -> None:
     distance = np.linalg.norm(points[60] - points[72]) / width
     np.testing.assert_allclose(outer_eye_distance(faces.points), [distance], rtol=1e-4)
     assert eye_distance(faces.points)[0] > 0
+
+
+def test_aflw_is_divided_by_its_boxes_and_told_for_frontal_faces_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    io = pytest.importorskip("scipy.io")
+    generator = np.random.default_rng(2)
+    monkeypatch.setattr(aflw, "TRAINING_FACES", 4)
+    root, count, first = tmp_path / "aflw", 8, 4
+    (root / "flickr" / "0").mkdir(parents=True)
+    rows, boxes = [], []
+    for number in range(count):
+        image, points = draw(generator, shape(19))
+        Image.fromarray(image).save(root / "flickr" / "0" / f"{number}.jpg", quality=95)
+        rows.append(points.T.ravel())
+        boxes.append([10.0, 50.0, 20.0, 50.0])  # left, right, top, bottom
+    total = first + count  # the first are to learn from; their rows repeat the last ones'
+    order = np.arange(total) % count
+    names = np.array([[f"0/{number}.jpg"] for number in order], dtype=object)
+    visible = np.ones((total, 19))
+    visible[first] = 0
+    table = {"nameList": names, "bbox": np.array(boxes)[order], "data": np.array(rows)[order], "mask_new": visible}
+    io.savemat(root / "AFLWinfo_release.mat", {**table, "ra": np.arange(1, total + 1)[None]})
+    faces = read_public_landmarks([str(root)], 24, name="test")
+    assert faces.points.shape == (count, 19, 2) and faces.boxes is not None
+    side = 1.5 * np.ptp(np.array(rows)[order[first]].reshape(2, 19), axis=1).max()
+    np.testing.assert_allclose(faces.boxes[0], [40 / side, 30 / side], rtol=1e-5)
+    np.testing.assert_allclose(faces.lengths[0], 50 / side, rtol=1e-5)
+    assert faces.subsets["frontal faces"].sum() == count - 1
+    found = faces.points + np.float32(3 / side) * np.array([0, 1], dtype=np.float32)  # 3 pixels below, in the first
+    figures = published_figures(found[:1], faces.points[:1], faces.boxes[:1])
+    assert figures["nme_diagonal"] == pytest.approx(3 / 50, rel=1e-3) and figures["nme_corners"] is None
+    assert figures["nme_box"] == pytest.approx(3 / 1200**0.5, rel=1e-3) and figures["failure_rate"] == 1
+    several = {"a": (found, None)}
+    summary = {**_summarise(several, faces, None), "points": 19}
+    assert [(row["set"], row["n"]) for row in summary["rows"]] == [("test faces", 8), ("frontal faces", 7)]
+    lines = landmark_lines(summary)
+    assert " by box 0." in lines[0] and lines[1].startswith("a, frontal faces NME ")
+    text = landmark_table(summary, "Landmarks")
+    assert "NME, diagonal of the box" in text and "failures at 7 %" in text
+
+
+def test_lapa_has_its_106_points_and_a_face_without_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = np.random.default_rng(3)
+    for name in ("images", "labels", "landmarks"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "val" / name).mkdir(parents=True)
+    for number in range(3):
+        image, points = draw(generator, shape(106))
+        Image.fromarray(image).save(tmp_path / "test" / "images" / f"{number}.jpg", quality=95)
+        Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(tmp_path / "test" / "labels" / f"{number}.png")
+        if number:
+            text = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points)
+            (tmp_path / "test" / "landmarks" / f"{number}.txt").write_text(f"106\n{text}\n")
+    faces = read_public_landmarks([str(tmp_path)], 24, name="test")
+    assert faces.points.shape == (2, 106, 2) and faces.keys == ("1", "2") and faces.boxes is None
+    assert "skipped 1 no_landmarks" in capsys.readouterr().err
+    width = 1.5 * np.ptp(points, axis=0).max()
+    distance = np.linalg.norm(points[66] - points[79]) / width
+    np.testing.assert_allclose(outer_eye_distance(faces.points)[1], distance, rtol=1e-3)
+    assert (faces.lengths > 0).all()
 
 
 def test_other_faces_need_a_file_of_points(tmp_path: Path) -> None:

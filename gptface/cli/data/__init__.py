@@ -8,14 +8,14 @@ import importlib
 __all__ = ["SUBJECTS", "add_parser"]
 
 # Each is a module of this package with `add_parser`, light to import: they are all imported for the help.
-SUBJECTS = ("laion_face",)
+SUBJECTS = ("laion_face", "encode")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "data",
-        help="bring face pictures and captions from the web to shards",
-        description="Bring data to shards.",
+        help="bring face pictures and captions from the web to shards, and shards to codes",
+        description="Bring data to shards, and shards to the codes that pre-training reads.",
         epilog="example: gptface data laion-face join --help",
     )
     subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)

@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("--encoder", type=local_path, required=True, metavar="DIR", help="what pre-training leaves")
     for name in ("train", "test"):
-        what = f"shards to {name} on, or a folder of 300-W or WFLW as published"
+        what = f"shards to {name} on, or a folder of 300-W, WFLW, AFLW-19 or LaPa as published"
         add(f"--{name}", type=local_pattern, nargs="+", required=True, metavar="PATH", help=what)
         add(
             f"--{name}-landmarks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gptface.cli.evaluate.data_arguments import add_data_arguments, data_paths, encoders
+from gptface.cli.evaluate.label_arguments import add_share_arguments, label_shares
 from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
@@ -25,9 +26,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--encoder", type=local_path, nargs="+", required=True, metavar="DIR", help="as for probe; or several of them")
     add_data_arguments(parser, sets="LaPa, CelebAMask-HQ", otherwise="the last epoch is taken")
     add("--epochs", type=int, default=3, help="passes over the training faces (default 3)")
+    add_share_arguments(parser, seeds="draws of the training faces in use and of their order")
     add("--no-random", action="store_true", help="without the random weights")
     add("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
-    add("--seed", type=int, default=0, help="of random weights and of the order (default 0)")
+    add("--seed", type=int, default=0, help="of random weights, and the first of the draws (default 0)")
     add("--output", type=local_path, metavar="FILE", help="also write everything as JSON")
     add("--table", type=local_path, metavar="MD", help="also write a Markdown table, with what was measured on what")
     add("--plot", type=local_path, metavar="PNG", help="also draw the F1 of each class")
@@ -40,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = ("epochs", "device", "seed", "output", "table", "plot")
     wish = ParsingTest(
         **data_paths(arguments),  # type: ignore[arg-type]
+        **label_shares(arguments),
         **{name: getattr(arguments, name) for name in names},
         facts=(("encoder", " ".join(map(str, arguments.encoder))),),
     )

@@ -128,7 +128,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _agree(folder: Path, plan: dict[str, Any]) -> None:
     known = read_record(folder / PLAN)
     if known is None:
-        if any(name for name in os.listdir(folder) if name.endswith((".tar", ".parquet"))):
+        if any(name for name in os.listdir(folder) if name.endswith((".tar", ".parquet", ".safetensors"))):
             raise InputError(f"{folder}: holds shards or tables of something else; write to a folder of its own")
         write_json(folder / PLAN, plan)
     elif known != plan:

@@ -17,7 +17,7 @@ from gptface.data.web.step import RECORD, Step, write_json
 from gptface.errors import InputError
 from gptface.progress import Countdown
 
-__all__ = ["Unit", "end_with_parent", "run_units"]
+__all__ = ["Unit", "end_with_parent", "run_here", "run_units"]
 
 AHEAD = 2  # units that wait for each process: submissions take memory too
 
@@ -41,7 +41,14 @@ Work = Callable[..., dict[str, Any]]
 
 
 def run_units(
-    step: Step, title: str, units: Sequence[Unit], work: Work, *, processes: int = 1, ray: str | None = None
+    step: Step,
+    title: str,
+    units: Sequence[Unit],
+    work: Work,
+    *,
+    processes: int = 1,
+    ray: str | None = None,
+    gpus: int = 0,
 ) -> list[str]:
     """Do the units that have no record yet.
 
@@ -51,6 +58,7 @@ def run_units(
         processes: that work side by side.
         ray: address of a Ray cluster (``"local"`` starts one here) that does the work instead; it and this machine
             must see the same files.
+        gpus: that a unit takes on Ray.
 
     Returns:
         sentences about units that failed; the others are done. A later call tries them again.
@@ -66,13 +74,22 @@ def run_units(
     failures: list[str] = []
     countdown = Countdown(step.display, title, max(1, total - done))
     done = 0
-    for unit, failure in _performed(missing, work, step.records, processes, ray):
+    for unit, failure in _performed(missing, work, step.records, processes, ray, gpus):
         done += unit.weight
         countdown.advance(done)
         if failure:
             failures.append(failure)
             step.say(failure)
     return failures
+
+
+def run_here(records: Path, units: Sequence[Unit], work: Work) -> None:
+    """Do units one after another, for a process that is one of several and does not hold the step's folder itself.
+
+    What failed is said by the units' records.
+    """
+    for unit in units:
+        _perform(work, records, unit)
 
 
 def _perform(work: Work, records: Path, unit: Unit) -> str:
@@ -87,10 +104,10 @@ def _perform(work: Work, records: Path, unit: Unit) -> str:
 
 
 def _performed(
-    units: list[Unit], work: Work, records: Path, processes: int, ray: str | None
+    units: list[Unit], work: Work, records: Path, processes: int, ray: str | None, gpus: int
 ) -> Iterator[tuple[Unit, str]]:
     if ray is not None:
-        yield from _on_ray(units, work, records, ray)
+        yield from _on_ray(units, work, records, ray, gpus)
     elif processes <= 1 or len(units) < 2:
         for unit in units:
             yield unit, _perform(work, records, unit)
@@ -143,7 +160,7 @@ def _knock(address: str) -> None:
             raise InputError(f"--ray: no cluster at {address} ({error.strerror or error})") from None
 
 
-def _on_ray(units: list[Unit], work: Work, records: Path, address: str) -> Iterator[tuple[Unit, str]]:
+def _on_ray(units: list[Unit], work: Work, records: Path, address: str, gpus: int) -> Iterator[tuple[Unit, str]]:
     try:
         import ray
     except ImportError:
@@ -158,7 +175,7 @@ def _on_ray(units: list[Unit], work: Work, records: Path, address: str) -> Itera
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"--ray: no cluster at {address} ({reason})") from None
     try:
-        perform = ray.remote(max_retries=3)(_perform)
+        perform = ray.remote(max_retries=3, num_gpus=gpus)(_perform)
         waiting = list(reversed(units))
         running: dict[Any, Unit] = {}
         while waiting or running:

@@ -163,7 +163,7 @@ class PretrainSection(LoopSection):
     """Folder of a text tokenizer to use instead."""
     cache_codes: bool = True
     """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache.
-    Off: images are read by the loader and encoded as they come."""
+    Off: images are read by the loader and encoded as they come. Token shards (data.source) are encoded already."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
     caption_dropout: Share = 0.1
@@ -201,8 +201,10 @@ class Configuration(Section):
     pretrain: PretrainSection = PretrainSection()
 
     @model_validator(mode="after")
-    def _tokenizer_fits_the_images(self) -> Self:
+    def _parts_fit(self) -> Self:
         self.tokenizer_config()
+        if self.data.source == "tokens" and not self.pretrain.cache_codes:
+            raise InputError("pretrain.cache_codes: must be true with data.source: tokens, which are codes already")
         return self
 
     def tokenizer_config(self) -> FaceTokenizerConfig:

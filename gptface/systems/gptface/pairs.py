@@ -45,7 +45,7 @@ class Pairs:
         text_ids: int64 (B, T), padded, without [CLS] and [SEP].
         text_lengths: int64 (B,).
         sample_ids: int64 (B,), identities that key every random choice.
-        rows: int64 (B,), place of each pair in the data set; ``None`` where data are not cached.
+        rows: int64 (B,), place of each pair in the data set; ``None`` where pictures are not cached.
         regions: int64 (B, N), facial region of every image token; ``None`` where the data have no region maps.
         host_lengths: ``text_lengths`` on the host, for sizes that must be known there; ``None`` where only the device
             knows them.
@@ -67,7 +67,7 @@ class Pairs:
 
 
 class PairMaker:
-    """Makes pairs of faces: their codes are looked up where all images were encoded before, else encoded now.
+    """Makes pairs of faces: their codes are theirs, or looked up where all images were encoded before, or encoded now.
 
     Args:
         tokenizer: encodes.
@@ -80,7 +80,9 @@ class PairMaker:
 
     def __call__(self, faces: FaceBatch) -> Pairs:
         assert faces.text_ids is not None and faces.text_lengths is not None
-        if self.codes is not None:
+        if faces.codes is not None:
+            codes = faces.codes
+        elif self.codes is not None:
             assert faces.rows is not None
             codes = self.codes[faces.mirrored.long(), faces.rows].long()
         else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from gptface.data.batches import Faces, InOrder, Needs, held_out_faces
+from gptface.data.batches import Faces, Needs, held_out_faces
 from gptface.data.statistics import unigram_entropy
+from gptface.data.token_faces import TokenFaces
 from gptface.errors import InputError
 from gptface.models import FaceParser, FaceTokenizer, FaceTokenizerConfig
 from gptface.progress import Display
@@ -84,6 +86,19 @@ def other_tokenizer(section: FaceTokenizerConfig, given: FaceTokenizerConfig) ->
     return f"the tokenizer that is given has {described(given)}; section tokenizer ({described(section)}) is not used"
 
 
+def check_codes(faces: TokenFaces, identity: str, folder: Path) -> None:
+    """See that token shards hold the codes of the tokenizer that is given.
+
+    Raises:
+        InputError: they are another's.
+    """
+    if faces.form.tokenizer != identity:
+        raise InputError(
+            f"data.source: the token shards hold codes of the tokenizer {faces.form.tokenizer}, and {folder} is "
+            f"{identity}; give the one they were encoded with, or encode the pictures with this one"
+        )
+
+
 class PretrainingStage(Stage):
     """The face–language transformer; the result is the run's folder, a whole :class:`FaceSystem`."""
 
@@ -95,7 +110,8 @@ class PretrainingStage(Stage):
     def __init__(self, context: StageContext) -> None:
         configuration: Configuration = context.configuration
         output, accelerator, verbose = context.output, context.accelerator, context.verbose
-        if configuration.pretrain.cache_codes and not configuration.data.cache:
+        decoded = configuration.data.source == "tokens" or configuration.data.cache
+        if configuration.pretrain.cache_codes and not decoded:
             raise InputError("pretrain.cache_codes: needs data.cache, which is off")
         tokenizer = FaceTokenizer.from_pretrained(context.inputs["tokenizer"])
         identity = tokenizer_identity(context.inputs["tokenizer"])
@@ -114,7 +130,11 @@ class PretrainingStage(Stage):
             Display(self.name, verbose and accelerator.is_main_process).line(f"{self.name}: {note}")
         self.device = accelerator.device
         self.tokenizer = tokenizer.to(self.device).eval().requires_grad_(False)
-        faces = Faces(data, "train", output, accelerator, verbose=verbose)
+        faces = Faces(data, "train", output, accelerator, verbose=verbose, tokens=True)
+        held_out = held_out_faces(data, output, accelerator, verbose=verbose, tokens=True)
+        for opened in (faces, held_out):
+            if opened is not None and opened.tokens is not None:
+                check_codes(opened.tokens, identity, context.inputs["tokenizer"])
         self.text_tokenizer = prepare_text_tokenizer(
             configuration, faces.captions(), output / "text_tokenizer", accelerator, keep=context.resuming
         )
@@ -132,7 +152,8 @@ class PretrainingStage(Stage):
         self.model.train()
         if section.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
-        self.objective = PretrainingObjective(self.model, section, 0 if faces.cache is None else len(faces.cache))
+        pairs = len(faces) if section.cache_codes else 0
+        self.objective = PretrainingObjective(self.model, section, pairs)
         self.phases = [Phase("model", self.objective, matrices=kernels(self.model.layers))]
 
         needs = Needs(
@@ -144,17 +165,16 @@ class PretrainingStage(Stage):
         encode = partial(encode_images, tokenizer=self.tokenizer, identity=identity, accelerator=accelerator)
         text_length = faces.text_width(needs)
         codes = None
-        if section.cache_codes:
+        if section.cache_codes and faces.tokens is None:
             assert faces.cache is not None  # the configuration sees to it
             codes = encode(faces.cache, flips=data.flip, verbose=verbose)
         compared = max(section.batch_size, section.contrastive.pairs if section.losses.contrastive > 0 else 0)
         make = PairMaker(self.tokenizer, codes)
         self.batches = faces.batches(needs, make, batch_size=compared, seed=section.seed)
-        self.held_out: InOrder[Pairs] | None = None
-        held_out = held_out_faces(data, output, accelerator, verbose=verbose)
+        self.held_out: Iterable[Pairs] | None = None
         if held_out is not None:
-            assert held_out.cache is not None
-            make = PairMaker(self.tokenizer, encode(held_out.cache, flips=False, verbose=verbose))
+            if held_out.cache is not None:
+                make = PairMaker(self.tokenizer, encode(held_out.cache, flips=False, verbose=verbose))
             needs = dataclasses.replace(needs, images=False)
             self.held_out = held_out.in_order(needs, make, batch_size=section.batch_size)
         self.flops_per_sample = self._flops(text_length, 1.0)
