@@ -72,8 +72,9 @@ class Meter:
     def step(self) -> None:
         """A step ended."""
         self.steps += 1
-        if self.steps == self.warmup_steps:
-            self._lap()
+        warm = self.steps == self.warmup_steps
+        self._lap(wait=warm)
+        if warm:
             self.unmeasured += self.samples
             self._clear()
 
@@ -83,7 +84,7 @@ class Meter:
         self.since = None
 
     def resume(self) -> None:
-        """Training goes on."""
+        """Training goes on; where nobody paused, the time since the last step was none."""
         self.since = time.perf_counter()
 
     def read(self) -> Reading | None:
@@ -96,8 +97,8 @@ class Meter:
         self._clear()
         return reading
 
-    def _lap(self) -> None:
-        if self.device.type not in ("cpu", "meta"):
+    def _lap(self, wait: bool = True) -> None:
+        if wait and self.device.type not in ("cpu", "meta"):
             torch.accelerator.synchronize(self.device)
         if self.since is not None:
             now = time.perf_counter()

@@ -177,8 +177,8 @@ class GPTFaceCallback(TrainerCallback):
         if self._token_flos is None:
             return None
         tokens = flos / self._token_flos
-        allowed = 1e-6 * tokens + 4 * sys.float_info.epsilon * total / self._token_flos
-        if tokens and abs(tokens - round(tokens)) <= max(allowed, 1e-6):
+        rounding = 8 * sys.float_info.epsilon * total / self._token_flos
+        if tokens and abs(tokens - round(tokens)) <= max(rounding, 1e-6):
             return float(round(tokens))
         self._notes.say(
             "no tokens_per_second are logged, for this trainer counts operations in a way of its own; set "

@@ -100,6 +100,7 @@ def trained(
         clock.pass_(WAIT)
         return {name: torch.stack([feature[name] for feature in features]) for name in features[0]}
 
+    later = options.pop("callbacks", [])
     defaults: dict[str, Any] = {"max_steps": 9, "logging_steps": 3, "save_strategy": "no", "report_to": []}
     arguments = TrainingArguments(
         str(folder), per_device_train_batch_size=BATCH, per_device_eval_batch_size=2 * BATCH, use_cpu=True,
@@ -108,7 +109,7 @@ def trained(
     logger = Logger()
     trainer = SlowTrainer(
         model if model is not None else llama(clock), arguments, data_collator=collate,
-        train_dataset=data or words(10 * BATCH), eval_dataset=words(2 * BATCH), callbacks=[logger, callback],
+        train_dataset=data or words(10 * BATCH), eval_dataset=words(2 * BATCH), callbacks=[logger, callback, *later],
     )  # fmt: skip
     trainer.clock = clock
     trainer.train()
@@ -147,6 +148,17 @@ def test_evaluation_and_saving_at_the_end_of_epochs_are_left_out(clock: Clock, t
     _, records = trained(clock, tmp_path, GPTFaceCallback(1, peak_tflops=1.0), data=data, **options)
     # The first batches were fetched in the warm-up.
     assert [record["samples_per_second"] for record in records[1:]] == [pytest.approx(BATCH / 1.5, abs=1e-3)] * 2
+
+
+def test_saving_that_a_later_callback_asks_for_is_left_out(clock: Clock, tmp_path: Path) -> None:
+    class Asking(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_save = state.global_step == 5
+
+    callback = GPTFaceCallback(1, peak_tflops=1.0)
+    _, records = trained(clock, tmp_path, callback, callbacks=[Asking()])
+    assert (tmp_path / "checkpoint-5").is_dir()
+    assert [record["samples_per_second"] for record in records] == [pytest.approx(BATCH / 1.5, abs=1e-3)] * 3
 
 
 def test_a_warm_up_longer_than_the_first_window(clock: Clock, tmp_path: Path) -> None:
