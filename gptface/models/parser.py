@@ -92,15 +92,26 @@ def _logits(head: nn.Linear | None, features: Tensor) -> Tensor:
     return features.new_zeros(features.shape[0], 0).float() if head is None else head(features).float()
 
 
+class _Standardised(nn.BatchNorm1d):
+    """Batch normalisation that takes a single sample in training too, by what it knows so far."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and len(input) == 1:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)
+
+
 def _by_region(logits: Tensor, maps: Tensor, images: Tensor) -> Tensor:
     """Means over each region as it is seen, ``(B, R · (C + 4))``: of ``maps``, of the colours, and its root of area.
 
     Args:
-        logits: ``(B, R, H, W)``; no gradient goes back through where regions are.
+        logits: ``(B, R, H, W)``.
         maps: ``(B, C, h, w)``; images: ``(B, 3, H, W)``.
     """
-    shares = logits.detach().softmax(1)
-    coarse = functional.adaptive_avg_pool2d(shares, maps.shape[-2:]).flatten(2)
+    shares = logits.softmax(1)
+    coarse = functional.adaptive_avg_pool2d(shares, (maps.shape[2], maps.shape[3])).flatten(2)
     fine = shares.flatten(2)
     area = coarse.mean(2, keepdim=True)
     features = coarse @ maps.flatten(2).mT / (coarse.sum(2, keepdim=True) + 1e-2)
@@ -141,7 +152,7 @@ class FaceParser(StrictPreTrainedModel):
         by_region = len(config.region_names) * (channels[0] + 4)
         pooled = 2 * sum(channels) + 12 * 16 + by_region
         # Each number by its own spread: a mean colour hardly varies beside what the maps say, and tells the most.
-        self.pool_norm = nn.BatchNorm1d(pooled, momentum=0.05)
+        self.pool_norm = _Standardised(pooled, momentum=0.05)
         names = len(config.attribute_names) + len(config.expression_names)
         self.pool_direct = nn.Linear(pooled, names) if names else None
         self.pool_hidden = nn.Linear(pooled, 128)
@@ -179,7 +190,8 @@ class FaceParser(StrictPreTrainedModel):
             maps = up(torch.cat([enlarge(maps), levels[-2 - index]], dim=1))
         seen = functional.silu(self.region_norm(maps))
         regions = functional.pixel_shuffle(self.region_head(seen), stride)
-        parts.append(_by_region(regions, seen, images.to(seen.dtype)))
+        # Read off, not pulled at: attributes move maps away from what regions need.
+        parts.append(_by_region(regions.detach(), seen.detach(), images.to(seen.dtype)))
         pooled = torch.cat(parts, dim=1)
         pooled = self.pool_norm(pooled)
         hidden = functional.silu(self.pool_hidden(pooled))
