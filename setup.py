@@ -224,7 +224,7 @@ setup(
         "gptface.kernels": ["tuned/*.json"],
         "gptface.include": ["gptface/*.h", "gptface/*.cuh"],
         "gptface.systems.facegpt": ["configurations/*.yaml"],
-        "gptface.systems.gptface": ["configurations/*.yaml"],
+        "gptface.systems.gptface": ["configurations/*.yaml", "bundled_system/**"],
         "gptface.systems.pacofr": ["configurations/*.yaml"],
         "gptface.systems.parser": ["configurations/*.yaml"],
     },

@@ -1,4 +1,4 @@
-"""Launchers of the attention kernels: tensors in, tensors out, nothing allocated but results and ``delta``.
+"""Launchers of the attention kernels: tensors in, tensors out, nothing allocated but results and two numbers a row.
 
 No launch waits for the device and none depends on a value there. The kernels are compiled for what a model fixes
 (dtype, head dimension, heads in a group, intervals a row, dropout or not) and never for batch or sequence lengths.
@@ -42,6 +42,12 @@ _MOST_ROWS = 2**29
 @functools.cache
 def _table(device: torch.device) -> str:
     return "default" if device.type == "cpu" else table_name(torch.cuda.get_device_capability(device))
+
+
+@functools.cache
+def _cache_bytes(device: torch.device) -> int:
+    """Of the L2 cache; the interpreter has none, and gets an ordinary one's."""
+    return torch.cuda.get_device_properties(device).L2_cache_size if device.type == "cuda" else 2**25
 
 
 def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -124,7 +130,11 @@ class _Problem:
         reach = max(max(s * _LARGEST_TILE + h * self.group for _, s, h in steps),
                     self.heads * self.head_dim * _LARGEST_TILE)  # fmt: skip
         self.strides = [step // unit for triple in steps for step in triple]
-        self.sizes = (self.num_queries, self.num_keys, self.key_heads)
+        # Going through the heads tile by tile reads every head again in each round. A quarter of the cache for what is
+        # read again, queries and gradients or keys and values, leaves room for as much that is read or written once.
+        again = 2 * max(query.numel(), key.numel()) * query.element_size()
+        tile_by_tile = int(again <= _cache_bytes(query.device) // 4)
+        self.sizes = (self.num_queries, self.num_keys, self.key_heads, tile_by_tile)
         self.constants = constants(
             self.head_dim,
             self.group,
@@ -222,7 +232,9 @@ def backward(
     query, key, value, grad_out = (_last_contiguous(tensor) for tensor in (query, key, value, grad_out))
     out, lse = out.contiguous(), lse.contiguous()
     delta = torch.empty_like(lse)
-    kept = tuple(state.contiguous()) if query.dtype == torch.float32 else (lse, lse)
+    exact = query.dtype == torch.float32
+    kept = tuple(state.contiguous()) if exact else (lse, lse)
+    shifts = kept[0] if exact else torch.empty_like(lse)
     problem = _Problem([query, key, value, grad_out], intervals, seed, scale, dropout_p)
     numbers = (
         *problem.strides, *problem.sizes, scale, problem.score_scale, 1.0 / problem.keep_probability, problem.threshold,
@@ -232,13 +244,13 @@ def backward(
         for options in problem.passes("grad_query"):
             grad_query_kernel[grid](
                 query, key, value, grad_out, out, lse, *kept, lse if grad_lse is None else grad_lse.contiguous(),
-                delta, grad_query, problem.intervals, query if rows is None else rows, problem.seed, *numbers,
+                delta, shifts, grad_query, problem.intervals, query if rows is None else rows, problem.seed, *numbers,
                 GRAD_LSE=grad_lse is not None, **options,
             )  # fmt: skip
         grid = problem.grid("grad_key_value")
         for options in problem.passes("grad_key_value"):
             grad_key_value_kernel[grid](
-                query, key, value, grad_out, lse, *kept, delta, grad_key, grad_value, problem.intervals,
+                query, key, value, grad_out, shifts, kept[1], delta, grad_key, grad_value, problem.intervals,
                 query if columns is None else columns, problem.seed, *numbers, **options,
             )  # fmt: skip
     return grad_query, grad_key, grad_value

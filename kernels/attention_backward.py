@@ -5,6 +5,8 @@ With weights P (``exp(S − lse)``, or in float32 from what forward kept of the 
 ``dV = (P·M)ᵀ dO``, ``dS = P · (M · (dO Vᵀ) − delta)``, ``dQ = scale · dS K``, ``dK = scale · dSᵀ Q``.
 
 This kernel has the tiles of O and dO at hand, so it computes ``delta`` and leaves it to ``attention_backward_keys``.
+With powers of 2 it also leaves there what is subtracted from a row's scores, which that kernel would otherwise compute
+again in every tile.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ __all__ = ["grad_query_kernel"]
     do_not_specialize=[
         "query_stride_b", "query_stride_s", "query_stride_h", "key_stride_b", "key_stride_s", "key_stride_h",
         "value_stride_b", "value_stride_s", "value_stride_h", "grad_stride_b", "grad_stride_s", "grad_stride_h",
-        "num_queries", "num_keys", "key_heads", "dropout_threshold",
+        "num_queries", "num_keys", "key_heads", "tile_by_tile", "dropout_threshold",
     ]
 )  # fmt: skip
 def grad_query_kernel(
@@ -58,6 +60,7 @@ def grad_query_kernel(
     row_inverse: tl.tensor,
     grad_lse: tl.tensor,  # (B, H, Sq) contiguous; read with GRAD_LSE only
     delta: tl.tensor,  # (B, H, Sq) contiguous float32, written
+    shifts: tl.tensor,  # (B, H, Sq) contiguous float32: lse · log2(e), +inf for −inf; written with BASE_2
     grad_query: tl.tensor,  # (B, Sq, H, D) contiguous, written
     intervals: tl.tensor,
     rows: tl.tensor,
@@ -77,6 +80,7 @@ def grad_query_kernel(
     num_queries: tl.int32,
     num_keys: tl.int32,
     key_heads: tl.int32,
+    tile_by_tile: tl.int32,
     scale: tl.float32,
     score_scale: tl.float32,
     keep_scale: tl.float32,
@@ -98,7 +102,7 @@ def grad_query_kernel(
     BLOCK_N: tl.constexpr,
 ) -> None:
     """One program a tile of packed rows, as forward."""
-    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, GROUP, BLOCK_M)
+    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, tile_by_tile, GROUP, BLOCK_M)
     batch_64 = batch.to(tl.int64)
     first_query, queries, heads = packed_rows(first_row, tl.arange(0, BLOCK_M), GROUP)
     head = key_head * GROUP + heads
@@ -132,6 +136,8 @@ def grad_query_kernel(
         centre = centre - tl.load(grad_lse + statistics, mask=valid, other=0.0)
     tl.store(delta + statistics, centre, mask=valid)
     shift, factor = row_statistics(lse, row_top, row_inverse, statistics, valid, BASE_2)
+    if BASE_2:
+        tl.store(shifts + statistics, shift, mask=valid)
     accumulator = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     seed_value = tl.zeros([], dtype=tl.int64)
     if DROPOUT:
@@ -157,7 +163,7 @@ def grad_query_kernel(
 
     if BATCHED:
         intervals += batch_64 * num_queries * (2 * K)
-    low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
+    low_0, length_0, low_1, length_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
     for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
         keys = first_key + tile_keys
@@ -167,7 +173,7 @@ def grad_query_kernel(
         v = load_tile(values, value_offsets, exists, HEAD_DIM, BLOCK_D, True)
         scores = product(q, tl.trans(k), PRECISION)
         grad_weights = product(g, tl.trans(v), PRECISION)
-        seen = visible(keys[None, :], low_0[:, None], high_0[:, None], low_1[:, None], high_1[:, None], K)
+        seen = visible(keys[None, :], low_0[:, None], length_0[:, None], low_1[:, None], length_1[:, None], K)
         weights = tl.where(seen, softmax_weights(scores, score_scale, shift[:, None], factor[:, None], BASE_2), 0.0)
         if DROPOUT:
             keep = dropout_keep(seed_value, batch, head, queries, first_key, dropout_threshold, BLOCK_M, BLOCK_N)

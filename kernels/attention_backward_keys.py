@@ -12,9 +12,9 @@ import triton.language as tl
 from gptface.kernels.attention_containment import contained_product_added, holds_nan
 from gptface.kernels.attention_device import (
     BOUND_BLOCK,
-    LOG2_E,
     dropout_keep,
     full_tile,
+    head_and_tile,
     load_intervals,
     load_tile,
     local_offsets,
@@ -25,7 +25,6 @@ from gptface.kernels.attention_device import (
     product_added,
     read_bounds,
     rounded,
-    row_statistics,
     softmax_weights,
     store_tile,
     tile_range,
@@ -67,7 +66,7 @@ def _row_segments(  # type: ignore[no-untyped-def]
     do_not_specialize=[
         "query_stride_b", "query_stride_s", "query_stride_h", "key_stride_b", "key_stride_s", "key_stride_h",
         "value_stride_b", "value_stride_s", "value_stride_h", "grad_stride_b", "grad_stride_s", "grad_stride_h",
-        "num_queries", "num_keys", "key_heads", "dropout_threshold",
+        "num_queries", "num_keys", "key_heads", "tile_by_tile", "dropout_threshold",
     ]
 )  # fmt: skip
 def grad_key_value_kernel(
@@ -75,9 +74,8 @@ def grad_key_value_kernel(
     key: tl.tensor,  # (B, Skv, Hkv, D)
     value: tl.tensor,
     grad_out: tl.tensor,  # (B, Sq, H, D)
-    lse: tl.tensor,  # (B, H, Sq) contiguous; read with BASE_2
-    row_top: tl.tensor,  # (B, H, Sq), as forward left them; read without BASE_2
-    row_inverse: tl.tensor,
+    row_shift: tl.tensor,  # (B, H, Sq) contiguous: with BASE_2 from grad_query_kernel, else the largest score
+    row_inverse: tl.tensor,  # (B, H, Sq), as forward left it; read without BASE_2
     delta: tl.tensor,  # (B, H, Sq) contiguous, from grad_query_kernel
     grad_key: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
     grad_value: tl.tensor,  # (B, Skv, Hkv, D) contiguous, written
@@ -99,6 +97,7 @@ def grad_key_value_kernel(
     num_queries: tl.int32,
     num_keys: tl.int32,
     key_heads: tl.int32,
+    tile_by_tile: tl.int32,
     scale: tl.float32,
     score_scale: tl.float32,
     keep_scale: tl.float32,
@@ -123,11 +122,9 @@ def grad_key_value_kernel(
 
     Keys past the end need no mask: what is computed for them goes nowhere. Rows past the end have weights zero.
     """
-    key_tiles = tl.cdiv(num_keys, BLOCK_N)
-    program = tl.program_id(0)
-    first_key = program % key_tiles * BLOCK_N
-    batch = program // key_tiles // key_heads
-    key_head = program // key_tiles % key_heads
+    own_head, tile = head_and_tile(tl.cdiv(num_keys, BLOCK_N), tile_by_tile)
+    first_key = tile * BLOCK_N
+    batch, key_head = own_head // key_heads, own_head % key_heads
     batch_64, key_head_64, first_key_64 = batch.to(tl.int64), key_head.to(tl.int64), first_key.to(tl.int64)
 
     tile_keys = tl.arange(0, BLOCK_N)
@@ -145,8 +142,7 @@ def grad_key_value_kernel(
     key += UNIT * (batch_64 * key_stride_b + first_key_64 * key_stride_s + key_head_64 * key_stride_h)
     value += UNIT * (batch_64 * value_stride_b + first_key_64 * value_stride_s + key_head_64 * value_stride_h)
     statistics = (batch_64 * key_heads + key_head_64) * GROUP * num_queries
-    lse += statistics
-    row_top += statistics
+    row_shift += statistics
     row_inverse += statistics
     delta += statistics
 
@@ -178,11 +174,10 @@ def grad_key_value_kernel(
         row = heads.to(tl.int64) * num_queries + queries
         # Every row of a full tile exists and sees keys: no statistics to replace.
         centre = tl.load(delta + row)
-        if BASE_2:
-            shift = tl.load(lse + row) * LOG2_E
-            factor = shift
-        else:
-            shift, factor = tl.load(row_top + row), tl.load(row_inverse + row)
+        shift = tl.load(row_shift + row)
+        factor = shift
+        if not BASE_2:
+            factor = tl.load(row_inverse + row)
         scores = product(k, tl.trans(q), PRECISION)
         grad_weights = product(v, tl.trans(g), PRECISION)
         weights = softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
@@ -212,14 +207,18 @@ def grad_key_value_kernel(
         q = load_tile(query + first_query_64 * query_stride_s * UNIT, query_offsets, valid, HEAD_DIM, BLOCK_D, True)
         g = load_tile(grad_out + first_query_64 * grad_stride_s * UNIT, grad_offsets, valid, HEAD_DIM, BLOCK_D, True)
         row = heads.to(tl.int64) * num_queries + queries
-        shift, factor = row_statistics(lse, row_top, row_inverse, row, valid, BASE_2)
+        # Rows that do not exist or see nothing have the shift +inf, which makes every weight zero.
+        shift = tl.load(row_shift + row, mask=valid, other=float("inf"))
+        factor = shift
+        if not BASE_2:
+            factor = tl.load(row_inverse + row, mask=valid, other=0.0)
         centre = tl.load(delta + row, mask=valid, other=0.0)
         scores = product(k, tl.trans(q), PRECISION)
         grad_weights = product(v, tl.trans(g), PRECISION)
         weights = softmax_weights(scores, score_scale, shift[None, :], factor[None, :], BASE_2)
         if K > 0:
-            low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
-            seen = visible(keys[:, None], low_0[None, :], high_0[None, :], low_1[None, :], high_1[None, :], K)
+            low_0, length_0, low_1, length_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
+            seen = visible(keys[:, None], low_0[None, :], length_0[None, :], low_1[None, :], length_1[None, :], K)
             weights = tl.where(seen, weights, 0.0)
         kept = weights
         if DROPOUT:

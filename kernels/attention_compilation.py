@@ -19,7 +19,7 @@ MATRIX_KERNELS = {
     "grad_query": grad_query_kernel,
     "grad_key_value": grad_key_value_kernel,
 }
-_FLOAT32 = ("lse", "row_top", "row_inverse", "grad_lse", "delta")
+_FLOAT32 = ("lse", "row_top", "row_inverse", "row_shift", "grad_lse", "delta", "shifts")
 _INT32 = ("intervals", "rows", "columns")
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "exponential",
     "first_row_of_program",
     "full_tile",
+    "head_and_tile",
     "head_base",
     "load_intervals",
     "load_tile",
@@ -54,16 +55,28 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def first_row_of_program(num_queries, key_heads, GROUP: tl.constexpr, BLOCK_M: tl.constexpr):  # type: ignore[no-untyped-def]
+def first_row_of_program(num_queries, key_heads, tile_by_tile, GROUP: tl.constexpr, BLOCK_M: tl.constexpr):  # type: ignore[no-untyped-def]
     """``(first_row, batch, key_head)`` of a program that has a tile of packed rows.
 
-    Programs of one key head are neighbours and share its keys in the L2 cache; under a causal mask the heavy ones come
-    first.
+    The last rows come first: under a causal mask they are the heavy ones.
     """
     row_tiles = tl.cdiv(num_queries * GROUP, BLOCK_M)
+    head, tile = head_and_tile(row_tiles, tile_by_tile)
+    return (row_tiles - 1 - tile) * BLOCK_M, head // key_heads, head % key_heads
+
+
+@triton.jit
+def head_and_tile(tiles, tile_by_tile):  # type: ignore[no-untyped-def]
+    """Which key head of all samples, and which of its ``tiles``, a program has; both count from 0.
+
+    Head by head, the programs of a key head are neighbours and share what they read in the L2 cache. Tile by tile they
+    go through the first tiles of all heads, then through the second ones, and so on: where the tiles in front are the
+    heavy ones every heavy program begins before any light one, and the light ones fill up the last wave.
+    """
     program = tl.program_id(0)
-    first_row = (row_tiles - 1 - program % row_tiles) * BLOCK_M
-    return first_row, program // row_tiles // key_heads, program // row_tiles % key_heads
+    run = tl.where(tile_by_tile != 0, tl.num_programs(0) // tiles, tiles)
+    place, turn = program % run, program // run
+    return tl.where(tile_by_tile != 0, place, turn), tl.where(tile_by_tile != 0, turn, place)
 
 
 @triton.jit
@@ -161,30 +174,38 @@ def read_bounds(bounds, first_block, last_block, K: tl.constexpr, SLOT: tl.const
 
 @triton.jit
 def load_intervals(intervals, queries, num_queries, num_keys, K: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Bounds of the intervals of each row, cut at ``num_keys``; nothing is visible to rows past the end."""
+    """Start and length of the intervals of each row, cut at ``num_keys``; nothing is visible to rows past the end."""
     low_0 = tl.zeros_like(queries)
-    high_0 = low_0 + num_keys
-    low_1, high_1 = low_0, low_0
+    length_0 = low_0 + num_keys
+    low_1, length_1 = low_0, low_0
     if K > 0:
         valid = queries < num_queries
         pointers = intervals + queries * (2 * K)
-        low_0 = tl.load(pointers, mask=valid, other=0)
-        high_0 = tl.minimum(tl.load(pointers + 1, mask=valid, other=0), num_keys)
+        low_0, length_0 = _load_interval(pointers, valid, num_keys)
         if K == 2:
-            low_1 = tl.load(pointers + 2, mask=valid, other=0)
-            high_1 = tl.minimum(tl.load(pointers + 3, mask=valid, other=0), num_keys)
-    return low_0, high_0, low_1, high_1
+            low_1, length_1 = _load_interval(pointers + 2, valid, num_keys)
+    return low_0, length_0, low_1, length_1
 
 
 @triton.jit
-def visible(keys, low_0, high_0, low_1, high_1, K: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The mask's definition; the arguments broadcast. ``keys`` are not negative."""
+def _load_interval(pointers, valid, num_keys):  # type: ignore[no-untyped-def]
+    low = tl.load(pointers, mask=valid, other=0)
+    high = tl.minimum(tl.load(pointers + 1, mask=valid, other=0), num_keys)
+    return low, tl.maximum(low, high) - low
+
+
+@triton.jit
+def visible(keys, low_0, length_0, low_1, length_1, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The mask's definition; the arguments broadcast. ``keys`` are not negative.
+
+    ``low <= key < low + length`` is one comparison of unsigned numbers: a key before ``low`` wraps round.
+    """
     if K == 0:
-        seen = keys < high_0
+        seen = keys < length_0
     else:
-        seen = (keys >= low_0) & (keys < high_0)
+        seen = (keys - low_0).to(tl.uint32) < length_0.to(tl.uint32)
         if K == 2:
-            seen = seen | ((keys >= low_1) & (keys < high_1))
+            seen = seen | ((keys - low_1).to(tl.uint32) < length_1.to(tl.uint32))
     return seen
 
 

@@ -70,7 +70,7 @@ def key_segments(  # type: ignore[no-untyped-def]
     do_not_specialize=[
         "query_stride_b", "query_stride_s", "query_stride_h", "key_stride_b", "key_stride_s", "key_stride_h",
         "value_stride_b", "value_stride_s", "value_stride_h", "num_queries", "num_keys", "key_heads",
-        "dropout_threshold",
+        "tile_by_tile", "dropout_threshold",
     ]
 )  # fmt: skip
 def forward_kernel(
@@ -96,6 +96,7 @@ def forward_kernel(
     num_queries: tl.int32,
     num_keys: tl.int32,
     key_heads: tl.int32,
+    tile_by_tile: tl.int32,  # 1: in this order through the heads, 0: head by head
     score_scale: tl.float32,  # |scale|, times log2(e) with BASE_2; positive
     keep_probability: tl.float32,  # 1 − p
     dropout_threshold: tl.uint32,
@@ -114,7 +115,7 @@ def forward_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> None:
-    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, GROUP, BLOCK_M)
+    first_row, batch, key_head = first_row_of_program(num_queries, key_heads, tile_by_tile, GROUP, BLOCK_M)
     batch_64 = batch.to(tl.int64)
     first_query, queries, heads = packed_rows(first_row, tl.arange(0, BLOCK_M), GROUP)
     valid = queries < num_queries
@@ -168,14 +169,14 @@ def forward_kernel(
 
     if BATCHED:
         intervals += batch_64 * num_queries * (2 * K)
-    low_0, high_0, low_1, high_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
+    low_0, length_0, low_1, length_1 = load_intervals(intervals, queries, num_queries, num_keys, K)
     for t in range(e0 - s0 + e1 - s1 - full):
         first_key = partial_tile(t, s0, f0, g0, e0, s1, f1, g1, K) * BLOCK_N
         keys = first_key + tile_keys
         exists = keys < num_keys
         k = load_tile(tile_base(key, first_key, key_stride_s, UNIT), key_offsets, exists, HEAD_DIM, BLOCK_D, True)
         scores = product(q, tl.trans(k), PRECISION)
-        seen = visible(keys[None, :], low_0[:, None], high_0[:, None], low_1[:, None], high_1[:, None], K)
+        seen = visible(keys[None, :], low_0[:, None], length_0[:, None], low_1[:, None], length_1[:, None], K)
         scores = tl.where(seen, scores, -float("inf"))
         new_top = tl.maximum(top, tl.max(scores, 1) * score_scale)
         # A row that has seen nothing so far has no maximum to subtract.

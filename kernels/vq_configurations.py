@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("ieee", "tf32x3", "tf32", "bf16")  # how products are taken; "ieee" is float32 without tensor cores
-DEPTHS = (32, 64, 128, None)  # vector lengths up to which a line is for; None for any
+DEPTHS = (32, 64, 128, 256, None)  # vector lengths up to which a line is for; None for any
 FEW = 2  # candidates that count as few
 MOST_KEPT = 32  # of a row, over all splits: what one program of vq_decide ranks
 

@@ -47,7 +47,11 @@ def candidates(precision: str, depth: int | None, many: bool) -> list[Configurat
     else:
         steps = [32] if depth is None or depth > 64 else [depth, 32]
     shapes = _SHAPES[precision][1:] if many else _SHAPES[precision]
-    return [Configuration(m, n, k, warps, stages) for k in dict.fromkeys(steps) for m, n, warps, stages in shapes]
+    # With one candidate a row the loop over codes is pipelined, and three stages of vectors this long do not fit.
+    return [
+        Configuration(m, n, k, warps, min(stages, 2) if k > 128 else stages)
+        for k in dict.fromkeys(steps) for m, n, warps, stages in shapes
+    ]  # fmt: skip
 
 
 def problems() -> Iterator[Problem]:

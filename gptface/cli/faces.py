@@ -31,6 +31,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--detail", type=float, default=0.0, help="share of captions that state all there is room for (default 0)"
     )
+    parser.add_argument(
+        "--unusual",
+        type=float,
+        default=0.0,
+        help="share of faces with attributes that do not go with the rest, such as a bald woman (default 0)",
+    )
     parser.add_argument("--per-shard", type=int, default=1000, help="faces in a shard (default 1000)")
     parser.add_argument("--workers", type=int, default=0, help="processes that make shards side by side (default 0)")
     parser.add_argument(
@@ -58,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         correlation=arguments.correlation,
         occluder_probability=arguments.occluders,
         detail=arguments.detail,
+        unusual=arguments.unusual,
     )
     if arguments.contact_sheet is not None:
         write_contact_sheet(faces, arguments.contact_sheet)
@@ -66,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         signature = (
             f"procedural faces, seed {faces.seed}, size {faces.size}, from {faces.start}, "
             f"correlation {faces.correlation}, occluders {faces.occluder_probability}, "
-            f"detail {faces.detail}"
+            f"detail {faces.detail}, unusual {faces.unusual}"
         )
         shards = write_shards(
             faces, arguments.output, arguments.per_shard, workers=arguments.workers, signature=signature

@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from gptface.cli.generation_arguments import add_system_option, load_system
 from gptface.cli.paths import local_path
 
 __all__ = ["add_parser", "run"]
@@ -17,10 +18,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="write one HTML page with trained systems' pictures and numbers",
         description="Measures a trained system on fresh procedural faces, edits some of them with and without matching "
         "guidance, has a judge count the successes, and writes report.html, its PNGs and numbers.json.",
-        epilog="example: gptface report --system runs/demo/system --judge runs/demo/judge --output runs/demo/report",
+        epilog="example: gptface report --system runs/demo/system --output runs/demo/report",
     )
-    parser.add_argument("--system", type=local_path, required=True, help="what `gptface train pretrain` leaves")
-    parser.add_argument("--judge", type=local_path, required=True, help="a parser trained from another seed")
+    add_system_option(parser)
+    parser.add_argument(
+        "--judge",
+        type=local_path,
+        metavar="DIR",
+        help="a parser that took no part in the system (default: the one inside the package)",
+    )
     parser.add_argument("--output", type=local_path, required=True, help="folder for the page and its pictures")
     parser.add_argument(
         "--run", nargs=2, action="append", default=[], metavar=("TITLE", "METRICS"), help="a metrics.jsonl to draw"
@@ -36,6 +42,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from gptface.files import refuse_url
+    from gptface.models import FaceParser
+    from gptface.systems.gptface.bundled import bundled_judge
     from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
 
     for _, metrics in arguments.run:
@@ -48,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         further.append(("Faces in 3D", partial(faces_in_3d, FaceGPTSystem.load(arguments.facegpt))))
     path = write_report(
         ReportRequest(
-            system=arguments.system,
-            judge=arguments.judge,
+            system=load_system(arguments.system),
+            judge=bundled_judge() if arguments.judge is None else FaceParser.from_pretrained(arguments.judge),
             output=arguments.output,
             runs=[(title, Path(metrics)) for title, metrics in arguments.run],
             faces=arguments.faces,

@@ -13,6 +13,7 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     from gptface.training.configuration_files import named_configurations
+    from gptface.training.loggers import LOGGERS
 
     declared = find_stages()
     parser = subparsers.add_parser(
@@ -39,6 +40,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         for entry in declaration.inputs:
             stage.add_argument(f"--{entry.name}", type=local_path, metavar="DIR", help=entry.summary)
         stage.add_argument("--restart", action="store_true", help="begin anew instead of going on from a checkpoint")
+        stage.add_argument(
+            "--log-with",
+            action="append",
+            default=[],
+            choices=LOGGERS,
+            help="also send metrics and configuration to this experiment logger; may be given several times",
+        )
         stage.add_argument("--quiet", action="store_true", help="no progress, errors only")
         stage.add_argument(
             "--print-config", action="store_true", help="print the whole configuration, defaults included, and stop"
@@ -74,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output,
         restart=arguments.restart,
         verbose=not arguments.quiet,
+        log_with=arguments.log_with,
         **inputs,
     )
     if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks

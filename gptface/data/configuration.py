@@ -45,6 +45,9 @@ class DataSection(Section):
     """Procedural: how much the captions say of the image (0: nothing, 1: all they say is true)."""
     caption_detail: Share = 0.0
     """Procedural: share of captions that state all that their length allows instead of three to six facts."""
+    unusual: Share = 0.0
+    """Procedural: share of faces with one or two attributes that do not go with the rest, such as a bald woman or a man
+    with lipstick: what edits are asked for."""
     captions_per_face: Annotated[int, Field(ge=1, le=64)] = 1
     """Procedural, with ``cache``: so many captions a face, taken in turn from epoch to epoch."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 64

@@ -50,6 +50,7 @@ def open_faces(data: DataSection, split: str) -> Samples:
             count=count,
             correlation=data.correlation,
             detail=data.caption_detail,
+            unusual=data.unusual,
         )
         return ManyCaptions(faces, data.captions_per_face) if data.captions_per_face > 1 and split == "train" else faces
     train = expand_paths(data.train, "data.train")
@@ -124,6 +125,7 @@ def source_identity(data: DataSection, split: str, dataset: Samples) -> dict[str
             "captions": captions,
             "correlation": data.correlation,
             "detail": data.caption_detail,
+            "unusual": data.unusual,
         }
     known = dataset.whole if isinstance(dataset, FirstSamples) else dataset
     assert isinstance(known, KnownRegions) and isinstance(known.whole, FaceShards)

@@ -16,6 +16,7 @@ __all__ = [
     "class_counts",
     "class_f1",
     "cluster_bootstrap_interval",
+    "gradient_energy",
     "mean_attribute_accuracy",
     "mean_f1",
     "outside_change_share",
@@ -67,6 +68,19 @@ def outside_change_share(before: np.ndarray, after: np.ndarray, mask: np.ndarray
     changed = (before != after).any(axis=-1)
     outside = ~mask
     return float((changed & outside).sum() / max(1, outside.sum()))
+
+
+def gradient_energy(images: np.ndarray, masks: np.ndarray) -> float:
+    """Mean squared difference of neighbouring pixels, both inside ``masks``: what a smear lacks.
+
+    Args:
+        images: uint8 ``(..., H, W, 3)``; masks: bool ``(..., H, W)``.
+    """
+    levels = images.astype(np.float32) / 255
+    across = np.square(np.diff(levels, axis=-2)).mean(-1)[masks[..., 1:] & masks[..., :-1]]
+    down = np.square(np.diff(levels, axis=-3)).mean(-1)[masks[..., 1:, :] & masks[..., :-1, :]]
+    total, count = across.sum(dtype=np.float64) + down.sum(dtype=np.float64), across.size + down.size
+    return float(total / max(1, count))
 
 
 def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:

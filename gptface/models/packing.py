@@ -6,6 +6,8 @@
     c c c . .      <--------
                     unpack
 
+Slots that nobody needs can be left out the same way as padding: their neighbours then attend as if they were not there.
+
 Samples stay apart by the attention mask, whose intervals move along with their samples. Both directions, forward and
 backward, are gathers: no slot is written twice, so results are the same bits every time on every device. Shapes follow
 from ``num_tokens``, a number of the host's, and nothing here synchronises.
@@ -87,41 +89,53 @@ class Packing:
         return _Rearrange.apply(packed.squeeze(0), self.places, self.sources).unflatten(0, self.shape)
 
 
-def pack_layout(attention_mask: IntervalMask, lengths: Tensor, num_tokens: int) -> Packing:
+def pack_layout(
+    attention_mask: IntervalMask, lengths: Tensor, num_tokens: int, kept: Tensor | None = None
+) -> Packing:
     """Work out how to pack a batch of left-aligned samples.
 
     Args:
         attention_mask: ``(B, S, S)``; valid slots see keys of their own sample's valid slots only.
         lengths: ``(B,)`` integer, valid slots of each sample, on the mask's device.
-        num_tokens: T, the sum of ``lengths`` or more. It is the host's to know; a sum larger than it would lose slots:
-            an error where the lengths lie on the CPU, elsewhere and in compiled code an assertion on the device.
+        num_tokens: T, the number of slots that are packed or more. It is the host's to know; one that is too small
+            would lose slots: an error where the lengths lie on the CPU, elsewhere and in compiled code an assertion on
+            the device.
+        kept: ``(B, S)`` bool, which valid slots to pack; by default all of them.
 
     Raises:
-        InputError: shapes that do not fit together, or ``num_tokens`` less than the sum.
+        InputError: shapes that do not fit together, or ``num_tokens`` too small.
     """
     samples, slots = attention_mask.batch_size, attention_mask.num_queries
     if lengths.shape != (samples,) or attention_mask.num_keys != slots:
         raise InputError(
             f"attention_mask must be (B, S, S) and lengths (B,), got {attention_mask.shape} and {tuple(lengths.shape)}"
         )
-    lengths = lengths.long()
-    ends = lengths.cumsum(0)
+    if kept is not None and (kept.shape != (samples, slots) or kept.dtype != torch.bool):
+        raise InputError(f"kept must be bool ({samples}, {slots}), got {kept.dtype} {tuple(kept.shape)}")
+    packed = torch.arange(slots, device=lengths.device) < lengths.unsqueeze(1)
+    if kept is not None:
+        packed = packed & kept
+    ranks = packed.long().cumsum(1)  # of a sample's slots: how many are packed up to it, itself included
+    counts = ranks[:, -1] if slots else ranks.sum(1)
+    ends = counts.cumsum(0)
     if lengths.device.type != "cpu" or torch.compiler.is_compiling():
         torch._assert_async((ends[-1:] <= num_tokens).all(), "pack_layout: num_tokens is less than the sum of lengths")
     elif samples and int(ends[-1]) > num_tokens:
         raise InputError(f"num_tokens must be at least the sum of lengths, {int(ends[-1])}, got {num_tokens}")
-    starts = ends - lengths
-    slot = torch.arange(slots, device=lengths.device)
-    places = torch.where(slot < lengths.unsqueeze(1), starts.unsqueeze(1) + slot, -1)
+    starts = (ends - counts).unsqueeze(1)
+    places = torch.where(packed, starts + ranks - 1, -1).flatten()
 
-    row = torch.arange(num_tokens, device=lengths.device)
-    sample = torch.searchsorted(ends, row, right=True)
-    beyond = sample >= samples
-    sample = sample.clamp_max(max(samples - 1, 0))
-    sources = torch.where(beyond, -1, sample * slots + row - starts[sample])
+    # The inverse: rows behind the last sample's stay without a source. Slots that are not packed all write to one
+    # row more, which is cut off.
+    sources = torch.full((num_tokens + 1,), -1, dtype=torch.int64, device=lengths.device)
+    slot = torch.arange(samples * slots, device=lengths.device)
+    sources = sources.scatter(0, torch.where(places < 0, num_tokens, places), slot)[:num_tokens]
+    beyond = sources < 0
 
-    # An empty interval stays empty wherever it is moved; rows beyond the samples see nothing.
-    moved = attention_mask.intervals + starts.to(torch.int32).view(-1, 1, 1, 1)
+    # An interval's ends move to the number of packed slots before them. An empty one stays empty.
+    before = torch.nn.functional.pad(ranks, (1, 0)) + starts  # (B, S + 1)
+    ends_of = attention_mask.intervals.flatten(1).long().expand(samples, -1)
+    moved = before.gather(1, ends_of).view(samples, slots, -1, 2).to(torch.int32)
     intervals = moved.flatten(0, 1).index_select(0, sources.clamp_min(0))
     intervals = intervals.masked_fill(beyond.view(-1, 1, 1), 0).unsqueeze(0)
-    return Packing((samples, slots), sources, places.flatten(), IntervalMask(intervals, num_tokens))
+    return Packing((samples, slots), sources, places, IntervalMask(intervals, num_tokens))

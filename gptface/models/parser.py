@@ -92,8 +92,35 @@ def _logits(head: nn.Linear | None, features: Tensor) -> Tensor:
     return features.new_zeros(features.shape[0], 0).float() if head is None else head(features).float()
 
 
+class _Standardised(nn.BatchNorm1d):
+    """Batch normalisation that takes a single sample in training too, by what it knows so far."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and len(input) == 1:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)
+
+
+def _by_region(logits: Tensor, maps: Tensor, images: Tensor) -> Tensor:
+    """Means over each region as it is seen, ``(B, R · (C + 4))``: of ``maps``, of the colours, and its root of area.
+
+    Args:
+        logits: ``(B, R, H, W)``.
+        maps: ``(B, C, h, w)``; images: ``(B, 3, H, W)``.
+    """
+    shares = logits.softmax(1)
+    coarse = functional.adaptive_avg_pool2d(shares, (maps.shape[2], maps.shape[3])).flatten(2)
+    fine = shares.flatten(2)
+    area = coarse.mean(2, keepdim=True)
+    features = coarse @ maps.flatten(2).mT / (coarse.sum(2, keepdim=True) + 1e-2)
+    colours = fine @ images.flatten(2).mT / (fine.sum(2, keepdim=True) + 1e-1)
+    return torch.cat([features, colours, area.sqrt()], dim=2).flatten(1)
+
+
 class FaceParser(StrictPreTrainedModel):
-    """A small U-Net: regions from its decoder, attributes and expression from its pooled encoder."""
+    """A small U-Net: regions from its decoder, attributes and expression from its encoder and from every region."""
 
     config: FaceParserConfig
     config_class = FaceParserConfig
@@ -121,8 +148,13 @@ class FaceParser(StrictPreTrainedModel):
         # Mean and maximum over the picture, of every level: a thin moustache and the light on the face both survive.
         # Beside them the coarsest level on a 4×4 grid: hair above the brows is a fringe, below the mouth a beard.
         self.placed = nn.Conv2d(channels[-1], 12, 1)
-        pooled = 2 * sum(channels) + 12 * 16
-        self.pool_norm = nn.LayerNorm(pooled)
+        # And by region: the colour of lips is lipstick, that of hair its own, wherever they are in the picture.
+        by_region = len(config.region_names) * (channels[0] + 4)
+        pooled = 2 * sum(channels) + 12 * 16 + by_region
+        # Each number by its own spread: a mean colour hardly varies beside what the maps say, and tells the most.
+        self.pool_norm = _Standardised(pooled, momentum=0.05)
+        names = len(config.attribute_names) + len(config.expression_names)
+        self.pool_direct = nn.Linear(pooled, names) if names else None
         self.pool_hidden = nn.Linear(pooled, 128)
         self.attribute_head = nn.Linear(128, len(config.attribute_names)) if config.attribute_names else None
         self.expression_head = nn.Linear(128, len(config.expression_names)) if config.expression_names else None
@@ -154,15 +186,19 @@ class FaceParser(StrictPreTrainedModel):
             levels.append(maps)
         parts = [part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))]
         parts.append(functional.adaptive_avg_pool2d(self.placed(levels[-1]), 4).flatten(1))
-        pooled = torch.cat(parts, dim=1)
-        features = functional.silu(self.pool_hidden(self.pool_norm(pooled)))
         for index, (enlarge, up) in enumerate(zip(self.enlarge, self.up, strict=True)):
             maps = up(torch.cat([enlarge(maps), levels[-2 - index]], dim=1))
-        regions = functional.pixel_shuffle(self.region_head(functional.silu(self.region_norm(maps))), stride)
+        seen = functional.silu(self.region_norm(maps))
+        regions = functional.pixel_shuffle(self.region_head(seen), stride)
+        # Read off, not pulled at: attributes move maps away from what regions need.
+        parts.append(_by_region(regions.detach(), seen.detach(), images.to(seen.dtype)))
+        pooled = torch.cat(parts, dim=1)
+        pooled = self.pool_norm(pooled)
+        hidden = functional.silu(self.pool_hidden(pooled))
+        parts = [_logits(head, hidden) for head in (self.attribute_head, self.expression_head)]
+        direct = _logits(self.pool_direct, pooled).split([part.shape[1] for part in parts], dim=1)
         return FaceParserOutput(
-            region_logits=regions.float(),
-            attribute_logits=_logits(self.attribute_head, features),
-            expression_logits=_logits(self.expression_head, features),
+            region_logits=regions.float(), attribute_logits=parts[0] + direct[0], expression_logits=parts[1] + direct[1]
         )
 
     @torch.no_grad()

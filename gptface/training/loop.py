@@ -33,6 +33,7 @@ from gptface.training.configuration import LoopSection
 from gptface.training.continuation import check_budget, check_same_run, own_state
 from gptface.training.hardware import mixed_precision, peak_flops, peak_memory_gib
 from gptface.training.interruption import Interruption
+from gptface.training.loggers import ExperimentLoggers
 from gptface.training.metrics import MetricsFile, TensorBoard, log_line
 from gptface.training.optimization import Optimizers
 from gptface.training.schedule import Budget
@@ -99,10 +100,17 @@ class Loop:
         output: where rank 0 writes ``metrics.jsonl``, ``validation.jsonl``, ``tensorboard/`` and ``checkpoints/``.
         run: what identifies the run; a checkpoint of another one is refused (:mod:`gptface.training.continuation`).
         verbose: show progress on stderr (rank 0).
+        loggers: other places that rank 0 sends the metrics to.
     """
 
     def __init__(
-        self, stage: Stage, accelerator: Accelerator, output: Path, run: Mapping[str, Any], verbose: bool = True
+        self,
+        stage: Stage,
+        accelerator: Accelerator,
+        output: Path,
+        run: Mapping[str, Any],
+        verbose: bool = True,
+        loggers: ExperimentLoggers | None = None,
     ) -> None:
         self.stage = stage
         self.section = stage.section
@@ -112,6 +120,7 @@ class Loop:
         self.run_identity = dict(run)
         self.main = accelerator.is_main_process
         self.verbose = verbose and self.main
+        self.loggers = loggers
         if self.section.compile:
             for module in stage.compilable():
                 module.compile()
@@ -149,6 +158,8 @@ class Loop:
             self.metrics = MetricsFile(self.output / "metrics.jsonl", resume_step)
             self.validations = MetricsFile(self.output / "validation.jsonl", resume_step)
             self.tensorboard = TensorBoard(self.output / "tensorboard", resume_step)
+            if self.loggers is not None:
+                self.loggers.start(resume_step)
         precision = self.accelerator.mixed_precision
         measured = self.section.peak_tflops is None
         self.peak = peak_flops(self.accelerator.device, precision) if measured else self.section.peak_tflops * 1e12  # type: ignore[operator]
@@ -163,6 +174,8 @@ class Loop:
             finally:
                 if self.main:
                     self.tensorboard.close()
+                    if self.loggers is not None:
+                        self.loggers.close()
 
     def _opening(self, precision: str, resumed: bool) -> str:
         parameters = sum(value.numel() for value in self.modules[0].parameters())
@@ -293,10 +306,16 @@ class Loop:
         self._check_finite(record["loss"])
         if self.main:
             self.metrics.write(record)
-            if self.section.tensorboard:
-                self.tensorboard.write(self.stage.name, record, self.step)
+            self._send(self.stage.name, record)
             remaining = self.budget.remaining_seconds(share)
             self.display.line(log_line(self.stage.name, record, share, remaining, self.peak_name))
+
+    def _send(self, prefix: str, record: Mapping[str, Any]) -> None:
+        """Scalars to TensorBoard, where no logger does that, and to the loggers."""
+        if self.section.tensorboard and (self.loggers is None or "tensorboard" not in self.loggers.names):
+            self.tensorboard.write(prefix, record, self.step)
+        if self.loggers is not None:
+            self.loggers.write(prefix, record, self.step)
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -319,8 +338,7 @@ class Loop:
             module.train()
         if figures and self.main:
             self.validations.write({"step": self.step, **figures})
-            if self.section.tensorboard:
-                self.tensorboard.write(f"{self.stage.name}-validation", figures, self.step)
+            self._send(f"{self.stage.name}-validation", figures)
             text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
             self.display.line(f"{self.stage.name} validation at step {self.step}: {text}")
         self.marked_time, self.worked = time.perf_counter(), (0, 0.0)

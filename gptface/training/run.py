@@ -6,6 +6,7 @@ An output folder holds
     metrics.jsonl      a line every ``log_every`` steps
     validation.jsonl   a line every validation
     tensorboard/       the same for TensorBoard
+    loggers.json       where ``log_with`` sent it too, if anywhere
     checkpoints/       everything needed to go on
     summary.json       how the run ended; present only when it is complete
 
@@ -20,7 +21,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from gptface.training.configuration import LoopSection
 from gptface.training.configuration_files import configuration_to_yaml
 from gptface.training.continuation import check_budget, check_same_run, goes_further
 from gptface.training.declaration import StageContext, StageDeclaration
+from gptface.training.loggers import STATE, ExperimentLoggers, check_loggers
 from gptface.training.loop import Loop, Outcome, build_accelerator
 from gptface.training.stage import Stage
 
@@ -62,6 +64,7 @@ def run_stage(
     *,
     restart: bool = False,
     verbose: bool = True,
+    log_with: Sequence[str] = (),
     **inputs: str | os.PathLike[str] | None,
 ) -> Path:
     """Train one stage; its result is in the folder that is returned.
@@ -72,12 +75,14 @@ def run_stage(
         output: folder of the run.
         restart: begin anew instead of going on from what is in ``output``.
         verbose: show progress on stderr.
+        log_with: experiment loggers to send metrics and configuration to (:mod:`gptface.training.loggers`).
         inputs: folders of earlier stages' results (or of their runs), by the names that the stage declares.
 
     Raises:
         InputError: configuration, data, inputs or an earlier run in ``output`` cannot be used.
         OSError: something cannot be written; what was complete remains.
     """
+    check_loggers(log_with)
     name, target = declaration.name, Path(output)
     section: LoopSection = getattr(configuration, name)
     folders = declaration.locate(inputs)
@@ -109,7 +114,8 @@ def run_stage(
     accelerator.wait_for_everyone()
     # The same weights on every process, but noise of each one's own.
     set_seed(section.seed, device_specific=True)
-    outcome = Loop(stage, accelerator, target, run, verbose).run()
+    loggers = ExperimentLoggers(log_with, target, configuration, verbose) if log_with else None
+    outcome = Loop(stage, accelerator, target, run, verbose, loggers).run()
     if accelerator.is_main_process:
         with outcome.average.applied():
             stage.save(target)
@@ -143,7 +149,7 @@ def _remove_run(output: Path) -> None:
     """Remove what an earlier run would be continued from; its result stays until the new one takes its place."""
     for part in ("checkpoints", "tensorboard"):
         shutil.rmtree(output / part, ignore_errors=True)
-    for part in ("summary.json", "metrics.jsonl", "validation.jsonl"):
+    for part in ("summary.json", "metrics.jsonl", "validation.jsonl", STATE):
         (output / part).unlink(missing_ok=True)
 
 

@@ -18,6 +18,7 @@ from gptface.evaluation.metrics import (
     class_counts,
     class_f1,
     cluster_bootstrap_interval,
+    gradient_energy,
     mean_attribute_accuracy,
     mean_f1,
     outside_change_share,
@@ -57,6 +58,18 @@ def test_one_changed_pixel_outside_the_mask_is_seen() -> None:
     assert outside_change_share(before, after, mask) == 0.0
     after[3, 3, 1] = 1
     assert outside_change_share(before, after, mask) == pytest.approx(1 / 8)
+
+
+def test_gradient_energy_sees_edges_inside_the_mask_alone() -> None:
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[:, 3:] = 255  # one edge between columns 2 and 3
+    everywhere, left = np.ones((4, 6), bool), np.zeros((4, 6), bool)
+    left[:, :3] = True
+    # 4 of 4·5 + 3·6 pairs of neighbours differ, by 1.
+    assert gradient_energy(image, everywhere) == pytest.approx(4 / 38)
+    assert gradient_energy(image, left) == 0
+    assert gradient_energy(image[None], everywhere[None]) == pytest.approx(4 / 38)
+    assert gradient_energy(image, np.zeros((4, 6), bool)) == 0
 
 
 def test_balanced_accuracy_does_not_reward_the_commonest_class() -> None:

@@ -55,6 +55,29 @@ def test_every_row_sees_the_same_keys_in_their_new_places(batch: tuple[list[int]
     assert torch.equal(packing.attention_mask.to_dense()[0], expected)
 
 
+@settings(deadline=None, max_examples=100)
+@given(ragged(), st.randoms(use_true_random=False))
+def test_slots_that_are_left_out_are_neither_packed_nor_seen(
+    batch: tuple[list[int], int, int], random: object
+) -> None:
+    lengths, slots, extra = batch
+    valid = torch.tensor(lengths)
+    flips = [[random.random() < 0.6 for _ in range(slots)] for _ in lengths]  # type: ignore[attr-defined]
+    kept = torch.tensor(flips)
+    prefixes = torch.tensor([random.randint(0, length) for length in lengths])  # type: ignore[attr-defined]
+    mask = IntervalMask.prefix_lm(prefixes, valid, slots)
+    there = kept & (torch.arange(slots) < valid.unsqueeze(1))
+    packing = pack_layout(mask, valid, int(there.sum()) + extra, kept)
+    padded = torch.randn(len(lengths), slots, 3)
+    assert torch.equal(packing.pack(padded)[0, : int(there.sum())], padded[there])
+    assert torch.equal(packing.unpack(packing.pack(padded)), padded.masked_fill(~there.unsqueeze(-1), 0.0))
+    packing.attention_mask.validate()
+    blocks = [dense[row][:, row] for dense, row in zip(mask.to_dense(), there, strict=True)]
+    assert torch.equal(
+        packing.attention_mask.to_dense()[0], torch.block_diag(*blocks, torch.zeros(extra, extra)).bool()
+    )
+
+
 def test_two_intervals_move_together() -> None:
     branches = torch.tensor([[0, 0, 1, 1, 2, -1], [0, 1, 1, 2, -1, -1]])
     mask = IntervalMask.shared_prefix(branches)

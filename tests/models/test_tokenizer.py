@@ -13,6 +13,7 @@ from gptface.errors import InputError
 from gptface.models import FaceTokenizer, FaceTokenizerConfig
 from gptface.models.convolution import ChannelNorm, ResidualBlock, ShuffleConvolution, SpatialAttention
 from gptface.models.discriminator import PatchDiscriminator
+from gptface.models.principal_components import start_from_principal_components
 from gptface.objectives import reconstruction_losses
 from gptface.ops.vq import cpu
 
@@ -275,3 +276,24 @@ def test_patch_discriminator_gives_a_logit_a_patch() -> None:
     assert logits.shape[2] > 1
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_from_principal_components_a_fresh_tokenizer_comes_as_near_as_they_can() -> None:
+    torch.manual_seed(0)
+    images = pictures(24)
+    tokenizer = FaceTokenizer(FaceTokenizerConfig.tiny(stem_stride=4, channels=[16], codebook_size=256)).eval()
+    held = start_from_principal_components(tokenizer, images)
+    assert 0.9 < held <= 1
+    with torch.no_grad():
+        decoded = tokenizer.decode_latents(tokenizer.encode_latents(images))
+    variance = (images - images.mean((0, 2, 3), keepdim=True)).square().mean()
+    # The damped networks disturb a little; nothing is left of what eight components of a patch hold.
+    assert float((decoded - images).square().mean() / variance) < (1 - held) + 0.05
+
+
+def test_principal_components_need_linear_shortcuts_and_more_patches_than_components() -> None:
+    with pytest.raises(InputError, match="linear_shortcut must be true"):
+        start_from_principal_components(FaceTokenizer(FaceTokenizerConfig.tiny(linear_shortcut=False)), pictures(8))
+    with pytest.raises(InputError, match="more than 8 patches, got 8"):
+        one = FaceTokenizer(FaceTokenizerConfig.tiny(stem_stride=8, channels=[16], image_size=32))
+        start_from_principal_components(one, pictures(1)[:, :, :32, :16].repeat(1, 1, 1, 1))

@@ -89,6 +89,21 @@ def test_the_discriminator_joins_when_its_time_has_come(face_cache: Path, tmp_pa
     assert len(state["modules"]) == 2
 
 
+def test_a_decoder_that_learns_on_leaves_every_code_as_it_was(
+    face_cache: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    configuration = tiny(face_cache, "tokenizer.steps=4", "tokenizer.seed=5")
+    folder = run_stage(TOKENIZER, configuration, tmp_path / "on", verbose=False, tokenizer=tokenizer_folder)
+    before = FaceTokenizer.from_pretrained(tokenizer_folder).state_dict()
+    after = FaceTokenizer.from_pretrained(folder).state_dict()
+    for name, value in after.items():
+        learnt = name.startswith(("decoder", "from_code"))
+        assert torch.equal(value, before[name]) == (not learnt), name
+    other = tiny(face_cache, "tokenizer.steps=4", "tokenizer.model.codebook_size=32")
+    with pytest.raises(InputError, match="its codebook_size is 64, but the configuration describes 32"):
+        run_stage(TOKENIZER, other, tmp_path / "other", verbose=False, tokenizer=tokenizer_folder)
+
+
 def test_pretraining_leaves_a_system(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     parser = run_stage(PARSER, tiny_parser(face_cache, "parser.steps=2"), tmp_path / "parser", verbose=False)
     assert FaceParser.from_pretrained(parser).config.image_size == 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from gptface.cli.generation_arguments import add_system_option, load_system
 from gptface.cli.paths import local_path, local_pattern
 
 __all__ = ["add_parser", "run"]
@@ -17,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: gptface evaluate system --system runs/real/system --faces 'faces/val-*.tar' "
         "--output runs/real/evaluation.json",
     )
-    parser.add_argument("--system", type=local_path, required=True, help="what `gptface train pretrain` leaves")
+    add_system_option(parser)
     parser.add_argument(
         "--faces",
         type=local_pattern,
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gptface.systems.gptface.evaluation.evaluate import EvaluationRequest, evaluate
 
     request = EvaluationRequest(
-        system=arguments.system,
+        system=load_system(arguments.system),
         faces=arguments.faces,
         count=arguments.count,
         seed=arguments.seed,

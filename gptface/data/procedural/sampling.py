@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+from gptface.faces.attributes import LABELLED_ATTRIBUTES
 from gptface.faces.expressions import LABELLED_EXPRESSIONS
 from gptface.faces.occluders import OCCLUDERS
 
 from .randomness import Draws
-from .specification import CLOTHES, HAIR_COLOURS, HAIR_CUTS, HAT_STYLES, Colour, FaceSpecification
+from .specification import CLOTHES, HAIR_COLOURS, HAIR_CUTS, HAT_STYLES, Colour, FaceSpecification, with_attribute
 
-__all__ = ["sample_specification"]
+__all__ = ["sample_specification", "unusual_specification"]
 
 _IRISES: tuple[Colour, ...] = (
     (0.055, 0.022, 0.008),
@@ -162,3 +163,17 @@ def sample_specification(
         background_second=tuple(mood * (0.6 * a + 0.4 * b) for a, b in zip(background, second, strict=True)),  # type: ignore[arg-type]
         background_angle=d.uniform("background_angle", 0.0, 360.0),
     )
+
+
+def unusual_specification(specification: FaceSpecification, seed: int, index: int) -> FaceSpecification:
+    """Face ``index`` of generator ``seed`` with one or two attributes set without regard to what goes together.
+
+    A man with lipstick, a bald woman: what people wish for, and what nobody learns from faces alone in which beards
+    make men. Sex stays, since the wishes are about what can be changed of a person.
+    """
+    d = Draws(seed ^ 0x756E7573, index)
+    names = tuple(name for name in LABELLED_ATTRIBUTES if name != "Male")
+    for number in range(1 + d.integer("second", 2)):
+        name = names[d.integer(f"name.{number}", len(names))]
+        specification = with_attribute(specification, name, d.chance(f"present.{number}", 0.7))
+    return specification

@@ -59,6 +59,9 @@ class TokenizerSection(LoopSection):
     """Starting point of the model's configuration (gptface.models.FaceTokenizerConfig)."""
     model: dict[str, Any] = {}
     """Fields of that configuration that differ from the preset."""
+    principal_components: Annotated[int, Field(ge=0)] = 256
+    """Pictures whose patches' principal components the model's linear shortcuts start from. 0, or without
+    ``data.cache`` or ``model.linear_shortcut``: they start at random."""
     losses: TokenizerLossWeights = TokenizerLossWeights()
 
 
@@ -92,6 +95,17 @@ class ImageMaskSection(Section):
         if self.random + self.blocks + self.regions <= 0:
             raise InputError("random + blocks + regions must be more than 0")
         return self
+
+
+class SparseSection(Section):
+    """Rows that compute a random part of their image tokens alone: what is left out is neither seen nor predicted. Of
+    many small tokens neighbours say nearly the same, so that a step with half of them teaches more than half of it.
+    Rows from text to image stay whole, and all do where attention computes what is hidden."""
+
+    image: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of its image tokens that a row keeps; 1: all."""
+    until: Share = 0.8
+    """Share of the training from which on rows are whole, as decoding sees them."""
 
 
 class MatchingSection(Section):
@@ -158,6 +172,7 @@ class PretrainSection(LoopSection):
     text_mask_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of its tokens that a caption hides where spans of it are masked; one token at least."""
     image_masks: ImageMaskSection = ImageMaskSection()
+    sparse: SparseSection = SparseSection()
     matching: MatchingSection = MatchingSection()
     contrastive: ContrastiveSection = ContrastiveSection()
     pair_weighting: PairWeightingSection = PairWeightingSection()

@@ -66,6 +66,11 @@ class Targets:
     labels: Tensor
     weights: Tensor | None = None
 
+    def among(self, kept: Tensor) -> Targets:
+        """Without those in places that are not ``kept``, bool ``(B, S)``."""
+        there = (self.positions >= 0) & kept.flatten()[self.positions.clamp_min(0)]
+        return Targets(torch.where(there, self.positions, -1), self.labels, self.weights)
+
     def count(self) -> Tensor:
         """How many there are, or their total weight: float32."""
         named = (self.positions >= 0).float()

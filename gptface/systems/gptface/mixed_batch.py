@@ -14,6 +14,7 @@ the host.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +61,13 @@ class MixedBatch:
     next_text: Targets
     match_labels: Tensor
     match_valid: Tensor
+
+
+class Kept(NamedTuple):
+    """Which image tokens of each row are computed, bool ``(R, N)``, and how many in all are not."""
+
+    tokens: Tensor
+    absent: int
 
 
 def row_counts(section: PretrainSection, pairs: int) -> tuple[int, int, int, int]:
@@ -110,6 +118,7 @@ class BatchComposer:
         other, mismatch = self.mismatch(pairs, lengths[:masked], walk, doubled, moment)
 
         all_lengths = torch.cat([lengths, lengths[:masked][other]])
+        kept = self._image_kept(pairs, moment)
         counts = ((masked, Regime.MASKED), (to_image, Regime.TEXT_TO_IMAGE), (to_text, Regime.IMAGE_TO_TEXT))
         regimes = [torch.full((n,), int(regime), device=device) for n, regime in (*counts, (mismatched, Regime.MASKED))]
         sequence = build_sequence(
@@ -118,10 +127,15 @@ class BatchComposer:
             all_lengths,
             torch.cat([image.tokens, pairs.codes[masked:], image.tokens[doubled]]),
             torch.cat(regimes),
-            num_tokens=self.num_tokens(pairs, all_lengths, masked),
+            num_tokens=self.num_tokens(pairs, all_lengths, masked, None if kept is None else kept.absent),
+            image_kept=None if kept is None else kept.tokens,
         )
         slots = sequence.token_ids.shape[1]
         next_image, next_text = self._next_tokens(sequence, pairs, masked, to_image, keep)
+        masked_image = image.targets(pairs.codes, sequence.image_slots, slots)
+        if kept is not None:
+            everywhere = torch.ones_like(sequence.token_ids, dtype=torch.bool)
+            masked_image = masked_image.among(everywhere.scatter(1, sequence.image_slots, kept.tokens))
         captioned = (lengths[:masked] > 0) & (pairs.text_lengths[:masked] > 0)
         return MixedBatch(
             sequence,
@@ -129,7 +143,7 @@ class BatchComposer:
             to_image,
             to_text,
             mismatched,
-            masked_image=image.targets(pairs.codes, sequence.image_slots, slots),
+            masked_image=masked_image,
             masked_text=text.targets(pairs.text_ids, sequence.text_slots, slots),
             next_image=next_image,
             next_text=next_text,
@@ -144,14 +158,37 @@ class BatchComposer:
         dropped[droppable:] = False  # a caption that is to be predicted cannot be left out
         return torch.where(dropped, 0, pairs.text_lengths)
 
-    def num_tokens(self, pairs: Pairs, lengths: Tensor, masked: int) -> int | None:
+    def _image_kept(self, pairs: Pairs, moment: Moment) -> Kept | None:
+        """The image tokens that each row keeps; ``None`` where none are left out at this ``moment``.
+
+        Rows that predict the image token by token keep all of them.
+        """
+        sparse, total, device = self.section.sparse, self.model.config.num_image_tokens, pairs.codes.device
+        count = max(1, round(sparse.image * total))
+        if count == total or moment.share >= sparse.until or not self._packs():
+            return None
+        if device.type != "cpu" and pairs.host_lengths is None:
+            return None  # the host could not know how many slots are left
+        masked, to_image, to_text, mismatched = row_counts(self.section, len(pairs.codes))
+        rows = masked + to_image + to_text + mismatched
+        drawn = torch.rand(rows, total, device=device).topk(count, dim=1).indices
+        tokens = torch.zeros(rows, total, dtype=torch.bool, device=device).scatter(1, drawn, True)
+        tokens[masked : masked + to_image] = True
+        return Kept(tokens, (rows - to_image) * (total - count))
+
+    def _packs(self) -> bool:
+        return not torch.compiler.is_compiling() and self.packing and self.model.packing_pays()
+
+    def num_tokens(self, pairs: Pairs, lengths: Tensor, masked: int, absent: int | None = None) -> int | None:
         """How many slots of the joint batch hold a token, or a bound of it; ``None`` where it would not pay to know.
+
+        ``absent`` image tokens are left out; where any are, it is always worth knowing.
 
         Which captions are dropped and which are doubled by mismatched rows is decided on the device. Where that is
         not the host, the bound takes every caption to stay and the longest one to be doubled. Compiled as one graph, a
         step knows no lengths on the host, and computes the padding.
         """
-        if torch.compiler.is_compiling() or not (self.packing and self.model.packing_pays()):
+        if not self._packs():
             return None
         rows = len(lengths)
         if lengths.device.type == "cpu":
@@ -163,6 +200,8 @@ class BatchComposer:
             return None
         frame = self.model.config.num_image_tokens + 3
         tokens = text + rows * frame
+        if absent is not None:
+            return tokens - absent
         return tokens if tokens <= PACKED_BELOW * rows * (frame + pairs.text_ids.shape[1]) else None
 
     # Negatives -------------------------------------------------------------------------------------------------------

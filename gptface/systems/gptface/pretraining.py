@@ -176,21 +176,26 @@ class PretrainingStage(Stage):
                 make = PairMaker(self.tokenizer, encode(held_out.cache, flips=False, verbose=verbose))
             needs = dataclasses.replace(needs, images=False)
             self.held_out = held_out.in_order(needs, make, batch_size=section.batch_size)
-        self.flops_per_sample = self._flops(text_length)
+        self.flops_per_sample = self._flops(text_length, 1.0)
+        self.flops_per_sparse_sample = self._flops(text_length, section.sparse.image)
         self.flops_per_comparison = self._tower_flops(text_length)
 
-    def _flops(self, text_length: int) -> float:
-        """Per pair, mismatched rows and the two heads included; forward and backward."""
+    def _flops(self, text_length: int, kept: float) -> float:
+        """Per pair, mismatched rows and the two heads included; forward and backward.
+
+        ``kept`` is the share of their image tokens that sparse rows compute.
+        """
         config, batch = self.model.config, self.section.batch_size
         masked, to_image, to_text, mismatched = row_counts(self.section, batch)
         tokens = config.num_image_tokens
-        sequence = float(self.model.flops_per_sequence(text_length + tokens + 3))
+        whole = float(self.model.flops_per_sequence(text_length + tokens + 3))
+        sparse = float(self.model.flops_per_sequence(text_length + round(kept * tokens) + 3))
         # Of a MaskGIT cosine ratio the mean is 2 / pi.
-        image_rows = (masked * 2 / math.pi + to_image) * tokens
+        image_rows = (masked * kept * 2 / math.pi + to_image) * tokens
         text_rows = (masked * self.section.text_mask_ratio * TEXT_SHARE + to_text) * text_length
         width = config.hidden_size
         heads = image_rows * (width + config.codebook_size) + text_rows * (width + config.text_vocab_size)
-        return ((batch + mismatched) * sequence + 6 * width * heads) / batch
+        return (to_image * whole + (masked + to_text + mismatched) * sparse + 6 * width * heads) / batch
 
     def _tower_flops(self, text_length: int) -> float:
         """Per pair that is compared, forward and backward."""
@@ -205,20 +210,22 @@ class PretrainingStage(Stage):
 
     def work(self, share: float) -> tuple[int, float]:
         contrastive, samples = self.section.contrastive, self.section.batch_size
+        each = self.flops_per_sample if share >= self.section.sparse.until else self.flops_per_sparse_sample
         if self.section.losses.contrastive == 0:
-            return super().work(share)
+            return samples, samples * each
         pairs = max(samples, contrastive.pairs)
         compared = pairs * self.flops_per_comparison
         if share < contrastive.alone:
             return pairs, compared
-        return samples, samples * self.flops_per_sample + compared
+        return samples, samples * each + compared
 
     def counts(self, batch: Pairs, moment: Moment) -> Tensor:
         return self.objective.counts(batch, moment)
 
     def milestones(self) -> dict[str, float]:
-        alone = self.section.contrastive.alone
-        return {"contrastive.alone": alone} if alone > 0 else {}
+        alone, sparse = self.section.contrastive.alone, self.section.sparse
+        found = {"contrastive.alone": alone} if alone > 0 else {}
+        return found | ({"sparse.until": sparse.until} if sparse.image < 1 else {})
 
     def compilable(self) -> list[nn.Module]:
         return list(self.model.layers)

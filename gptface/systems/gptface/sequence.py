@@ -130,6 +130,7 @@ def build_sequence(
     regimes: Tensor | Sequence[int] | Regime,
     *,
     num_tokens: int | None = None,
+    image_kept: Tensor | None = None,
 ) -> JointSequence:
     """Lay captions and image codes out as joint sequences.
 
@@ -142,6 +143,8 @@ def build_sequence(
         num_tokens: how many of the ``B * S`` slots are valid, or a bound from above where the lengths are known to the
             device only. The transformer's layers then run on so many rows instead of all slots (see
             :mod:`gptface.models.packing`). By default they run on all of them.
+        image_kept: ``(B, N)`` bool: image tokens that the layers compute and attend to; the others' hidden states are
+            zero. Needs ``num_tokens``, which then counts them alone. By default all.
 
     Raises:
         InputError: for tensors whose shapes do not fit together. Values are not looked at (that would synchronise).
@@ -202,6 +205,16 @@ def build_sequence(
 
     attention_mask = IntervalMask(intervals, slots)
 
+    image_slots = image_start + torch.arange(num_image, device=device)
+    packing = None
+    if num_tokens is not None:
+        kept = None
+        if image_kept is not None:
+            kept = torch.ones(batch, slots, dtype=torch.bool, device=device).scatter(1, image_slots, image_kept)
+        packing = pack_layout(attention_mask, total.squeeze(1), num_tokens, kept)
+    elif image_kept is not None:
+        raise InputError("image_kept needs num_tokens, which is not given")
+
     text_offsets = torch.arange(text_capacity, device=device)
     text_valid = text_offsets < length
     return JointSequence(
@@ -213,6 +226,6 @@ def build_sequence(
         attention_mask=attention_mask,
         text_slots=torch.where(text_valid, text_start + text_offsets, 0),
         text_valid=text_valid,
-        image_slots=image_start + torch.arange(num_image, device=device),
-        packing=None if num_tokens is None else pack_layout(attention_mask, total.squeeze(1), num_tokens),
+        image_slots=image_slots,
+        packing=packing,
     )

@@ -16,6 +16,14 @@ TOKENIZER = StageDeclaration(
     example="gptface train tokenizer --config demo --output runs/demo/tokenizer",
     configuration=Configuration,
     build=TokenizerStage,
+    inputs=(
+        StageInput(
+            "tokenizer",
+            "a trained tokenizer whose decoder alone learns on: its codes keep their meaning",
+            required=False,
+        ),
+    ),
+    identify={"tokenizer": tokenizer_identity},
 )
 PRETRAIN = StageDeclaration(
     name="pretrain",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.data.batches import FaceBatch, Faces, InOrder, Needs, held_out_faces
+from gptface.data.pixels import images_to_tensor
+from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
-from gptface.models import FaceTokenizer
+from gptface.models import FaceTokenizer, FaceTokenizerConfig, FaceTokenizerOutput
 from gptface.models.discriminator import PatchDiscriminator
+from gptface.models.principal_components import start_from_principal_components
 from gptface.objectives import (
     adversarial_weight,
     discriminator_hinge_loss,
@@ -76,16 +80,22 @@ class TokenizerObjective(nn.Module):
     """
 
     def __init__(
-        self, tokenizer: FaceTokenizer, weights: TokenizerLossWeights, discriminator: PatchDiscriminator | None = None
+        self,
+        tokenizer: FaceTokenizer,
+        weights: TokenizerLossWeights,
+        discriminator: PatchDiscriminator | None = None,
+        *,
+        decoder_alone: bool = False,
     ) -> None:
         super().__init__()
+        self.decoder_alone = decoder_alone
         self.tokenizer = tokenizer
         self.weights = weights
         self._discriminator = (discriminator,)  # in a tuple, so that it is not registered as a part of this module
 
     def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
         images, share = batch.images, image_share(batch, moment)
-        out = self.tokenizer(images)
+        out: Any = self._decoded(images) if self.decoder_alone else self.tokenizer(images)
         weights, reconstruction = self.weights, out.reconstruction
         parts = reconstruction_losses(
             reconstruction,
@@ -109,6 +119,21 @@ class TokenizerObjective(nn.Module):
         quantizer = share * out.quantizer_loss
         parts |= {"quantizer": quantizer, "perplexity": out.perplexity, "usage": out.usage}
         return loss + quantizer, parts
+
+
+    def _decoded(self, images: Tensor) -> FaceTokenizerOutput:
+        """Pictures from the codes that ``images`` have: nothing of encoder and codebook learns."""
+        tokenizer = self.tokenizer
+        codes = tokenizer.encode(images)
+        counts = torch.bincount(codes.flatten(), minlength=tokenizer.config.codebook_size)
+        shares = counts / codes.numel()
+        return FaceTokenizerOutput(
+            reconstruction=tokenizer.decode_latents(tokenizer.quantizer.lookup(codes)),
+            codes=codes,
+            quantizer_loss=images.new_zeros(()),
+            perplexity=torch.exp(-(shares * shares.clamp_min(1e-12).log()).sum()),
+            usage=(counts > 0).float().mean(),
+        )
 
 
 class DiscriminatorObjective(nn.Module):
@@ -138,12 +163,18 @@ class TokenizerStage(Stage):
         self.section = section = configuration.tokenizer
         data = configuration.data
         self.device = accelerator.device
-        self.tokenizer = FaceTokenizer(configuration.tokenizer_config())
+        decoder_alone = "tokenizer" in context.inputs
+        if decoder_alone:
+            self.tokenizer = _with_fixed_codes(context.inputs["tokenizer"], configuration.tokenizer_config())
+        else:
+            self.tokenizer = FaceTokenizer(configuration.tokenizer_config())
         self.tokenizer.train()
         discriminator = None
         if section.losses.adversarial > 0:
             discriminator = PatchDiscriminator(DISCRIMINATOR_CHANNELS)
-        self.objective = TokenizerObjective(self.tokenizer, section.losses, discriminator)
+        self.objective = TokenizerObjective(
+            self.tokenizer, section.losses, discriminator, decoder_alone=decoder_alone
+        )
         hidden = kernels(self.tokenizer.encoder, self.tokenizer.decoder)
         self.phases = [Phase("tokenizer", self.objective, matrices=hidden)]
         self.flops_per_sample = float(self.tokenizer.flops_per_image())
@@ -156,10 +187,14 @@ class TokenizerStage(Stage):
             self.importance = torch.tensor([regions.get(name, 1.0) for name in REGIONS], device=self.device)
         # Regions weigh each image otherwise, and what is read as it comes may leave images out.
         self.uneven = self.importance is not None or not data.cache
+        faces = Faces(data, "train", output, accelerator, verbose=verbose)
+        fresh = not decoder_alone and self.tokenizer.config.linear_shortcut
+        if fresh and section.principal_components and faces.cache is not None:
+            first = faces.cache.image_tensor[: section.principal_components]
+            start_from_principal_components(self.tokenizer, images_to_tensor(first))
         needs = Needs(
             region_maps=self.importance is not None, without_regions="tokenizer.losses.regions: must be empty"
         )
-        faces = Faces(data, "train", output, accelerator, verbose=verbose)
         self.batches = faces.batches(needs, self._batch, batch_size=section.batch_size, seed=section.seed)
         self.held_out: InOrder[Tensor] | None = None
         held_out = held_out_faces(data, output, accelerator, verbose=verbose)
@@ -208,6 +243,22 @@ class TokenizerStage(Stage):
             "codebook_usage": float((counts > 0).float().mean()),
             "codebook_perplexity": float(perplexity),
         }
+
+
+def _with_fixed_codes(folder: Path, config: FaceTokenizerConfig) -> FaceTokenizer:
+    """The tokenizer in ``folder``, of which only what leads from codes to pictures is to learn.
+
+    Raises:
+        InputError: it is not the one that the configuration describes.
+    """
+    tokenizer = FaceTokenizer.from_pretrained(folder)
+    for name in ("image_size", "stem_stride", "channels", "codebook_size", "code_dim"):
+        given, described = getattr(tokenizer.config, name), getattr(config, name)
+        if given != described:
+            raise InputError(f"--tokenizer: its {name} is {given}, but the configuration describes {described}")
+    for part in (tokenizer.encoder, tokenizer.to_code, tokenizer.quantizer):
+        part.requires_grad_(False)
+    return tokenizer
 
 
 def _images(faces: FaceBatch) -> Tensor:

@@ -165,6 +165,9 @@ def test_rows_that_see_nothing_get_zeros_and_give_zeros() -> None:
 def test_odd_intervals_keep_their_meaning() -> None:
     rows = [[[5, 2], [0, 3]], [[-4, 2], [1, 99]], [[7, 40], [-9, -3]], [[3, 6], [2, 5]], [[90, 99], [-5, 0]]]
     check(draw(2, 5, 7, 2, 2, 16), IntervalMask(torch.tensor([rows], dtype=torch.int32), 7))
+    least, most = -(2**31), 2**31 - 1  # a length that no int32 holds, or that is negative
+    rows = [[[least, most]], [[most, least]], [[least, 4]], [[3, most]], [[least, least]]]
+    check(draw(2, 5, 7, 2, 2, 16), IntervalMask(torch.tensor([rows], dtype=torch.int32), 7))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -11,7 +11,7 @@ from gptface.kernels import attention
 from gptface.kernels.attention_configurations import KERNELS, Configuration, forced
 from gptface.ops import IntervalMask
 from tests.helpers.numerics import RMSE_LIMIT, rmse_ratio
-from tests.ops.attention_cases import GRADIENTS, dense_with_gradients, draw, with_gradients
+from tests.ops.attention_cases import GRADIENTS, dense_with_gradients, draw, random_mask, with_gradients
 
 TILES = dict.fromkeys(KERNELS, Configuration(32, 32, 4, 1))
 
@@ -71,3 +71,14 @@ def test_a_padded_batch_is_a_packed_sequence_too() -> None:
         got = with_gradients(*flat, packed, impl="triton")
     for name in ("out", *GRADIENTS):
         torch.testing.assert_close(got[name].view(want[name].shape), want[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_of_programs_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head by head, where a cache is too small for all heads, or tile by tile: every tile of each is there once."""
+    inputs, mask = draw(3, 9, 40, 2, 1, 16, torch.bfloat16), random_mask(3, 9, 40, 2, seed=6)
+    results = []
+    for cache in (0, 2**25):
+        monkeypatch.setattr(attention, "_cache_bytes", lambda device, cache=cache: cache)
+        with forced(dict.fromkeys(KERNELS, Configuration(16, 32, 4, 1))):
+            results.append(with_gradients(*inputs, mask, impl="triton"))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in ("out", *GRADIENTS))

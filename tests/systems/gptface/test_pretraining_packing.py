@@ -63,3 +63,45 @@ def test_where_lengths_are_on_a_device_the_host_knows_a_bound(batch: int, seed: 
     bound = objective.composer.num_tokens(pairs, elsewhere, masked)
     if bound is not None:
         assert int(used.sum()) <= bound < len(used) * (TOKENS + 3 + WIDTH)
+
+
+def test_sparse_rows_keep_their_share_of_image_tokens_and_predict_those_alone() -> None:
+    pairs = make_pairs(12)
+    objective = make_objective(sparse={"image": 0.5, "until": 0.8})
+    if not objective.model.packing_pays():
+        pytest.skip("no implementation of attention here leaves out what is hidden")
+    masked, to_image, to_text, mismatched = row_counts(objective.section, 12)
+    whole = make_objective().compose(pairs, Moment(0, 0, 0.5))
+    sparse = objective.compose(pairs, Moment(0, 0, 0.5))
+    assert sparse.sequence.packing is not None
+    places = sparse.sequence.packing.places.view(len(sparse.sequence.lengths), -1)
+    found = (places.gather(1, sparse.sequence.image_slots) >= 0).sum(1).tolist()
+    half = round(0.5 * TOKENS)
+    assert found == [half] * masked + [TOKENS] * to_image + [half] * (to_text + mismatched)
+    # Nothing but image tokens of those rows is missing, and every target that is left is computed.
+    rows = masked + to_text + mismatched
+    assert int((places >= 0).sum()) == int(sparse.sequence.lengths.sum()) - rows * (TOKENS - half)
+    named = sparse.masked_image.positions[sparse.masked_image.positions >= 0]
+    assert bool((places.flatten()[named] >= 0).all())
+    assert 0 < len(named) < int((whole.masked_image.positions >= 0).sum())
+    assert int(sparse.next_image.count()) == int(whole.next_image.count())
+    # From ``until`` on, and in validation, rows are whole.
+    assert objective.composer._image_kept(pairs, Moment(0, 0, 0.8)) is None
+    loss, parts = objective(pairs, Moment(0, 0, 0.5))
+    assert all(bool(part.isfinite()) for part in (loss, *parts.values()))
+
+
+def test_what_a_sparse_row_leaves_out_changes_nothing_in_it() -> None:
+    pairs = make_pairs(12)
+    objective = make_objective(sparse={"image": 0.5})
+    objective.model.alignment = None  # the towers see whole pictures
+    objective.model.config.alignment_size = 0
+    if not objective.model.packing_pays():
+        pytest.skip("no implementation of attention here leaves out what is hidden")
+    sequence = objective.compose(pairs, Moment(0, 0, 0.5)).sequence
+    assert sequence.packing is not None
+    absent = (sequence.packing.places < 0).view(sequence.token_ids.shape)
+    hidden = objective.model.forward_sequence(sequence)
+    sequence.token_ids = torch.where(absent, (sequence.token_ids + 1) % 30, sequence.token_ids)
+    assert torch.equal(hidden, objective.model.forward_sequence(sequence))
+    assert bool((hidden[absent] == 0).all())

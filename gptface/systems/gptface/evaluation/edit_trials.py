@@ -3,6 +3,9 @@
 The judge is a face parser trained on the generator's own labels from another seed. Besides the edits it is asked about
 the original of every trial and about the face that the generator itself draws for the wish. The latter is the ceiling:
 where the judge fails there, no edit could please it.
+
+An edit may fulfil a wish and still be a smear. Two figures say so, both inside the masks and beside the generator's own
+pictures: how much edge there is, and whether the judge finds the parts of a face where they belong.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from gptface.data.pixels import images_to_tensor
 from gptface.data.procedural import (
@@ -23,10 +28,10 @@ from gptface.data.procedural import (
     wish_caption,
     with_attribute,
 )
-from gptface.evaluation.metrics import outside_change_share, paired_gain, wilson_interval
+from gptface.evaluation.metrics import gradient_energy, outside_change_share, paired_gain, wilson_interval
 from gptface.models import FaceParser
 
-__all__ = ["EditTrial", "EditTrialResult", "Judge", "draw_trials", "run_trials"]
+__all__ = ["EditTrial", "EditTrialResult", "Judge", "by_wish", "draw_trials", "run_trials"]
 
 # Wishes that a region of the face can fulfil and that the judge can see: (attribute, value).
 ATTRIBUTE_WISHES = (
@@ -53,7 +58,7 @@ class EditTrial:
         target: the attribute's or expression's name; value: the wanted value (1 for expressions).
         caption: the wish as a caption of the whole face.
         image: uint8 ``(H, W, 3)``; region_map: uint8 ``(H, W)``.
-        wanted: the generator's own picture of the wish.
+        wanted: the generator's own picture of the wish; wanted_map: uint8 ``(H, W)``, its regions.
         seed: of the decoding.
     """
 
@@ -64,6 +69,7 @@ class EditTrial:
     image: np.ndarray
     region_map: np.ndarray
     wanted: np.ndarray
+    wanted_map: np.ndarray
     seed: int
 
     @property
@@ -81,6 +87,9 @@ class EditTrialResult:
         success: ``(N,)`` bool, the judge's verdicts.
         outside_change: share of the pixels outside the masks that the edits changed; it should be 0.
         images, masks: the edited pictures uint8 ``(N, H, W, 3)`` and what might change in them bool ``(N, H, W)``.
+        sharpness: gradient energy inside the masks over that of the generator's own pictures there; 1 is as sharp as
+            those, a smear is below, noise above.
+        parsed: share of the masks' pixels in which the judge sees the region that the generator's own picture has.
         seconds: that the editing took.
         by_wish: wish -> how many of its trials succeeded, of how many.
     """
@@ -88,6 +97,8 @@ class EditTrialResult:
     name: str
     success: np.ndarray
     outside_change: float
+    sharpness: float
+    parsed: float
     images: np.ndarray
     masks: np.ndarray
     seconds: float
@@ -115,10 +126,29 @@ class Judge:
         self.attribute_index = {name: index for index, name in enumerate(parser.config.attribute_names)}
         self.expression_index = {name: index for index, name in enumerate(parser.config.expression_names)}
 
+    def _seen(self, images: np.ndarray) -> Tensor:
+        """``images`` as the parser takes them, at its size."""
+        pixels, side = images_to_tensor(images), self.parser.config.image_size
+        if pixels.shape[-2:] == (side, side):
+            return pixels
+        return functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+    @torch.no_grad()
+    def regions_right(self, images: np.ndarray, maps: np.ndarray, masks: np.ndarray) -> float:
+        """Share of the pixels in ``masks`` whose region, as the judge sees it, is that of ``maps``.
+
+        Args:
+            images: uint8 ``(N, H, W, 3)``; maps: uint8 ``(N, H, W)``, in the vocabulary of :mod:`gptface.faces`; masks:
+                bool ``(N, H, W)``.
+        """
+        regions = self.parser.regions(self._seen(images)).unsqueeze(1).float()
+        seen = functional.interpolate(regions, images.shape[1:3], mode="nearest-exact")[:, 0].cpu().numpy()
+        return float((seen == maps)[masks].mean()) if masks.any() else 1.0
+
     @torch.no_grad()
     def verdicts(self, images: np.ndarray, trials: Sequence[EditTrial]) -> np.ndarray:
         """``(N,)`` bool: does picture n show what trial n wants? ``images`` uint8 ``(N, H, W, 3)``."""
-        output = self.parser(images_to_tensor(images))
+        output = self.parser(self._seen(images))
         present = output.attribute_logits > 0
         expression = output.expression_logits.argmax(-1)
         found = []
@@ -147,7 +177,11 @@ def draw_trials(count: int, *, kind: str, seed: int, start: int, size: int) -> l
         before, after = render_face(specification, size), render_face(changed, size)
         # Without focus an absent thing ("no glasses") would be left out of the caption instead of being wished away.
         caption = wish_caption(changed, focus=(target,) if kind == "attribute" else ())
-        trials.append(EditTrial(kind, target, value, caption, before.image, before.region_map, after.image, index))
+        trials.append(
+            EditTrial(
+                kind, target, value, caption, before.image, before.region_map, after.image, after.region_map, index
+            )
+        )
     return trials
 
 
@@ -179,8 +213,24 @@ def run_trials(
     seconds = time.perf_counter() - began
     success = judge.verdicts(images, trials)
     before = np.stack([trial.image for trial in trials])
-    by_wish: dict[str, tuple[int, int]] = {}
+    wanted = np.stack([trial.wanted for trial in trials])
+    return EditTrialResult(
+        name,
+        success,
+        outside_change=outside_change_share(before, images, masks),
+        sharpness=gradient_energy(images, masks) / max(gradient_energy(wanted, masks), 1e-12),
+        parsed=judge.regions_right(images, np.stack([trial.wanted_map for trial in trials]), masks),
+        images=images,
+        masks=masks,
+        seconds=seconds,
+        by_wish=by_wish(trials, success),
+    )
+
+
+def by_wish(trials: Sequence[EditTrial], success: np.ndarray) -> dict[str, tuple[int, int]]:
+    """How many of the trials of each wish succeeded, of how many."""
+    counts: dict[str, tuple[int, int]] = {}
     for trial, good in zip(trials, success, strict=True):
-        done, of = by_wish.get(trial.wish, (0, 0))
-        by_wish[trial.wish] = (done + int(good), of + 1)
-    return EditTrialResult(name, success, outside_change_share(before, images, masks), images, masks, seconds, by_wish)
+        done, of = counts.get(trial.wish, (0, 0))
+        counts[trial.wish] = (done + int(good), of + 1)
+    return counts

@@ -18,9 +18,9 @@ __all__ = ["EvaluationRequest", "evaluate"]
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """A system and the faces to measure it on; the fields are the options of ``gptface evaluate system``."""
+    """A system and the faces to measure it on; the other fields are the options of ``gptface evaluate system``."""
 
-    system: Path
+    system: FaceSystem
     faces: Sequence[str] | None = None
     count: int = 512
     seed: int = 0
@@ -34,7 +34,7 @@ class EvaluationRequest:
 
 def evaluate(request: EvaluationRequest) -> dict[str, Any]:
     """Measure, and write ``request.output`` if it is given. Nothing is written unless everything was measured."""
-    system = FaceSystem.from_pretrained(request.system)
+    system = request.system
     size = system.tokenizer.config.image_size
     if request.faces:
         faces = shard_faces(request.faces, size, request.count)

@@ -22,7 +22,14 @@ from gptface.evaluation.page import Page
 from gptface.evaluation.pictures import SheetRow, draw_sheet, mask_overlay
 from gptface.models import FaceParser
 from gptface.systems.gptface import FaceSystem
-from gptface.systems.gptface.evaluation.edit_trials import EditTrial, EditTrialResult, Judge, draw_trials, run_trials
+from gptface.systems.gptface.evaluation.edit_trials import (
+    EditTrial,
+    EditTrialResult,
+    Judge,
+    by_wish,
+    draw_trials,
+    run_trials,
+)
 from gptface.systems.gptface.evaluation.measurements import measure_system
 from gptface.systems.gptface.evaluation.strip import draw_strip
 from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, FaceGenerator, ITMGuidance
@@ -61,7 +68,7 @@ class ReportRequest:
     """A system, its judge, and how much to show of them.
 
     Attributes:
-        system: a system folder; judge: a parser folder that took no part in training or editing it.
+        system: the system; judge: a parser that took no part in training or editing it.
         output: folder for ``report.html``, its PNGs and ``numbers.json``.
         runs: title -> ``metrics.jsonl`` of the training runs whose curves are shown.
         faces: held-out faces for the figures; trials: edits of each kind.
@@ -70,8 +77,8 @@ class ReportRequest:
         further: heading -> section of another system's, at the end of the page.
     """
 
-    system: Path
-    judge: Path
+    system: FaceSystem
+    judge: FaceParser
     output: Path
     runs: Sequence[tuple[str, Path]] = ()
     faces: int = 512
@@ -88,19 +95,18 @@ class ReportRequest:
 
 def write_report(request: ReportRequest, progress: Progress = print) -> Path:
     """Measure, draw and write; returns the page's path. Pictures and numbers are written beside it."""
-    system = FaceSystem.from_pretrained(request.system)
-    judge = Judge(FaceParser.from_pretrained(request.judge))
     request.output.mkdir(parents=True, exist_ok=True)
-    return _Report(request, system, judge, progress).write()
+    return _Report(request, progress).write()
 
 
 class _Report:
     """One method a section; the order of ``write`` is the order of the page."""
 
-    def __init__(self, request: ReportRequest, system: FaceSystem, judge: Judge, progress: Progress) -> None:
-        self.request, self.system, self.judge, self.progress = request, system, judge, progress
-        self.size = int(system.tokenizer.config.image_size)
-        self.generator = FaceGenerator(system, settings=request.settings)
+    def __init__(self, request: ReportRequest, progress: Progress) -> None:
+        self.request, self.progress = request, progress
+        self.system, self.judge = request.system, Judge(request.judge)
+        self.size = int(self.system.tokenizer.config.image_size)
+        self.generator = FaceGenerator(self.system, settings=request.settings)
         self.page = Page("gptface: a face-language system at work")
         self.numbers: dict[str, Any] = {}
 
@@ -194,31 +200,57 @@ class _Report:
             settings = replace(request.settings, matching=guidance)
             results.append(run_trials(f"with matching guidance: {name}", trials, self.editor(settings), self.judge))
         originals = self.judge.verdicts(np.stack([trial.image for trial in trials]), trials)
-        ceiling = self.judge.verdicts(np.stack([trial.wanted for trial in trials]), trials)
+        wanted = np.stack([trial.wanted for trial in trials])
+        ceiling = self.judge.verdicts(wanted, trials)
+        maps = np.stack([trial.wanted_map for trial in trials])
+        parsed = self.judge.regions_right(wanted, maps, results[0].masks)
         self.numbers[f"{kind}_edits"] = {
             "trials": len(trials),
             "originals": float(originals.mean()),
             "ceiling": float(ceiling.mean()),
+            "ceiling_by_wish": by_wish(trials, ceiling),
+            "ceiling_parsed": parsed,
             "settings": {result.name: _summary(result, results[0]) for result in results},
         }
         self.page.table(
             [
-                ["originals (nothing done)", f"{originals.mean():.1%}", "", "", ""],
+                ["originals (nothing done)", f"{originals.mean():.1%}", "", "", "", "", ""],
                 *(_edit_row(result, results[0]) for result in results),
-                ["the generator's own picture of the wish (ceiling)", f"{ceiling.mean():.1%}", "", "", ""],
+                [
+                    "the generator's own picture of the wish (ceiling)",
+                    f"{ceiling.mean():.1%}",
+                    "",
+                    "",
+                    "1.00",
+                    f"{parsed:.1%}",
+                    "",
+                ],
             ],
-            ["setting", "judge agrees", "95 % interval", "against no guidance", "pixels changed outside the mask"],
+            [
+                "setting",
+                "judge agrees",
+                "95 % interval",
+                "against no guidance",
+                "sharpness",
+                "regions right",
+                "pixels changed outside the mask",
+            ],
         )
         self.page.text(
             f"{len(trials)} fresh faces, one wish each; the judge is a classifier trained on the generator's labels "
-            "from another seed. The comparison is paired: same faces, same random numbers (p: exact McNemar test).",
+            "from another seed. The comparison is paired: same faces, same random numbers (p: exact McNemar test). "
+            "Sharpness is the gradient energy inside the masks over that of the generator's own pictures there; "
+            "regions are right where the judge sees the part of the face that the generator's own picture has.",
             note=True,
         )
         best = max(results, key=lambda result: result.share)
-        wishes = sorted(best.by_wish)
+        wishes, at_best = sorted(best.by_wish), by_wish(trials, ceiling)
         self.page.table(
-            [[wish, *(" of ".join(map(str, result.by_wish[wish])) for result in results)] for wish in wishes],
-            ["wish", *(result.name for result in results)],
+            [
+                [wish, *(" of ".join(map(str, counts[wish])) for counts in (*(r.by_wish for r in results), at_best))]
+                for wish in wishes
+            ],
+            ["wish", *(result.name for result in results), "ceiling"],
         )
         # The first trials of each wish, whatever became of them: a page of successes only would be a lie.
         chosen = [next(i for i, trial in enumerate(trials) if trial.wish == wish) for wish in wishes]
@@ -354,6 +386,8 @@ def _summary(result: EditTrialResult, baseline: EditTrialResult) -> dict[str, An
         "success": result.share,
         "interval": list(result.interval),
         "outside_change": result.outside_change,
+        "sharpness": result.sharpness,
+        "parsed": result.parsed,
         "seconds": result.seconds,
         "against_no_guidance": result.against(baseline) if result is not baseline else None,
         "by_wish": {name: list(counts) for name, counts in result.by_wish.items()},
@@ -369,4 +403,12 @@ def _edit_row(result: EditTrialResult, baseline: EditTrialResult) -> list[str]:
             f"{100 * gain['difference']:+.1f} points ({gain['gained']:.0f} gained, {gain['lost']:.0f} lost, "
             f"p = {gain['p_value']:.3f})"
         )
-    return [result.name, f"{result.share:.1%}", f"{low:.1%} to {high:.1%}", comparison, f"{result.outside_change:.4f}"]
+    return [
+        result.name,
+        f"{result.share:.1%}",
+        f"{low:.1%} to {high:.1%}",
+        comparison,
+        f"{result.sharpness:.2f}",
+        f"{result.parsed:.1%}",
+        f"{result.outside_change:.4f}",
+    ]

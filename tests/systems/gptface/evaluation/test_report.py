@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 from gptface.evaluation.page import Page
+from gptface.models import FaceParser
+from gptface.systems.gptface import FaceSystem
 from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
 from gptface.systems.gptface.generation import ITMGuidance
 
@@ -20,8 +22,8 @@ def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_pat
 
     page = write_report(
         ReportRequest(
-            system=folders["system"],
-            judge=folders["judge"],
+            system=FaceSystem.from_pretrained(folders["system"]),
+            judge=FaceParser.from_pretrained(folders["judge"]),
             output=tmp_path / "report",
             runs=[("tokenizer", folders["root"] / "metrics.jsonl")],
             faces=6,
