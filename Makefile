@@ -8,7 +8,7 @@ GPTFACE := $(VENV)/bin/gptface
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint check-wheel clean
+.PHONY: setup demo bundled test lint check-wheel clean
 .DELETE_ON_ERROR:
 
 NATIVE_SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
@@ -53,6 +53,20 @@ demo: setup
 		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl \
 		--run "faces in 3D" $(RUN)/facegpt/metrics.jsonl
 	@echo "open $(RUN)/report/report.html"
+
+# The system inside the package and its judge, anew: about two hours of one core. Then write its figures into its card.
+BUNDLED := --config bundled data.cache_directory=runs/bundled/cache
+
+bundled: setup
+	$(GPTFACE) train tokenizer --output runs/bundled/codes $(BUNDLED)
+	$(GPTFACE) train parser --output runs/bundled/parser $(BUNDLED)
+	$(GPTFACE) train parser --output runs/bundled/judge $(BUNDLED) data.seed=1 parser.seed=1 parser.minutes=19 \
+		parser.augment=false parser.ema_decay=0.995
+	$(GPTFACE) train pretrain --output runs/bundled/system --tokenizer runs/bundled/codes --parser runs/bundled/parser $(BUNDLED)
+	$(GPTFACE) train tokenizer --output runs/bundled/decoder --tokenizer runs/bundled/codes $(BUNDLED) tokenizer.seed=1 \
+		tokenizer.minutes=7 tokenizer.learning_rate=1e-3 tokenizer.matrix_learning_rate=0.01
+	rm -rf runs/bundled/system/tokenizer && cp -r runs/bundled/decoder/tokenizer runs/bundled/system/tokenizer
+	$(VENV)/bin/python -m gptface.systems.gptface.bundled runs/bundled/system --judge runs/bundled/judge/parser
 
 clean:
 	rm -rf build dist runs *.egg-info gptface/_native_*.so
