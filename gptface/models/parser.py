@@ -152,7 +152,7 @@ class FaceParser(StrictPreTrainedModel):
         by_region = len(config.region_names) * (channels[0] + 4)
         pooled = 2 * sum(channels) + 12 * 16 + by_region
         # Each number by its own spread: a mean colour hardly varies beside what the maps say, and tells the most.
-        self.pool_norm = _Standardised(pooled, momentum=0.05)
+        self.pool_norm = _Standardised(pooled, momentum=0.1)
         names = len(config.attribute_names) + len(config.expression_names)
         self.pool_direct = nn.Linear(pooled, names) if names else None
         self.pool_hidden = nn.Linear(pooled, 128)

@@ -23,7 +23,7 @@ from tests.systems.gptface.generation.systems import tiny_system
 
 def test_it_is_small_and_has_a_card() -> None:
     weights = sum(path.stat().st_size for path in BUNDLED.rglob("*.safetensors"))
-    assert weights <= 12_000_000
+    assert weights <= 15_000_000
     assert "procedural faces" in (BUNDLED / "README.md").read_text(encoding="utf-8")
     check_bundled()
 
