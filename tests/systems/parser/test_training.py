@@ -47,7 +47,7 @@ def stage(attributes: list[list[float]], expressions: list[int]) -> ParserStage:
         Counter(),
     )
     faces = object.__new__(Faces)
-    faces.cache, faces.device, faces.flip, faces._columns = cache, made.device, False, {}
+    faces.cache, faces.tokens, faces.device, faces.flip, faces._columns = cache, None, made.device, False, {}
     made.held_out = faces.in_order(Needs(region_maps=True, labels=True), labelled, batch_size=2)
     return made
 
