@@ -47,7 +47,8 @@ def stage(attributes: list[list[float]], expressions: list[int]) -> ParserStage:
         Counter(),
     )
     faces = object.__new__(Faces)
-    faces.cache, faces.tokens, faces.device, faces.flip, faces._columns = cache, None, made.device, False, {}
+    faces.cache, faces.tokens, faces._samples = cache, None, None
+    faces.device, faces.flip, faces._columns = made.device, False, {}
     made.held_out = faces.in_order(Needs(region_maps=True, labels=True), labelled, batch_size=2)
     return made
 
