@@ -58,7 +58,7 @@ demo: setup
 BUNDLED := --config bundled data.cache_directory=runs/bundled/cache
 
 bundled: setup
-	$(GPTFACE) train tokenizer --output runs/bundled/codes $(BUNDLED)
+	$(GPTFACE) train tokenizer --output runs/bundled/codes $(BUNDLED) data.unusual=0
 	$(GPTFACE) train parser --output runs/bundled/parser $(BUNDLED)
 	$(GPTFACE) train parser --output runs/bundled/judge $(BUNDLED) data.seed=1 parser.seed=1 parser.minutes=19 \
 		parser.augment=false parser.ema_decay=0.995

@@ -183,12 +183,14 @@ def load_generator(arguments: argparse.Namespace, template: str = "portrait") ->
 
 
 def load_system(folder: Path | None, device: torch.device | str = "cpu") -> FaceSystem:
-    """The system in ``folder``; without one the system inside the package, which a line on stderr says."""
+    """The system in ``folder``, in float32; without one the system inside the package, which a line on stderr says."""
+    import torch
+
     from gptface.systems.gptface import FaceSystem
     from gptface.systems.gptface.bundled import bundled_system
 
     if folder is not None:
-        return FaceSystem.from_pretrained(folder, device)
+        return FaceSystem.from_pretrained(folder, device, torch.float32)
     system = bundled_system(device)
     print(
         "gptface: note: no --system is given; the one inside the package is used, which knows drawn faces of "

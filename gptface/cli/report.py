@@ -41,6 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import torch
+
     from gptface.files import refuse_url
     from gptface.models import FaceParser
     from gptface.systems.gptface.bundled import bundled_judge
@@ -54,10 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         from gptface.systems.facegpt.showcase import faces_in_3d
 
         further.append(("Faces in 3D", partial(faces_in_3d, FaceGPTSystem.load(arguments.facegpt))))
+    if arguments.judge is None:
+        judge = bundled_judge()
+    else:
+        judge = FaceParser.from_pretrained(arguments.judge, dtype=torch.float32)
     path = write_report(
         ReportRequest(
             system=load_system(arguments.system),
-            judge=bundled_judge() if arguments.judge is None else FaceParser.from_pretrained(arguments.judge),
+            judge=judge,
             output=arguments.output,
             runs=[(title, Path(metrics)) for title, metrics in arguments.run],
             faces=arguments.faces,

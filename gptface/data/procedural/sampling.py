@@ -166,7 +166,9 @@ def sample_specification(
 
 
 def unusual_specification(specification: FaceSpecification, seed: int, index: int) -> FaceSpecification:
-    """Face ``index`` of generator ``seed`` with one or two attributes set without regard to what goes together.
+    """Face ``index`` of generator ``seed`` with one or two attributes set at random, whatever goes together.
+
+    Three in ten already have what is drawn and stay as they are.
 
     A man with lipstick, a bald woman: what people wish for, and what nobody learns from faces alone in which beards
     make men. Sex stays, since the wishes are about what can be changed of a person.

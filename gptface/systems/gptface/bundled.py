@@ -5,7 +5,7 @@ trains it again and writes it with this module::
 
     python -m gptface.systems.gptface.bundled runs/bundled/system --judge runs/bundled/judge/parser
 
-Weights are stored in float16 and every file's SHA-256 stands in ``SHA256SUMS``, which loading checks.
+Weights are stored in float16 and the SHA-256 of every file but the card stands in ``SHA256SUMS``, which loading checks.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def bundled_judge() -> FaceParser:
 
 
 def write_bundled(system: FaceSystem, judge: FaceParser, folder: Path = BUNDLED) -> int:
-    """Write ``system`` and ``judge`` in float16, with their digests; a model card that is there stays.
+    """Convert ``system`` and ``judge`` to float16, in place, and write them with their digests.
+
+    A model card that is there stays.
 
     Returns:
         Bytes of all files.
