@@ -10,26 +10,23 @@ from typing import TYPE_CHECKING, Any
 from gptface.cli.device import add_device_option, usable_device
 from gptface.cli.paths import local_path
 from gptface.cli.photos import check_files, read_photos
+from gptface.cli.system import add_system_option, load_system
 from gptface.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
-    from gptface.systems.gptface import FaceSystem
     from gptface.systems.gptface.generation import DecodingSettings, EditResult, FaceGenerator
 
 __all__ = [
     "PICTURE_SUFFIXES",
     "add_decoding_options",
     "add_photo_options",
-    "add_system_option",
     "add_system_options",
     "caption_text",
     "check_outputs",
     "decoding_settings",
     "load_generator",
-    "load_system",
     "photo_options",
     "read_inputs",
     "write_edit",
@@ -46,15 +43,6 @@ def caption_text(text: str) -> str:
     if clean != text:
         print(f"gptface: note: a caption holds bytes that are no characters; it is read as {clean!a}", file=sys.stderr)
     return clean
-
-
-def add_system_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--system",
-        type=local_path,
-        metavar="DIR",
-        help="what `gptface train pretrain` leaves (default: the small system inside the package)",
-    )
 
 
 def add_system_options(parser: argparse.ArgumentParser) -> None:
@@ -180,24 +168,6 @@ def load_generator(arguments: argparse.Namespace, template: str = "portrait") ->
     device = usable_device(arguments.device)
     disable_progress_bar()  # a bar for every file of weights says nothing to whom waits for a picture
     return FaceGenerator(load_system(arguments.system, device), template=template, describe=wish_caption)
-
-
-def load_system(folder: Path | None, device: torch.device | str = "cpu") -> FaceSystem:
-    """The system in ``folder``, in float32; without one the system inside the package, which a line on stderr says."""
-    import torch
-
-    from gptface.systems.gptface import FaceSystem
-    from gptface.systems.gptface.bundled import bundled_system
-
-    if folder is not None:
-        return FaceSystem.from_pretrained(folder, device, torch.float32)
-    system = bundled_system(device)
-    print(
-        "gptface: note: no --system is given; the one inside the package is used, which knows drawn faces of "
-        f"{system.tokenizer.config.image_size}² pixels and no photos",
-        file=sys.stderr,
-    )
-    return system
 
 
 def check_outputs(*paths: Path | None) -> None:

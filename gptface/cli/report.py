@@ -6,8 +6,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from gptface.cli.generation_arguments import add_system_option, load_system
 from gptface.cli.paths import local_path
+from gptface.cli.system import add_system_option, load_system
 
 __all__ = ["add_parser", "run"]
 

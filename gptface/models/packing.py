@@ -119,9 +119,9 @@ def pack_layout(
     counts = ranks[:, -1] if slots else ranks.sum(1)
     ends = counts.cumsum(0)
     if lengths.device.type != "cpu" or torch.compiler.is_compiling():
-        torch._assert_async((ends[-1:] <= num_tokens).all(), "pack_layout: num_tokens is less than the sum of lengths")
+        torch._assert_async((ends[-1:] <= num_tokens).all(), "pack_layout: num_tokens is less than the packed slots")
     elif samples and int(ends[-1]) > num_tokens:
-        raise InputError(f"num_tokens must be at least the sum of lengths, {int(ends[-1])}, got {num_tokens}")
+        raise InputError(f"num_tokens must be at least the number of packed slots, {int(ends[-1])}, got {num_tokens}")
     starts = (ends - counts).unsqueeze(1)
     places = torch.where(packed, starts + ranks - 1, -1).flatten()
 

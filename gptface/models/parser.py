@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
@@ -93,14 +93,27 @@ def _logits(head: nn.Linear | None, features: Tensor) -> Tensor:
 
 
 class _Standardised(nn.BatchNorm1d):
-    """Batch normalisation that takes a single sample in training too, by what it knows so far."""
+    """Batch normalisation that takes a single sample in training too, by what it knows so far.
+
+    Each process normalises by its own batch; what is kept for later is the processes' mean, the same on all of them.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and len(input) == 1:
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        return super().forward(input)
+        normalised = super().forward(input)
+        if self.training and distributed.is_available() and distributed.is_initialized():
+            kept = torch.stack([self.running_mean, self.running_var])
+            distributed.all_reduce(kept)
+            kept /= distributed.get_world_size()
+            self.running_mean.copy_(kept[0])
+            self.running_var.copy_(kept[1])
+        return normalised
 
 
 def _by_region(logits: Tensor, maps: Tensor, images: Tensor) -> Tensor:

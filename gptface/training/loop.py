@@ -61,7 +61,7 @@ def build_accelerator(section: LoopSection) -> Accelerator:
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=mixed_precision(section.precision, device),
-        # The quantizer keeps its own buffers equal on all processes.
+        # The quantizer and the parser keep their own buffers equal on all processes.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     plain = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)

@@ -113,7 +113,7 @@ def test_what_lies_in_padding_touches_nothing() -> None:
 
 def test_bad_input_names_what_does_not_fit() -> None:
     mask, lengths = IntervalMask.padding(torch.tensor([2, 3]), 3), torch.tensor([2, 3])
-    with pytest.raises(InputError, match="at least the sum of lengths, 5, got 4"):
+    with pytest.raises(InputError, match="at least the number of packed slots, 5, got 4"):
         pack_layout(mask, lengths, 4)
     with pytest.raises(InputError, match=r"lengths \(B,\)"):
         pack_layout(mask, lengths[:1], 5)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
+from torch import multiprocessing
 
 from gptface.errors import InputError
 from gptface.models import FaceParser, FaceParserConfig
@@ -109,3 +114,23 @@ def test_impossible_configurations(overrides: dict[str, object], message: str) -
 def test_images_of_another_size() -> None:
     with pytest.raises(InputError, match=r"images must have shape \(B, 3, 32, 32\), got \(1, 3, 64, 64\)"):
         FaceParser(FaceParserConfig.tiny())(torch.zeros(1, 3, 64, 64))
+
+
+def train_apart(rank: int, directory: str) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = FaceParser(FaceParserConfig.tiny(**NAMES)).train()
+    dist.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
+    own = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(rank)) * 2 - 1
+    model(own)
+    torch.save(model.pool_norm.state_dict(), f"{directory}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available() or sys.platform == "win32", reason="needs the gloo backend")
+def test_processes_keep_the_same_spreads_of_different_batches(tmp_path: Path) -> None:
+    multiprocessing.spawn(train_apart, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert bool((first["running_mean"] != 0).any())
+    for name in ("running_mean", "running_var"):
+        assert torch.equal(first[name], second[name])

@@ -104,6 +104,13 @@ def test_a_decoder_that_learns_on_leaves_every_code_as_it_was(
         run_stage(TOKENIZER, other, tmp_path / "other", verbose=False, tokenizer=tokenizer_folder)
 
 
+def test_too_few_faces_for_principal_components_are_said_to_be_so(face_cache: Path, tmp_path: Path) -> None:
+    few = ("data.count=2", "data.validation_count=0", "tokenizer.model={code_dim: 40, latent_channels: 40}")
+    wide = tiny(face_cache, *few, "tokenizer.steps=1", "tokenizer.principal_components=1")
+    with pytest.raises(InputError, match=r"tokenizer\.principal_components: images must hold more than 40 patches"):
+        run_stage(TOKENIZER, wide, tmp_path, verbose=False)
+
+
 def test_pretraining_leaves_a_system(face_cache: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     parser = run_stage(PARSER, tiny_parser(face_cache, "parser.steps=2"), tmp_path / "parser", verbose=False)
     assert FaceParser.from_pretrained(parser).config.image_size == 32

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from gptface.cli.generation_arguments import add_system_option, load_system
 from gptface.cli.paths import local_path, local_pattern
+from gptface.cli.system import add_system_option, load_system
 
 __all__ = ["add_parser", "run"]
 

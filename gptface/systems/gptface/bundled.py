@@ -98,8 +98,11 @@ def _main() -> None:
     parser.add_argument("--judge", type=Path, required=True, help="a parser trained from another seed")
     parser.add_argument("--output", type=Path, default=BUNDLED, help="folder (default: inside the package)")
     arguments = parser.parse_args()
-    system = FaceSystem.from_pretrained(arguments.system)
-    size = write_bundled(system, FaceParser.from_pretrained(arguments.judge), arguments.output)
+    try:
+        system = FaceSystem.from_pretrained(arguments.system)
+        size = write_bundled(system, FaceParser.from_pretrained(arguments.judge), arguments.output)
+    except (InputError, OSError) as error:
+        parser.error(str(error))
     print(f"{arguments.output}: {size / 1e6:.1f} MB")
 
 

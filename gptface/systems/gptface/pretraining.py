@@ -153,6 +153,10 @@ class PretrainingStage(Stage):
             self.model.gradient_checkpointing_enable()
         pairs = len(faces) if section.cache_codes else 0
         self.objective = PretrainingObjective(self.model, section, pairs)
+        if section.sparse.image < 1 and not self.model.to(self.device).packing_pays():
+            Display(self.name, verbose and accelerator.is_main_process).line(
+                f"{self.name}: pretrain.sparse leaves nothing out: attention computes here what is hidden"
+            )
         self.phases = [Phase("model", self.objective, matrices=kernels(self.model.layers))]
 
         needs = Needs(
@@ -189,7 +193,7 @@ class PretrainingStage(Stage):
         masked, to_image, to_text, mismatched = row_counts(self.section, batch)
         tokens = config.num_image_tokens
         whole = float(self.model.flops_per_sequence(text_length + tokens + 3))
-        sparse = float(self.model.flops_per_sequence(text_length + round(kept * tokens) + 3))
+        sparse = float(self.model.flops_per_sequence(text_length + max(1, round(kept * tokens)) + 3))
         # Of a MaskGIT cosine ratio the mean is 2 / pi.
         image_rows = (masked * kept * 2 / math.pi + to_image) * tokens
         text_rows = (masked * self.section.text_mask_ratio * TEXT_SHARE + to_text) * text_length
@@ -210,7 +214,8 @@ class PretrainingStage(Stage):
 
     def work(self, share: float) -> tuple[int, float]:
         contrastive, samples = self.section.contrastive, self.section.batch_size
-        each = self.flops_per_sample if share >= self.section.sparse.until else self.flops_per_sparse_sample
+        sparse = share < self.section.sparse.until and self.model.packing_pays()
+        each = self.flops_per_sparse_sample if sparse else self.flops_per_sample
         if self.section.losses.contrastive == 0:
             return samples, samples * each
         pairs = max(samples, contrastive.pairs)

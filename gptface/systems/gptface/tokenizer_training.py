@@ -120,7 +120,6 @@ class TokenizerObjective(nn.Module):
         parts |= {"quantizer": quantizer, "perplexity": out.perplexity, "usage": out.usage}
         return loss + quantizer, parts
 
-
     def _decoded(self, images: Tensor) -> FaceTokenizerOutput:
         """Pictures from the codes that ``images`` have: nothing of encoder and codebook learns."""
         tokenizer = self.tokenizer
@@ -188,10 +187,13 @@ class TokenizerStage(Stage):
         # Regions weigh each image otherwise, and what is read as it comes may leave images out.
         self.uneven = self.importance is not None or not data.cache
         faces = Faces(data, "train", output, accelerator, verbose=verbose)
-        fresh = not decoder_alone and self.tokenizer.config.linear_shortcut
+        fresh = not decoder_alone and not context.resuming and _takes_components(self.tokenizer.config)
         if fresh and section.principal_components and faces.cache is not None:
             first = faces.cache.image_tensor[: section.principal_components]
-            start_from_principal_components(self.tokenizer, images_to_tensor(first))
+            try:
+                start_from_principal_components(self.tokenizer, images_to_tensor(first))
+            except InputError as error:
+                raise InputError(f"tokenizer.principal_components: {error}; 0 starts at random") from error
         needs = Needs(
             region_maps=self.importance is not None, without_regions="tokenizer.losses.regions: must be empty"
         )
@@ -243,6 +245,11 @@ class TokenizerStage(Stage):
             "codebook_usage": float((counts > 0).float().mean()),
             "codebook_perplexity": float(perplexity),
         }
+
+
+def _takes_components(config: FaceTokenizerConfig) -> bool:
+    """Whether a tokenizer can start from principal components: a random codebook would not lie where they put codes."""
+    return config.linear_shortcut and config.kmeans_init
 
 
 def _with_fixed_codes(folder: Path, config: FaceTokenizerConfig) -> FaceTokenizer:

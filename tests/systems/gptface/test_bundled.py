@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +83,9 @@ def test_the_bundled_system_changes_the_colour_of_hair() -> None:
         return np.stack(result.images), np.stack(result.masks)
 
     assert run_trials("hair", trials, edit, Judge(bundled_judge())).share >= 0.6
+
+
+def test_what_cannot_be_bundled_is_one_sentence(tmp_path: Path) -> None:
+    words = ["-m", "gptface.systems.gptface.bundled", str(tmp_path / "none"), "--judge", str(tmp_path / "none")]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 2 and "there is no such folder" in done.stderr and "Traceback" not in done.stderr

@@ -28,7 +28,9 @@ from gptface.data.procedural import (
     wish_caption,
     with_attribute,
 )
+from gptface.errors import InputError
 from gptface.evaluation.metrics import gradient_energy, outside_change_share, paired_gain, wilson_interval
+from gptface.faces.regions import REGIONS
 from gptface.models import FaceParser
 
 __all__ = ["EditTrial", "EditTrialResult", "Judge", "by_wish", "draw_trials", "run_trials"]
@@ -119,9 +121,21 @@ class EditTrialResult:
 
 
 class Judge:
-    """Says whether a picture shows an attribute or an expression."""
+    """Says whether a picture shows an attribute or an expression.
+
+    Raises:
+        InputError: a parser of other regions than those of :mod:`gptface.faces`, or without a name that is wished for.
+    """
 
     def __init__(self, parser: FaceParser) -> None:
+        config = parser.config
+        if list(config.region_names) != list(REGIONS):
+            raise InputError(f"judge: its regions must be {', '.join(REGIONS)}, got {', '.join(config.region_names)}")
+        wished = {"attribute": [name for name, _ in ATTRIBUTE_WISHES], "expression": EXPRESSION_WISHES}
+        for kind, names in wished.items():
+            missing = [name for name in names if name not in getattr(config, f"{kind}_names")]
+            if missing:
+                raise InputError(f"judge: it knows no {kind} {missing[0]}; a parser of `gptface train parser` does")
         self.parser = parser.eval()
         self.attribute_index = {name: index for index, name in enumerate(parser.config.attribute_names)}
         self.expression_index = {name: index for index, name in enumerate(parser.config.expression_names)}

@@ -95,8 +95,9 @@ class ReportRequest:
 
 def write_report(request: ReportRequest, progress: Progress = print) -> Path:
     """Measure, draw and write; returns the page's path. Pictures and numbers are written beside it."""
+    report = _Report(request, progress)
     request.output.mkdir(parents=True, exist_ok=True)
-    return _Report(request, progress).write()
+    return report.write()
 
 
 class _Report:

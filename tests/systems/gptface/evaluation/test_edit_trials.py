@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from gptface.data.pixels import images_to_tensor
+from gptface.errors import InputError
 from gptface.faces.attributes import LABELLED_ATTRIBUTES
 from gptface.faces.expressions import LABELLED_EXPRESSIONS
 from gptface.faces.regions import REGIONS, region_label
+from gptface.models import FaceParser, FaceParserConfig
 from gptface.systems.gptface.evaluation.edit_trials import Judge, draw_trials, run_trials
 from tests.systems.gptface.evaluation.conftest import SIZE, tiny_judge
 
@@ -53,3 +55,11 @@ def test_a_smear_is_less_sharp_than_the_generators_own_picture_and_has_fewer_reg
     wrong = np.where(masks, (seen + 1) % len(REGIONS), seen)
     assert judge.regions_right(wanted, wrong, masks) == 0
     assert own.parsed == pytest.approx(float((seen == maps)[masks].mean()))
+
+
+def test_a_judge_of_other_regions_or_without_a_wished_name_is_refused() -> None:
+    names = {"attribute_names": LABELLED_ATTRIBUTES, "expression_names": LABELLED_EXPRESSIONS}
+    with pytest.raises(InputError, match="judge: its regions must be"):
+        Judge(FaceParser(FaceParserConfig.tiny(**names)))
+    with pytest.raises(InputError, match="judge: it knows no expression happiness"):
+        Judge(FaceParser(FaceParserConfig.tiny(**{**names, "expression_names": ()}, region_names=REGIONS)))
