@@ -39,17 +39,15 @@ check-wheel: setup
 	tests/check_wheel.sh $(UNDER)
 
 # Each stage leaves its result in $(RUN) and returns at once when it is complete, so a second `make demo` reuses everything.
-# A killed stage goes on from its last checkpoint. The judge is a parser of its own: another initialisation, another order.
+# A killed stage goes on from its last checkpoint. The judge of its edits is the one inside the package.
 DEMO := --config demo data.cache_directory=$(RUN)/cache
 
 demo: setup
 	$(GPTFACE) train tokenizer --output $(RUN)/tokenizer $(DEMO)
 	$(GPTFACE) train parser --output $(RUN)/parser $(DEMO)
-	$(GPTFACE) train parser --output $(RUN)/judge $(DEMO) \
-		parser.seed=1 parser.minutes=1.5 parser.region_weight=0 parser.augment=false
 	$(GPTFACE) train pretrain --output $(RUN)/system --tokenizer $(RUN)/tokenizer --parser $(RUN)/parser $(DEMO)
 	$(GPTFACE) train facegpt --output $(RUN)/facegpt --config demo
-	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --judge $(RUN)/judge/parser --facegpt $(RUN)/facegpt \
+	$(GPTFACE) report --output $(RUN)/report --system $(RUN)/system --facegpt $(RUN)/facegpt \
 		--run tokenizer $(RUN)/tokenizer/metrics.jsonl --run pre-training $(RUN)/system/metrics.jsonl \
 		--run "faces in 3D" $(RUN)/facegpt/metrics.jsonl
 	@echo "open $(RUN)/report/report.html"
