@@ -29,6 +29,9 @@ class FaceTokenizerConfig(ModelConfig):
         norm_groups: groups of the GroupNorms (reduced to a divisor of a level's channels).
         linear_shortcut: add a linear map between the pixels of a token and its latent vector to the networks, on both
             sides. It learns what principal components know within a few hundred steps, and the networks the rest.
+        local_codes: a token's code depends on its own pixels alone (the encoder's convolutions are 1×1), so that the
+            codes around a hole say nothing of what was in it. The decoder still looks across tokens. Needs one level,
+            ``norm`` ``"layer"`` and no attention.
         latent_channels: channels the encoder hands to the codes and the decoder gets back.
         code_dim: dimension of the codebook vectors, reached by a 1×1 convolution.
         codebook_size: number of codes ``K``.
@@ -53,6 +56,7 @@ class FaceTokenizerConfig(ModelConfig):
         norm: Literal["group", "layer"] = "layer",
         norm_groups: int = 32,
         linear_shortcut: bool = True,
+        local_codes: bool = False,
         latent_channels: int = 64,
         code_dim: int = 16,
         codebook_size: int = 256,
@@ -74,6 +78,7 @@ class FaceTokenizerConfig(ModelConfig):
         self.norm = norm
         self.norm_groups = norm_groups
         self.linear_shortcut = linear_shortcut
+        self.local_codes = local_codes
         self.latent_channels = latent_channels
         self.code_dim = code_dim
         self.codebook_size = codebook_size
@@ -107,6 +112,12 @@ class FaceTokenizerConfig(ModelConfig):
                 raise InputError(
                     f"channels: a level with attention must have a multiple of 8 channels and at least 16, got {width}"
                 )
+        if self.local_codes and (len(self.channels) > 1 or widths or self.norm != "layer"):
+            raise InputError(
+                f"local_codes needs one level in channels, norm 'layer' and no attention, got channels {self.channels}, "
+                f"norm {self.norm!r}, attention_levels {self.attention_levels}, "
+                f"middle_attention {self.middle_attention}"
+            )
         for name, allowed in (
             ("norm", ("group", "layer")),
             ("codebook_update", ("ema", "gradient")),

@@ -88,13 +88,21 @@ class ImageMaskSection(Section):
     blocks: Weight = 0.25
     """Rectangles, as inpainting sees them."""
     regions: Weight = 0.25
-    """Whole facial regions first (PaCo-FR), as editing sees them; needs region maps in the data."""
+    """Whole facial regions first (PaCo-FR); needs region maps in the data."""
+    edits: Weight = 0.0
+    """What an attribute or an expression would change, and the rest of the picture seen, as editing sees it: half of
+    them the features that an expression moves. The ratio is of that area alone. Needs region maps in the data."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.random + self.blocks + self.regions <= 0:
-            raise InputError("random + blocks + regions must be more than 0")
+        if self.random + self.blocks + self.regions + self.edits <= 0:
+            raise InputError("random + blocks + regions + edits must be more than 0")
         return self
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether region maps must be known."""
+        return self.regions + self.edits > 0
 
 
 class SparseSection(Section):
@@ -142,6 +150,8 @@ class PairWeightingSection(Section):
 class LossWeights(Section):
     """Weights of the pre-training losses beside that of masked images, which is 1."""
 
+    edits: Weight = 1.0
+    """Of a token hidden as an edit would (``image_masks.edits``), of which a row has few, beside one hidden otherwise."""
     masked_text: Weight = 0.5
     text_to_image: Weight = 1.0
     image_to_text: Weight = 0.5
