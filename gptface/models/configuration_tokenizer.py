@@ -114,8 +114,8 @@ class FaceTokenizerConfig(ModelConfig):
                 )
         if self.local_codes and (len(self.channels) > 1 or widths or self.norm != "layer"):
             raise InputError(
-                f"local_codes needs one level in channels, norm 'layer' and no attention, got channels {self.channels}, "
-                f"norm {self.norm!r}, attention_levels {self.attention_levels}, "
+                f"local_codes needs one level in channels, norm 'layer' and no attention, got channels "
+                f"{self.channels}, norm {self.norm!r}, attention_levels {self.attention_levels}, "
                 f"middle_attention {self.middle_attention}"
             )
         for name, allowed in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from gptface.ops.vq import cpu
 
 TOPOLOGIES = {
     "patch stem": {},
+    "local codes": {"stem_stride": 8, "channels": [24], "local_codes": True},
     "two levels below the stem": {"stem_stride": 2, "channels": [16, 24, 24], "attention_levels": [2]},
     "vqgan": {
         "stem_stride": 1,
@@ -77,6 +79,29 @@ def test_flops_match_what_torch_counts(name: str) -> None:
     side = config.grid[0]
     assert claimed == counted + lookup + attentions * 4 * side**4 * config.channels[-1]
     assert model.flops_per_image() == 3 * claimed
+
+
+def test_local_codes_say_nothing_of_their_neighbours() -> None:
+    """A code that changes with the next token's pixels tells a network what a mask hides."""
+    torch.manual_seed(0)
+    images = pictures(2)
+    changed = images.clone()
+    changed[:, :, 8:16, 8:16] = 0.5
+    there = torch.zeros(4, 4, dtype=torch.bool)
+    there[1, 1] = True
+    for local in (True, False):
+        config = FaceTokenizerConfig.tiny(stem_stride=8, channels=[24], local_codes=local)
+        model = FaceTokenizer(config).eval()
+        difference = (model.encode_latents(images) - model.encode_latents(changed)).abs().sum((0, 2))
+        assert torch.equal(difference > 0, there.flatten()) == local
+
+
+@pytest.mark.parametrize(
+    "other", [{"channels": [16, 24]}, {"norm": "group"}, {"attention_levels": [0]}, {"middle_attention": True}]
+)
+def test_local_codes_refuse_what_looks_further(other: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="local_codes needs one level"):
+        FaceTokenizerConfig.tiny(**{"stem_stride": 8, "channels": [24], "local_codes": True, **other})
 
 
 def test_the_straight_path_reconstructs_its_codes() -> None:

@@ -151,7 +151,7 @@ class LossWeights(Section):
     """Weights of the pre-training losses beside that of masked images, which is 1."""
 
     edits: Weight = 1.0
-    """Of a token hidden as an edit would (``image_masks.edits``), of which a row has few, beside one hidden otherwise."""
+    """Of a token hidden as by an edit (``image_masks.edits``), of which a row has few, beside one hidden otherwise."""
     masked_text: Weight = 0.5
     text_to_image: Weight = 1.0
     image_to_text: Weight = 0.5

@@ -166,7 +166,7 @@ class Masking:
         image_mask = self.config.vocabulary.image_size
         codes, ids = pairs.codes[:masked], pairs.sample_ids[:masked]
         width = codes.shape[1]
-        kinds: list[tuple[float, ImageRandom | ImageBlocks | FacialRegions]] = [*self.image_kinds, self.edits]
+        kinds = [*self.image_kinds, self.edits]
         total = sum(weight for weight, _ in kinds)
         full = dealt(IMAGE_FULL_SHARE * masked, step)
         hidden, blocks, weights, start, owed = [], [], [], 0, 0.0

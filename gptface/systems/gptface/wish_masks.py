@@ -6,6 +6,8 @@ token and a zone holds every token it touches.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,7 +15,7 @@ from torch.nn import functional
 from gptface.faces.areas import FACE_REGIONS, MINIMUM_REGION, ZONES, Area
 from gptface.faces.attributes import LABELLED_ATTRIBUTES, attribute_area
 from gptface.faces.expressions import LABELLED_EXPRESSIONS, expression_area
-from gptface.faces.regions import REGIONS, region_label
+from gptface.faces.regions import REGIONS
 
 __all__ = ["WishAreas"]
 
@@ -31,6 +33,23 @@ def wishes() -> list[tuple[Area, float]]:
     return list(chances.items())
 
 
+class Tables(NamedTuple):
+    """What :class:`WishAreas` looks up, a row for each area."""
+
+    chances: Tensor
+    """float32 (drawn,); the areas that are drawn come first."""
+    regions: Tensor
+    """bool (areas, regions)."""
+    boxes: Tensor
+    """float32 (areas, zones, 4): left, top, right, bottom in units of the face's box."""
+    widened: Tensor
+    """bool (areas,)."""
+    fallback: Tensor
+    """int64 (areas,): what is taken where an area's regions are not to be seen; an area without one names itself."""
+    face: Tensor
+    """bool (regions,): those that make up the face's box."""
+
+
 class WishAreas:
     """Draws a wish for each face and says which tokens it would change.
 
@@ -41,9 +60,7 @@ class WishAreas:
     def __init__(self, grid: tuple[int, int]) -> None:
         self.grid = grid
         drawn = wishes()
-        self.chances = torch.tensor([chance for _, chance in drawn])
         areas = [area for area, _ in drawn]
-        # What an area falls back to stands behind those that are drawn; one without a fallback falls back to itself.
         fallback = []
         for place, area in enumerate(areas):
             fallback.append(place if area.otherwise is None else len(areas))
@@ -51,11 +68,21 @@ class WishAreas:
                 areas.append(area.otherwise)  # which is looked at in its turn
         boxes = [[box for zone in area.zones for box in ZONES[zone]] for area in areas]
         most = max(len(each) for each in boxes)
-        self.boxes = torch.tensor([[*each, *[NOWHERE] * (most - len(each))] for each in boxes])  # (A, zones, 4)
-        self.regions = torch.tensor([[name in area.regions for name in REGIONS] for area in areas])
-        self.widened = torch.tensor([area.grow > 0 for area in areas])
-        self.fallback = torch.tensor(fallback)
-        self.face = torch.tensor([region_label(name) for name in FACE_REGIONS])
+        tables = Tables(
+            torch.tensor([chance for _, chance in drawn]),
+            torch.tensor([[name in area.regions for name in REGIONS] for area in areas]),
+            torch.tensor([[*each, *[NOWHERE] * (most - len(each))] for each in boxes]),
+            torch.tensor([area.grow > 0 for area in areas]),
+            torch.tensor(fallback),
+            torch.tensor([name in FACE_REGIONS for name in REGIONS]),
+        )
+        self._tables = {torch.device("cpu"): tables}
+
+    def tables(self, device: torch.device) -> Tables:
+        """The tables on ``device``, moved there once."""
+        if device not in self._tables:
+            self._tables[device] = Tables(*(table.to(device) for table in self._tables[torch.device("cpu")]))
+        return self._tables[device]
 
     def draw(self, token_regions: Tensor) -> Tensor:
         """The tokens of one wish a face, by torch's generator on their device.
@@ -66,26 +93,24 @@ class WishAreas:
         Returns:
             bool ``(B, N)``; all tokens of faces where the wish has no place.
         """
-        chances = self.chances.to(token_regions.device)
-        drawn = torch.multinomial(chances, max(1, len(token_regions)), replacement=True)[: len(token_regions)]
-        mask = self.mask(token_regions, drawn)
+        chances = self.tables(token_regions.device).chances
+        mask = self.mask(token_regions, torch.multinomial(chances, len(token_regions), replacement=True))
         return mask | ~mask.any(1, keepdim=True)
 
     def mask(self, token_regions: Tensor, wishes: Tensor) -> Tensor:
-        """bool ``(B, N)``: the tokens that the ``wishes (B,)``, by their places among those drawn, would change."""
-        device = token_regions.device
-        regions, fallback = self.regions.to(device), self.fallback.to(device)
+        """bool ``(B, N)``: the tokens that the ``wishes (B,)``, rows of the tables, would change."""
+        tables = self.tables(token_regions.device)
         for _ in range(2):  # hair, or else the hat, or else where hair would be
-            seen = regions[wishes].gather(1, token_regions).float().mean(1)
-            wishes = torch.where(seen < MINIMUM_REGION, fallback[wishes], wishes)
-        marked = regions[wishes].gather(1, token_regions).unflatten(1, self.grid)
+            seen = tables.regions[wishes].gather(1, token_regions).float().mean(1)
+            wishes = torch.where(seen < MINIMUM_REGION, tables.fallback[wishes], wishes)
+        marked = tables.regions[wishes].gather(1, token_regions).unflatten(1, self.grid)
         wide = functional.max_pool2d(marked.float().unsqueeze(1), 3, stride=1, padding=1)[:, 0] > 0
-        marked = torch.where(self.widened.to(device)[wishes][:, None, None], wide, marked)
-        return (marked | self._zones(token_regions, self.boxes.to(device)[wishes])).flatten(1)
+        marked = torch.where(tables.widened[wishes][:, None, None], wide, marked)
+        face = tables.face[token_regions].unflatten(1, self.grid)
+        return (marked | self._touched(face, tables.boxes[wishes])).flatten(1)
 
-    def _zones(self, token_regions: Tensor, boxes: Tensor) -> Tensor:
-        """bool ``(B, h, w)``: tokens that ``boxes (B, zones, 4)`` touch, in units of the faces' own boxes."""
-        face = torch.isin(token_regions, self.face.to(token_regions.device)).unflatten(1, self.grid)
+    def _touched(self, face: Tensor, boxes: Tensor) -> Tensor:
+        """bool ``(B, h, w)``: tokens that one of the ``boxes (B, zones, 4)`` touches; none where there is no face."""
         touched = []
         for axis, side in enumerate(self.grid):
             places = torch.arange(side, device=face.device)
