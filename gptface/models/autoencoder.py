@@ -20,7 +20,7 @@ from gptface.models.convolution import (
     normalisation,
 )
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["Decoder", "Encoder", "PatchEncoder"]
 
 
 def _groups(config: FaceTokenizerConfig) -> int | None:
@@ -30,21 +30,13 @@ def _groups(config: FaceTokenizerConfig) -> int | None:
 class _Level(nn.Module):
     """The residual blocks of one resolution, each followed by attention where the configuration asks for it."""
 
-    def __init__(
-        self,
-        config: FaceTokenizerConfig,
-        inputs: int,
-        outputs: int,
-        blocks: int,
-        attention: bool,
-        kernel: int = 3,
-    ) -> None:
+    def __init__(self, config: FaceTokenizerConfig, inputs: int, outputs: int, blocks: int, attention: bool) -> None:
         super().__init__()
         groups = _groups(config)
         self.blocks = nn.ModuleList()
         self.attentions = nn.ModuleList()
         for index in range(blocks):
-            self.blocks.append(ResidualBlock(inputs if index == 0 else outputs, outputs, groups=groups, kernel=kernel))
+            self.blocks.append(ResidualBlock(inputs if index == 0 else outputs, outputs, groups=groups))
             self.attentions.append(SpatialAttention(outputs, groups=groups) if attention else nn.Identity())
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -53,13 +45,26 @@ class _Level(nn.Module):
         return maps
 
 
-def _middle(config: FaceTokenizerConfig, kernel: int = 3) -> nn.Sequential:
+def _middle(config: FaceTokenizerConfig) -> nn.Sequential:
     """The blocks between the coarsest level and the latent vectors, attention after the first of them."""
-    width, groups, blocks = config.channels[-1], _groups(config), config.middle_blocks
-    layers: list[nn.Module] = [ResidualBlock(width, width, groups=groups, kernel=kernel) for _ in range(blocks)]
+    width, groups = config.channels[-1], _groups(config)
+    layers: list[nn.Module] = [ResidualBlock(width, width, groups=groups) for _ in range(config.middle_blocks)]
     if config.middle_attention:
         layers.insert(1, SpatialAttention(width, groups=groups))
     return nn.Sequential(*layers)
+
+
+class PatchEncoder(nn.Module):
+    """``(B, 3, H, W)`` pixels to ``(B, latent_channels, h, w)``: a linear map of each token's own pixels, no more."""
+
+    def __init__(self, config: FaceTokenizerConfig) -> None:
+        super().__init__()
+        self.token_pixels = config.token_pixels
+        self.shortcut = nn.Conv2d(3 * config.token_pixels**2, config.latent_channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.shortcut(functional.pixel_unshuffle(images, self.token_pixels))
+        return latents
 
 
 class Encoder(nn.Module):
@@ -69,19 +74,17 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem_stride = config.stem_stride
         channels = config.channels
-        kernel = 1 if config.local_codes else 3
-        self.stem = nn.Conv2d(3 * config.stem_stride**2, channels[0], kernel, padding=kernel // 2)
+        self.stem = nn.Conv2d(3 * config.stem_stride**2, channels[0], 3, padding=1)
         self.levels = nn.ModuleList()
         self.downsamples = nn.ModuleList()
         for level, width in enumerate(channels):
             inputs = channels[max(level - 1, 0)]
-            attention = level in config.attention_levels
-            self.levels.append(_Level(config, inputs, width, config.encoder_blocks, attention, kernel))
+            self.levels.append(_Level(config, inputs, width, config.encoder_blocks, level in config.attention_levels))
             last = level == len(channels) - 1
             self.downsamples.append(nn.Identity() if last else Downsample(width))
-        self.middle = _middle(config, kernel)
+        self.middle = _middle(config)
         self.norm = normalisation(channels[-1], _groups(config))
-        self.output = nn.Conv2d(channels[-1], config.latent_channels, kernel, padding=kernel // 2)
+        self.output = nn.Conv2d(channels[-1], config.latent_channels, 3, padding=1)
         self.token_pixels = config.token_pixels
         self.shortcut = (
             nn.Conv2d(3 * config.token_pixels**2, config.latent_channels, 1) if config.linear_shortcut else None

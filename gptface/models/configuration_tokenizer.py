@@ -29,9 +29,9 @@ class FaceTokenizerConfig(ModelConfig):
         norm_groups: groups of the GroupNorms (reduced to a divisor of a level's channels).
         linear_shortcut: add a linear map between the pixels of a token and its latent vector to the networks, on both
             sides. It learns what principal components know within a few hundred steps, and the networks the rest.
-        local_codes: a token's code depends on its own pixels alone (the encoder's convolutions are 1×1), so that the
-            codes around a hole say nothing of what was in it. The decoder still looks across tokens. Needs one level,
-            ``norm`` ``"layer"`` and no attention.
+        local_codes: the encoder is its linear shortcut alone. A code then says what its own pixels show, and no more:
+            those around a hole know nothing of what was in it, and those beside each other are alike where the picture
+            is, which a network can learn to continue. The decoder still looks across tokens.
         latent_channels: channels the encoder hands to the codes and the decoder gets back.
         code_dim: dimension of the codebook vectors, reached by a 1×1 convolution.
         codebook_size: number of codes ``K``.
@@ -112,12 +112,8 @@ class FaceTokenizerConfig(ModelConfig):
                 raise InputError(
                     f"channels: a level with attention must have a multiple of 8 channels and at least 16, got {width}"
                 )
-        if self.local_codes and (len(self.channels) > 1 or widths or self.norm != "layer"):
-            raise InputError(
-                f"local_codes needs one level in channels, norm 'layer' and no attention, got channels "
-                f"{self.channels}, norm {self.norm!r}, attention_levels {self.attention_levels}, "
-                f"middle_attention {self.middle_attention}"
-            )
+        if self.local_codes and not self.linear_shortcut:
+            raise InputError("local_codes needs linear_shortcut, which is false")
         for name, allowed in (
             ("norm", ("group", "layer")),
             ("codebook_update", ("ema", "gradient")),

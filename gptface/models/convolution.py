@@ -49,15 +49,14 @@ class ResidualBlock(nn.Module):
     Args:
         inputs, outputs: channels.
         groups: of :func:`normalisation`.
-        kernel: side of both convolutions; 1 keeps every position by itself.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, groups: int | None = None, kernel: int = 3) -> None:
+    def __init__(self, inputs: int, outputs: int, *, groups: int | None = None) -> None:
         super().__init__()
         self.norm1 = normalisation(inputs, groups)
-        self.conv1 = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = normalisation(outputs, groups)
-        self.conv2 = nn.Conv2d(outputs, outputs, kernel, padding=kernel // 2)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +19,7 @@ from gptface.ops.vq import cpu
 
 TOPOLOGIES = {
     "patch stem": {},
-    "local codes": {"stem_stride": 8, "channels": [24], "local_codes": True},
+    "local codes": {"local_codes": True},
     "two levels below the stem": {"stem_stride": 2, "channels": [16, 24, 24], "attention_levels": [2]},
     "vqgan": {
         "stem_stride": 1,
@@ -90,18 +89,14 @@ def test_local_codes_say_nothing_of_their_neighbours() -> None:
     there = torch.zeros(4, 4, dtype=torch.bool)
     there[1, 1] = True
     for local in (True, False):
-        config = FaceTokenizerConfig.tiny(stem_stride=8, channels=[24], local_codes=local)
-        model = FaceTokenizer(config).eval()
+        model = FaceTokenizer(FaceTokenizerConfig.tiny(local_codes=local)).eval()
         difference = (model.encode_latents(images) - model.encode_latents(changed)).abs().sum((0, 2))
         assert torch.equal(difference > 0, there.flatten()) == local
 
 
-@pytest.mark.parametrize(
-    "other", [{"channels": [16, 24]}, {"norm": "group"}, {"attention_levels": [0]}, {"middle_attention": True}]
-)
-def test_local_codes_refuse_what_looks_further(other: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="local_codes needs one level"):
-        FaceTokenizerConfig.tiny(**{"stem_stride": 8, "channels": [24], "local_codes": True, **other})
+def test_local_codes_need_the_linear_map() -> None:
+    with pytest.raises(InputError, match="local_codes needs linear_shortcut"):
+        FaceTokenizerConfig.tiny(local_codes=True, linear_shortcut=False)
 
 
 def test_the_straight_path_reconstructs_its_codes() -> None:

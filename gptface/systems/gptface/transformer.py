@@ -18,6 +18,7 @@ from gptface.systems.gptface.alignment import Alignment
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
 from gptface.systems.gptface.initialisation import initialise_weights
 from gptface.systems.gptface.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
+from gptface.systems.gptface.surroundings import Surroundings
 
 __all__ = ["FaceLanguageModel"]
 
@@ -45,6 +46,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
         self.image_positions = FactorisedPositions((height, columns), width)
         self.image_end = nn.Embedding(1, width)  # the image's [SEP]
         self.alignment = Alignment(config) if config.alignment_size else None
+        self.surroundings = Surroundings(config) if config.surroundings_size else None
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
         self.dropout = nn.Dropout(config.dropout)
@@ -93,10 +95,12 @@ class FaceLanguageModel(StrictPreTrainedModel):
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
         """Token embeddings of joint ids, before positions: what ``inputs_embeds`` replaces.
 
-        ``(..., C)``, or ``(..., C + r)`` where there are alignment towers, with theirs behind the transformer's.
+        ``(..., C)``, and behind the transformer's those of the alignment towers and of the surroundings, where there
+        are any (``config.embedding_sizes``).
         """
-        own = self.token_embeddings(token_ids)
-        return own if self.alignment is None else torch.cat([own, self.alignment.token_embeddings(token_ids)], -1)
+        parts = [self, *(part for part in (self.alignment, self.surroundings) if part is not None)]
+        embedded = [part.token_embeddings(token_ids) for part in parts]
+        return embedded[0] if len(embedded) == 1 else torch.cat(embedded, -1)
 
     def _position_table(self) -> Tensor:
         """All position embeddings in one table: the text's, then the image's row by row, then the image's ``[SEP]``."""
@@ -138,12 +142,12 @@ class FaceLanguageModel(StrictPreTrainedModel):
                 f"inputs_embeds {tuple(inputs_embeds.shape)} and position_ids {tuple(position_ids.shape)} "
                 "must agree in their first two dimensions"
             )
-        width, whole = self.config.hidden_size, self.config.embedding_size
-        if inputs_embeds.shape[-1] != whole:
+        sizes = self.config.embedding_sizes
+        if inputs_embeds.shape[-1] != sum(sizes):
             raise InputError(
-                f"inputs_embeds must be {whole} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
+                f"inputs_embeds must be {sum(sizes)} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
             )
-        own, for_towers = inputs_embeds.split([width, whole - width], -1)
+        own, for_towers, for_surroundings = inputs_embeds.split(sizes, -1)
         positions = position_ids + (segment_ids == IMAGE_SEGMENT) * self.text_positions.num_embeddings
         states = (
             own
@@ -151,6 +155,8 @@ class FaceLanguageModel(StrictPreTrainedModel):
             + self.segment_embeddings(segment_ids)
             + self.regime_embeddings(regimes).unsqueeze(1)
         )
+        if self.surroundings is not None:
+            states = states + self.surroundings(for_surroundings, position_ids, segment_ids, regimes)
         if self.alignment is None:
             return self._through_layers(states, attention_mask, packing, depths)
         told, agreement = self.alignment(for_towers, position_ids, segment_ids, regimes)
@@ -223,4 +229,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
             width=config.hidden_size,
             intermediate_size=config.intermediate_size,
         )
+        if self.surroundings is not None:
+            count = 1 if isinstance(lengths, int) else len(lengths)
+            forward += count * self.surroundings.flops_per_picture()
         return forward * (3 if training else 1)
