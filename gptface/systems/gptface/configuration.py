@@ -61,7 +61,8 @@ class TokenizerSection(LoopSection):
     """Fields of that configuration that differ from the preset."""
     principal_components: Annotated[int, Field(ge=0)] = 256
     """Pictures whose patches' principal components the model's linear shortcuts start from. 0, or without
-    ``data.cache``, ``model.linear_shortcut`` and ``model.kmeans_init``: they start at random."""
+    ``data.cache``, ``model.linear_shortcut`` and ``model.kmeans_init``: they start at random. With
+    ``model.local_codes`` the encoder stays as it started: codebook and decoder learn."""
     losses: TokenizerLossWeights = TokenizerLossWeights()
 
 
