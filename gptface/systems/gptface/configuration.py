@@ -107,9 +107,10 @@ class ImageMaskSection(Section):
 
 
 class SparseSection(Section):
-    """Rows that compute a random part of their image tokens alone: what is left out is neither seen nor predicted. Of
-    many small tokens neighbours say nearly the same, so that a step with half of them teaches more than half of it.
-    Rows from text to image stay whole, and all do where attention computes what is hidden."""
+    """Rows that compute a part of their image tokens alone, hidden ones first: what is left out is not predicted, and
+    seen by nothing but its neighbours' surroundings. Of many small tokens neighbours say nearly the same, so that a
+    step with half of them teaches more than half of it. Rows from text to image stay whole, and all do where attention
+    computes what is hidden."""
 
     image: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of its image tokens that a row keeps; 1: all."""
