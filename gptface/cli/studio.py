@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
+from gptface.cli.device import usable_device
 from gptface.cli.generation_arguments import add_system_options, load_generator
+from gptface.cli.paths import local_path, local_pattern
+
+if TYPE_CHECKING:
+    from gptface.studio.heads import Heads
 
 __all__ = ["add_parser", "run"]
 
@@ -19,6 +25,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: gptface studio --system runs/demo/system --open",
     )
     add_system_options(parser)
+    group = parser.add_argument_group("heads in 3D")
+    group.add_argument(
+        "--morphable",
+        type=local_pattern,
+        action="append",
+        metavar="NAME|PATH",
+        help="a morphable model for the sliders (default: the built-in head); may be given several times",
+    )
+    group.add_argument(
+        "--facegpt",
+        type=local_path,
+        metavar="DIR",
+        help="what `gptface train facegpt` leaves: heads of photos and of sentences",
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (default 127.0.0.1: this computer alone)"
     )
@@ -43,7 +63,25 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     system = None if arguments.system is None else str(arguments.system.absolute())
+    heads = _heads(arguments)
     actions = Actions(load_generator(arguments), Place(system, arguments.device))
     actions.warm_up()
-    serve(actions, arguments.host, arguments.port, arguments.open)
+    serve(actions, heads, arguments.host, arguments.port, arguments.open)
     return 0
+
+
+def _heads(arguments: argparse.Namespace) -> Heads:
+    """The models and the FaceGPT of the tab “3D”, read now: a wrong name is said before the page is there."""
+    from gptface.studio.heads import Heads
+
+    facegpt = None
+    if arguments.facegpt is not None:
+        from gptface.systems.facegpt.opening import open_system
+
+        facegpt = open_system(arguments.facegpt, device=usable_device(arguments.device))
+    folder = "" if arguments.facegpt is None else str(arguments.facegpt.absolute())
+    models = list(dict.fromkeys(arguments.morphable or ["synthetic"]))
+    heads = Heads(models, facegpt, folder, arguments.device)
+    for name in models:
+        heads.morphable(name)
+    return heads

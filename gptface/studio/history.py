@@ -17,7 +17,7 @@ MOST_STEPS_KEPT = 20
 """Steps of a history; the oldest is let go first. Twenty pictures of the largest size are 60 MB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One outcome of a wish.
 

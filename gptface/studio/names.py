@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from gptface.faces.areas import ZONES
@@ -9,7 +10,7 @@ from gptface.faces.attributes import ATTRIBUTES
 from gptface.faces.expressions import EXPRESSIONS
 from gptface.faces.regions import REGIONS
 
-__all__ = ["attribute_choices", "expression_choices", "readable", "region_choices"]
+__all__ = ["attribute_choices", "expression_choices", "readable", "readable_shape", "region_choices"]
 
 _SPECIAL = {"5_o_Clock_Shadow": "5 o’clock shadow"}
 # What is brushed or found as such is no place for a wish.
@@ -19,6 +20,14 @@ _NO_PLACES = ("background", "occluder")
 def readable(name: str) -> str:
     """``Blond_Hair`` as “Blond hair”."""
     return _SPECIAL.get(name, name.replace("_", " ").capitalize())
+
+
+def readable_shape(name: str) -> str:
+    """``mouthSmile_L`` as “Mouth smile, left”: the person’s own left."""
+    base, _, side = name.rpartition("_")
+    sides = {"L": ", left", "R": ", right"}
+    words = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", " ", base if side in sides else name).replace("_", " ").lower()
+    return words.capitalize() + sides.get(side, "")
 
 
 def attribute_choices(known: Iterable[str] = ()) -> list[tuple[str, str]]:

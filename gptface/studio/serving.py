@@ -15,6 +15,7 @@ from gptface.errors import InputError
 
 if TYPE_CHECKING:
     from gptface.studio.actions import Actions
+    from gptface.studio.heads import Heads
 
 __all__ = ["FIRST_PORT", "HOST", "require_gradio", "serve", "serving"]
 
@@ -45,11 +46,12 @@ def require_gradio() -> None:
 
 
 @contextmanager
-def serving(actions: Actions, host: str = HOST, port: int | None = None) -> Iterator[str]:
+def serving(actions: Actions, heads: Heads, host: str = HOST, port: int | None = None) -> Iterator[str]:
     """Serve the page from a thread of its own while the context lasts.
 
     Args:
         actions: what it does.
+        heads: what its tab of heads in 3D does.
         host: address to listen on.
         port: ``None`` for the first free one from ``FIRST_PORT`` on, 0 for any.
 
@@ -61,13 +63,12 @@ def serving(actions: Actions, host: str = HOST, port: int | None = None) -> Iter
     """
     chosen = _free_port(host, port)
     require_gradio()
-    with tempfile.TemporaryDirectory(prefix="gptface-studio-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # uploads and results: photos of people
+    with _own_files():
         from gptface.studio.page import build_page
         from gptface.studio.page.look import CSS, theme
         from gptface.studio.photos import LARGEST_FILE
 
-        page = build_page(actions)
+        page = build_page(actions, heads)
         page.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=8, api_open=False)
         try:
             _, address, _ = page.launch(
@@ -94,12 +95,29 @@ def serving(actions: Actions, host: str = HOST, port: int | None = None) -> Iter
             page.close(verbose=False)
 
 
-def serve(actions: Actions, host: str = HOST, port: int | None = None, open_browser: bool = False) -> None:
+@contextmanager
+def _own_files() -> Iterator[None]:
+    """A folder for uploads and results, which are photos of people: it goes when the studio ends."""
+    former = os.environ.get("GRADIO_TEMP_DIR")
+    with tempfile.TemporaryDirectory(prefix="gptface-studio-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        try:
+            yield
+        finally:
+            if former is None:
+                del os.environ["GRADIO_TEMP_DIR"]
+            else:
+                os.environ["GRADIO_TEMP_DIR"] = former
+
+
+def serve(
+    actions: Actions, heads: Heads, host: str = HOST, port: int | None = None, open_browser: bool = False
+) -> None:
     """Serve the page until the process is asked to end (Ctrl-C, SIGTERM)."""
     ended = threading.Event()
     former = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with serving(actions, host, port) as address:
+        with serving(actions, heads, host, port) as address:
             print(f"The studio is at {address} (Ctrl-C ends it)", flush=True)
             if open_browser:
                 import webbrowser

@@ -81,7 +81,7 @@ class Decoding:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Wish:
     """One edit of one photo.
 

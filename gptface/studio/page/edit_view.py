@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,8 @@ class EditView:
         place = gr.HTML(elem_id="message", elem_classes="message")
         candidates = _thumbnails("candidates", 4)
         with gr.Row():
-            undo = gr.Button("Undo", size="sm", interactive=False)
-            redo = gr.Button("Redo", size="sm", interactive=False)
+            undo = gr.Button("Undo", size="sm", interactive=False, elem_id="undo")
+            redo = gr.Button("Redo", size="sm", interactive=False, elem_id="redo")
             describe = gr.Button("Describe this face", size="sm")
         strip = _thumbnails("strip", 7)
         with gr.Row():
@@ -134,9 +135,11 @@ class EditView:
 
     def open_brush(self, history: History, shows: str) -> Updates:
         """Updates that put the present picture under the brush, unless it is there already."""
-        key = f"{id(history.now.candidate)}" if history.steps else ""
-        if not key or key == shows:
-            return {self.editor_shows: shows}
+        if not history.steps:
+            return {}
+        key = hashlib.sha256(history.now.picture.tobytes()).hexdigest()
+        if key == shows:
+            return {}
         return {self.editor: enlarged(history.now.picture), self.editor_shows: key}
 
 

@@ -68,6 +68,7 @@ CSS = """
 .thumbnails .grid-wrap, .thumbnails .gallery-container {
   min-height: 0 !important; height: auto !important; padding: 0; }
 .thumbnails .grid-container { padding: 2px; }
+.sliders { max-height: 460px; overflow-y: auto; }
 button:focus-visible, [role=tab]:focus-visible { outline: 2px solid var(--primary-500); outline-offset: 2px; }
 """
 
