@@ -50,7 +50,7 @@ def build_edit_tab(page: gr.Blocks, actions: Actions) -> EditView:
                     FIRST_FACE, label="Number of the drawn face", show_label=False, container=False, precision=0,
                     minimum=0, min_width=60, scale=2, elem_id="face-number",
                 )  # fmt: skip
-                covered = gr.Checkbox(label="covered", container=False, min_width=80, scale=2)
+                covered = gr.Checkbox(label="covered", container=False, min_width=100, scale=0)
             kind = gr.Radio(KINDS, value="attribute", label="What to change", elem_id="kind")
             help_line = gr.Markdown(HELP["attribute"], elem_classes="help")
             with gr.Row(equal_height=True) as attribute_row:

@@ -55,7 +55,8 @@ CSS = """
 .choices input, .choices textarea, .choices .wrap-inner { border: 1px solid var(--border-color-primary); }
 .choices .wrap-inner input, .choices input[type=range] { border-width: 0; }
 .choices .help { margin-top: -4px; }
-.choices .row { margin: -6px 0; }
+.choices .row { margin: -6px 0; gap: 10px; }
+#face-number { max-width: 84px; }
 .choices button.primary { font-size: 1.05rem; }
 #picture, #slider { padding: 0; }
 .message, .message .html-container { min-height: 1.4rem; padding: 0; }
