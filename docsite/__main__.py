@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -17,10 +18,14 @@ def _newest() -> float:
     return max((path.stat().st_mtime for path in watched), default=0.0)
 
 
+def _environment() -> dict[str, str]:
+    """In which the docstrings' extension finds this package."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
 def _serve(work: Path, address: str) -> int:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "zensical", "serve", "-f", str(work / "zensical.toml"), "-a", address]
-    )
+    command = [sys.executable, "-m", "zensical", "serve", "-f", str(work / "zensical.toml"), "-a", address]
+    server = subprocess.Popen(command, env=_environment())
     try:
         seen = _newest()
         while server.poll() is None:
@@ -48,9 +53,8 @@ def main() -> int:
     places = stage(work, run_notebooks=not arguments.no_notebooks)
     if arguments.serve:
         return _serve(work, arguments.address)
-    done = subprocess.run(
-        [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", str(work / "zensical.toml")]
-    )
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", str(work / "zensical.toml")]
+    done = subprocess.run(command, env=_environment())
     if done.returncode:
         return 1
     site = work / "site"

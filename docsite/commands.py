@@ -64,7 +64,8 @@ def _tables(parser: argparse.ArgumentParser) -> Iterator[str]:
             title = (group.title or "").replace("positional arguments", "arguments")
             lines = [f"| {title} | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in rows)]
             # A | inside code splits a cell too.
-            yield "\n".join(re.sub(r"`[^`]*`", lambda code: code[0].replace("|", "\\|"), line, count=1) for line in lines)
+            whole = [re.sub(r"`[^`]*`", lambda code: code[0].replace("|", "\\|"), line, count=1) for line in lines]
+            yield "\n".join(whole)
 
 
 def _example(epilog: str) -> str:
@@ -96,8 +97,8 @@ def overview_page() -> str:
     """All commands, a line each."""
     rows = [f"| [`gptface {name}`]({name}.md) | {_cell(summary)} |" for name, summary in COMMANDS.items()]
     about = (
-        "Bad input is one sentence and exit code 2, and leaves nothing half-written. Commands that use a trained GPTFace "
-        "take the small one inside the package where `--system` is not given. These pages are made of the commands' own "
-        "parsers, so they say what `--help` says."
+        "Bad input is one sentence and exit code 2, and leaves nothing half-written. Commands that use a trained "
+        "GPTFace take the small one inside the package where `--system` is not given. These pages are made of the "
+        "commands' own parsers, so they say what `--help` says."
     )
     return "\n".join(["# Commands", "", about, "", "| command | what it does |", "|---|---|", *rows, ""])

@@ -69,7 +69,7 @@ def _made(source: Path, run: bool) -> Iterator[tuple[str, bytes]]:
         if cell.cell_type == "markdown":
             parts.append(cell.source)
             if number == 0:
-                parts.append(f"[:lucide-download: The notebook, with its outputs]({name}.ipynb){{ .md-button download }}")
+                parts.append(f"[:lucide-download: The notebook]({name}.ipynb){{ .md-button download }}")
             continue
         parts.append(f"```python\n{cell.source}\n```")
         for place, data in _outputs(cell, name, number):

@@ -1,4 +1,4 @@
-"""Pictures of the operators' pages, made by the operators: ``python -m docsite.pictures`` writes them into ``docs/``."""
+"""Pictures of operators, made by the operators: ``python -m docsite.pictures`` writes them into ``docs/``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def span_mask_picture(file: Path) -> None:
     kinds: list[tuple[str, Any, dict[str, Any]]] = [
         ("ImageBlocks, 40 %", ImageBlocks(GRID, 0.4), {}),
         ("ImageRandom, 40 %", ImageRandom(GRID, 0.4), {}),
-        ("FacialRegions, 30 %", region_masks(GRID, 0.3, {"eyes": 2.0, "mouth": 2.0, "nose": 1.0}), {"region_map": regions}),
+        ("FacialRegions, 30 %", region_masks(GRID, 0.3, {"eyes": 2, "mouth": 2, "nose": 1}), {"region_map": regions}),
     ]
     panels = below.subgridspec(1, 4)
     for place, (title, spec, given) in enumerate(kinds):
@@ -110,7 +110,8 @@ def raster_picture(file: Path) -> None:
     shades = torch.ones(size, size, 3)
     shades[seen] = (0.2 + 0.75 * (far - depth[seen]) / (far - near))[:, None].expand(-1, 3)
     figure = _figure(8.6, 3.1)
-    for place, (title, picture) in enumerate((("triangles", which), ("depth", shades), ("colours in light", drawn.image[0]))):
+    panels = (("triangles", which), ("depth", shades), ("colours in light", drawn.image[0]))
+    for place, (title, picture) in enumerate(panels):
         axis = figure.add_subplot(1, 3, place + 1)
         axis.imshow(picture.clamp(0, 1).numpy())
         axis.set_title(title, fontsize=11, loc="left")

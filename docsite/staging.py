@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 CONFIGURATION = Path(__file__).with_name("zensical.toml")
 
 # What a source file is highlighted as, by its name's end.
-LANGUAGES = {".py": "python", ".cpp": "cpp", ".h": "cpp", ".cuh": "cpp", ".sh": "bash", ".yaml": "yaml", ".json": "json"}
+LANGUAGES = {".py": "python", ".cpp": "cpp", ".h": "cpp", ".cuh": "cpp", ".sh": "bash", ".json": "json"}
 ASSETS = {".png", ".svg", ".css", ".js"}
 _COMMENT = re.compile(r"^<!--.*?-->\n*", re.MULTILINE | re.DOTALL)
 _FENCE_OPTIONS = re.compile(r"^(```\w+) [^\n]*$", re.MULTILINE)

@@ -1,11 +1,13 @@
 # %% [markdown]
 # # Attention in a transformers model
 #
-# One line changes the attention of a loaded model. Weights, state dictionary and calls stay; what the masks hide is then neither
-# stored nor computed. Here with a small BERT and a small Llama of random weights, so that nothing is downloaded.
+# One line changes the attention of a loaded model. Weights, state dictionary and calls stay; what the masks hide is
+# then neither stored nor computed. Here with a small BERT and a small Llama of random weights, so that nothing is
+# downloaded.
 
 # %%
 import torch
+from matplotlib import pyplot
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from gptface.integrations import patch
@@ -35,7 +37,8 @@ print(changed)
 print("largest difference where there are tokens:", float((after - before)[padding.bool()].abs().max().detach()))
 
 # %% [markdown]
-# Padding was recognised from the mask that the model makes of `attention_mask`; rows of padding have output 0. `undo()` goes back.
+# Padding was recognised from the mask that the model makes of `attention_mask`; rows of padding have output 0.
+# `undo()` goes back.
 
 # %%
 changed.undo()
@@ -44,8 +47,8 @@ print(model.config._attn_implementation)
 # %% [markdown]
 # ## A mask of your own
 #
-# Causal text behind a picture that sees itself both ways: an `IntervalMask` in the place of `attention_mask`. Each row stores
-# where its visible keys begin and end.
+# Causal text behind a picture that sees itself both ways: an `IntervalMask` in the place of `attention_mask`. Each
+# row stores where its visible keys begin and end.
 
 # %%
 decoder = LlamaForCausalLM(LlamaConfig(vocab_size=1000, num_key_value_heads=2, **sizes))
@@ -56,10 +59,9 @@ logits.sum().backward()
 print(tuple(logits.shape))
 
 # %%
-from matplotlib import pyplot
-
 figure, axes = pyplot.subplots(1, 2, figsize=(7, 3.6))
-for axis, sample, title in zip(axes, mask.to_dense(), ("16 tokens of a picture, 32 of text", "9 and 21, the rest padding")):
+titles = ("16 tokens of a picture, 32 of text", "9 and 21, the rest padding")
+for axis, sample, title in zip(axes, mask.to_dense(), titles, strict=True):
     axis.imshow(~sample, cmap="gray", interpolation="nearest")
     axis.set_title(title, fontsize=10)
     axis.set_xlabel("keys")
@@ -77,5 +79,5 @@ query = torch.randn(2, 48, 4, 16)
 print(explain(query, query, query, mask))
 
 # %% [markdown]
-# What it gains on which machine, and code for `Trainer`, flash-attn, SDPA, timm-style models and C++:
-# [embedding in your code](../embedding.md).
+# What it gains on which machine, and code for `Trainer`, flash-attn, SDPA, timm-style models and C++: [embedding in
+# your code](../embedding.md).

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Edit a face
 #
-# With the small system inside the package: it needs no training, no download and no GPU. It knows drawn faces of 64² pixels
-# and nothing else, so a drawn face is what is edited here.
+# With the small system inside the package: it needs no training, no download and no GPU. It knows drawn faces of 64²
+# pixels and nothing else, so a drawn face is what is edited here.
 
 # %%
 import torch
@@ -20,7 +20,8 @@ print(face.caption)
 # %% [markdown]
 # ## A wish
 #
-# The attribute chooses the part of the face that shows it. The words of the wish are made of what the parser sees; they may be given too.
+# The attribute chooses the part of the face that shows it. The words of the wish are made of what the parser sees;
+# they may be given too.
 
 # %%
 blond = generator.edit(face.image, attributes="Blond_Hair", seeds=1)
@@ -61,6 +62,6 @@ side_by_side(*three.images)
 # %% [markdown]
 # ## What to believe
 #
-# Hair, hats and glasses mostly change as asked. New eyes, brows and mouths are smears: the transformer has seen too little. How often
-# which wish comes true was counted: [the card of the bundled system](../model-cards.md). The same on the command line is
-# `gptface edit`; what works for photos needs [training on photos](../systems/gptface.md).
+# Hair, hats and glasses mostly change as asked. New eyes, brows and mouths are smears: the transformer has seen too
+# little. How often which wish comes true was counted: [the card of the bundled system](../model-cards.md). The same
+# on the command line is `gptface edit`; what works for photos needs [training on photos](../systems/gptface.md).

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A VQ tokenizer
 #
-# Drawn faces, cut into patches of 8 × 8, become 64 codes each, and pictures again. What learns the codebook is `VectorQuantizer`; everything
-# around it is plain PyTorch.
+# Drawn faces, cut into patches of 8 × 8, become 64 codes each, and pictures again. What learns the codebook is
+# `VectorQuantizer`; everything around it is plain PyTorch.
 
 # %%
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from torch import nn
 
 from gptface.data.procedural import ProceduralFaces
-from gptface.ops import VectorQuantizer
+from gptface.ops import VectorQuantizer, vq_lookup
 
 torch.set_num_threads(1)
 _ = torch.manual_seed(0)
@@ -24,8 +24,8 @@ train, held_out = faces[:144], faces[144:]
 # %% [markdown]
 # ## The model
 #
-# `VectorQuantizer` wants vectors last, whatever stands before them. It starts from k-means of the first batch, and moves codes that nobody uses
-# onto vectors of the batch.
+# `VectorQuantizer` wants vectors last, whatever stands before them. It starts from k-means of the first batch, and
+# moves codes that nobody uses onto vectors of the batch.
 
 # %%
 class Tokenizer(nn.Module):
@@ -45,7 +45,7 @@ class Tokenizer(nn.Module):
 tokenizer = Tokenizer()
 optimizer = torch.optim.AdamW(tokenizer.parameters(), 3e-3)
 errors, perplexities = [], []
-for step in range(300):
+for _ in range(300):
     images = train[torch.randint(len(train), (16,))]
     pictures, out = tokenizer(images)
     error = (pictures - images).abs().mean()
@@ -85,13 +85,11 @@ print("codes of a picture:", tuple(out.indices[0].shape), "· in use:", len(out.
 # Indices are those of float64 arithmetic, and no matrix of 200,000 × 4,096 distances is made.
 
 # %%
-from gptface.ops import vq_lookup
-
 vectors, codebook = torch.randn(200_000, 8), torch.randn(4096, 8)
 found = vq_lookup(vectors, codebook).indices
 some = torch.cdist(vectors[:500].double(), codebook.double()).argmin(1)
 print("as float64 says:", bool((found[:500] == some).all()))
 
 # %% [markdown]
-# Residual and fixed codes, several codebooks, vector-quantize-pytorch's and taming's calls:
-# [codebook lookup](../operators/vq-lookup.md). The tokenizer of the systems here: `gptface train tokenizer`.
+# Residual and fixed codes, several codebooks, vector-quantize-pytorch's and taming's calls: [codebook
+# lookup](../operators/vq-lookup.md). The tokenizer of the systems here: `gptface train tokenizer`.

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from gptface.data.procedural import ProceduralFaces
-from gptface.faces import ATTRIBUTES
+from gptface.faces.attributes import ATTRIBUTES
+from gptface.ops import IntervalMask
 from tests.docs.pages import Section
 
 __all__ = ["prepare"]
@@ -26,13 +27,8 @@ def prepare(section: Section, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _attention(folder: Path) -> dict[str, Any]:
-    query, key, value = torch.randn(3, 1, 48, 2, 16)
-    from gptface.ops import IntervalMask
-
-    return {
-        **{"torch": torch, "IntervalMask": IntervalMask, "query": query, "key": key, "value": value},
-        "document_ids": torch.arange(48)[None] // 18,
-    }
+    names = dict(zip(("query", "key", "value"), torch.randn(3, 1, 48, 2, 16), strict=True))
+    return {"torch": torch, "IntervalMask": IntervalMask, "document_ids": torch.arange(48)[None] // 18, **names}
 
 
 def _facegpt(folder: Path) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def test_commands_are_there_and_take_their_options(page: str) -> None:
 
 def test_what_is_wrong_is_found() -> None:
     assert not wrong(["gptface", "edit", "photo.jpg", "--output", "a.png"])
-    for line in ("gptface edt a.png", "gptface edit a.png --otput b.png", "make nothing", "python -m benchmarks nothing"):
-        assert wrong(shlex.split(line)), line
+    lines = ("gptface edt a.png", "gptface edit a.png --otput b.png", "make nothing", "python -m benchmarks nothing")
+    assert all(wrong(shlex.split(line)) for line in lines)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
