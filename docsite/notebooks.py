@@ -43,6 +43,8 @@ def executed(source: Path, *, run: bool = True) -> Any:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell.metadata.clear()  # the times of the run
+        if "outputs" in cell:  # warnings of other packages about the kernel that runs it
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
 
 
