@@ -8,7 +8,7 @@ GPTFACE := $(VENV)/bin/gptface
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo bundled test lint check-wheel clean
+.PHONY: setup demo bundled test lint docs docs-serve check-wheel clean
 .DELETE_ON_ERROR:
 
 NATIVE_SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
@@ -32,6 +32,17 @@ lint: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+# The documentation site, in build/docs/site: pages that follow from code are made, notebooks run, every link followed.
+$(VENV)/.docs: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --group docs
+	touch $@
+
+docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m docsite
+
+docs-serve: $(VENV)/.docs
+	$(VENV)/bin/python -m docsite --serve
 
 # The one wheel under another Python and another torch: make check-wheel UNDER=/path/to/python (with torch, pytest, hypothesis).
 UNDER ?= python3

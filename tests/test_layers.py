@@ -78,7 +78,7 @@ def test_every_directory_of_the_package_is_a_known_room() -> None:
     assert rooms == set(ALLOWED)
 
 
-@pytest.mark.parametrize("directory", ["benchmarks", "examples"])
+@pytest.mark.parametrize("directory", ["benchmarks", "docsite", "examples"])
 def test_outside_the_package_nobody_imports_the_source_tree(directory: str) -> None:
     for path in sorted((ROOT / directory).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
