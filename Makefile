@@ -8,7 +8,7 @@ GPTFACE := $(VENV)/bin/gptface
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo bundled test lint distributions check-distributions check-wheel hf-kernels clean
+.PHONY: setup demo bundled test lint distributions check-distributions check-wheel hf-kernels check-hf-kernels clean
 .DELETE_ON_ERROR:
 
 NATIVE_SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
@@ -55,6 +55,10 @@ check-distributions: distributions
 # The operators as a project of Hugging Face's kernel-builder, in build/hf-kernels.
 hf-kernels: setup
 	$(VENV)/bin/python -m release.hub_kernels build/hf-kernels
+
+# The same, compiled for the CPU and compared with the package (minutes).
+check-hf-kernels: setup
+	GPTFACE_COMPILE_HUB_KERNELS=1 $(VENV)/bin/python -m pytest tests/packaging/test_hub_kernels.py
 
 # Each stage leaves its result in $(RUN) and returns at once when it is complete, so a second `make demo` reuses everything.
 # A killed stage goes on from its last checkpoint. The judge of its edits is the one inside the package.
