@@ -229,6 +229,7 @@ setup(
     package_dir={"gptface": "gptface", "gptface.kernels": "kernels", "gptface.include": "csrc/include"},
     package_data={
         "gptface": ["py.typed"],
+        "gptface.hub": ["model_card.md"],
         "gptface.kernels": ["tuned/*.json"],
         "gptface.include": ["gptface/*.h", "gptface/*.cuh"],
         "gptface.systems.facegpt": ["configurations/*.yaml"],

@@ -42,5 +42,8 @@ def framed(source: Path) -> str:
     text = source.read_text(encoding="utf-8")
     for ending, target in TARGETS.items():
         if source.stem.endswith(ending):
-            return f'#if defined(__x86_64__)\n#pragma GCC target("{target}")\n{text}#endif\n'
+            # GCC before 13 reads a whole C++ file before it heeds the pragma, so that macros do not follow it.
+            macros = [f"__{name.upper()}__" for name in ("avx", "avx2", *target.split(","))]
+            defined = "".join(f"#ifndef {macro}\n#define {macro} 1\n#endif\n" for macro in dict.fromkeys(macros))
+            return f'#if defined(__x86_64__)\n#pragma GCC target("{target}")\n{defined}{text}#endif\n'
     return text
