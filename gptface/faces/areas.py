@@ -83,7 +83,8 @@ def dilate_mask(mask: np.ndarray, radius: int) -> np.ndarray:
 
 # A region with fewer pixels than this share of the picture counts as not to be seen.
 MINIMUM_REGION = 0.03
-_FACE_NAMES = ("skin", "brows", "eyes", "nose", "mouth", "glasses", "occluder")
+# Whose bounding box is the face's.
+FACE_REGIONS = ("skin", "brows", "eyes", "nose", "mouth", "glasses", "occluder")
 
 
 def area_mask(region_map: np.ndarray, area: Area, names: Sequence[str] = REGIONS) -> np.ndarray:
@@ -104,7 +105,7 @@ def area_mask(region_map: np.ndarray, area: Area, names: Sequence[str] = REGIONS
     if missing:
         raise InputError(f"region {missing[0]!r} is not one that this region map knows: {', '.join(names)}")
     height, width = region_map.shape
-    box = _face_box(region_map, [labels[name] for name in _FACE_NAMES if name in labels])
+    box = _face_box(region_map, [labels[name] for name in FACE_REGIONS if name in labels])
     mask = np.isin(region_map, [labels[name] for name in area.regions])
     if area.otherwise is not None and mask.sum() < MINIMUM_REGION * mask.size:
         return area_mask(region_map, area.otherwise, names)

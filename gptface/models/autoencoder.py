@@ -20,7 +20,7 @@ from gptface.models.convolution import (
     normalisation,
 )
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["Decoder", "Encoder", "PatchEncoder"]
 
 
 def _groups(config: FaceTokenizerConfig) -> int | None:
@@ -52,6 +52,19 @@ def _middle(config: FaceTokenizerConfig) -> nn.Sequential:
     if config.middle_attention:
         layers.insert(1, SpatialAttention(width, groups=groups))
     return nn.Sequential(*layers)
+
+
+class PatchEncoder(nn.Module):
+    """``(B, 3, H, W)`` pixels to ``(B, latent_channels, h, w)``: a linear map of each token's own pixels, no more."""
+
+    def __init__(self, config: FaceTokenizerConfig) -> None:
+        super().__init__()
+        self.token_pixels = config.token_pixels
+        self.shortcut = nn.Conv2d(3 * config.token_pixels**2, config.latent_channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.shortcut(functional.pixel_unshuffle(images, self.token_pixels))
+        return latents
 
 
 class Encoder(nn.Module):

@@ -29,6 +29,9 @@ class FaceTokenizerConfig(ModelConfig):
         norm_groups: groups of the GroupNorms (reduced to a divisor of a level's channels).
         linear_shortcut: add a linear map between the pixels of a token and its latent vector to the networks, on both
             sides. It learns what principal components know within a few hundred steps, and the networks the rest.
+        local_codes: the encoder is its linear shortcut alone. A code then says what its own pixels show, and no more:
+            those around a hole know nothing of what was in it, and those beside each other are alike where the picture
+            is, which a network can learn to continue. The decoder still looks across tokens.
         latent_channels: channels the encoder hands to the codes and the decoder gets back.
         code_dim: dimension of the codebook vectors, reached by a 1×1 convolution.
         codebook_size: number of codes ``K``.
@@ -53,6 +56,7 @@ class FaceTokenizerConfig(ModelConfig):
         norm: Literal["group", "layer"] = "layer",
         norm_groups: int = 32,
         linear_shortcut: bool = True,
+        local_codes: bool = False,
         latent_channels: int = 64,
         code_dim: int = 16,
         codebook_size: int = 256,
@@ -74,6 +78,7 @@ class FaceTokenizerConfig(ModelConfig):
         self.norm = norm
         self.norm_groups = norm_groups
         self.linear_shortcut = linear_shortcut
+        self.local_codes = local_codes
         self.latent_channels = latent_channels
         self.code_dim = code_dim
         self.codebook_size = codebook_size
@@ -107,6 +112,8 @@ class FaceTokenizerConfig(ModelConfig):
                 raise InputError(
                     f"channels: a level with attention must have a multiple of 8 channels and at least 16, got {width}"
                 )
+        if self.local_codes and not self.linear_shortcut:
+            raise InputError("local_codes needs linear_shortcut, which is false")
         for name, allowed in (
             ("norm", ("group", "layer")),
             ("codebook_update", ("ema", "gradient")),

@@ -37,25 +37,25 @@ def tokenizer_flops(config: FaceTokenizerConfig) -> int:
     channels = config.channels
     last = len(channels) - 1
     sides = [config.image_size // config.stem_stride // 2**level for level in range(len(channels))]
-    patch = config.stem_stride**2
+    patch, encoders = config.stem_stride**2, 0 if config.local_codes else 1
     total = 0
     for level, (width, side) in enumerate(zip(channels, sides, strict=True)):
         attention = _attention(width, side) if level in config.attention_levels else 0
-        total += _residual_blocks(channels[max(level - 1, 0)], width, config.encoder_blocks, side)
+        total += encoders * _residual_blocks(channels[max(level - 1, 0)], width, config.encoder_blocks, side)
         total += _residual_blocks(channels[min(level + 1, last)], width, config.decoder_blocks, side)
-        total += (config.encoder_blocks + config.decoder_blocks) * attention
+        total += (encoders * config.encoder_blocks + config.decoder_blocks) * attention
         if level < last:  # down to the next level, and up from it
-            total += _convolution(width, width, 3, sides[level + 1])
+            total += encoders * _convolution(width, width, 3, sides[level + 1])
             total += _convolution(channels[level + 1], channels[level + 1], 3, side)
     middle = _residual_blocks(channels[-1], channels[-1], config.middle_blocks, sides[-1])
     middle += _attention(channels[-1], sides[-1]) if config.middle_attention else 0
-    total += 2 * middle
-    total += _convolution(3 * patch, channels[0], 3, sides[0])
+    total += (encoders + 1) * middle
+    total += encoders * _convolution(3 * patch, channels[0], 3, sides[0])
     if config.linear_shortcut:
         pixels = 3 * config.token_pixels**2
         total += _convolution(pixels, config.latent_channels, 1, sides[-1])
         total += _convolution(config.latent_channels, pixels, 3, sides[-1])
-    total += 2 * _convolution(channels[-1], config.latent_channels, 3, sides[-1])
+    total += (encoders + 1) * _convolution(channels[-1], config.latent_channels, 3, sides[-1])
     total += 2 * _convolution(config.latent_channels, config.code_dim, 1, sides[-1])
     total += _convolution(config.code_dim, config.codebook_size, 1, sides[-1])
     total += _convolution(channels[0], 3 * patch, 3, sides[0])

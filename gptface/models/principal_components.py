@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.models.autoencoder import Encoder
 from gptface.models.tokenizer import FaceTokenizer
 
 __all__ = ["start_from_principal_components"]
@@ -49,7 +50,8 @@ def start_from_principal_components(tokenizer: FaceTokenizer, images: Tensor) ->
     components = vectors[:, -count:].to(patches)
     scale = variances[-count:].mean().sqrt().clamp_min(1e-6).to(patches)
 
-    _scale(encoder.output, DAMPED)
+    if isinstance(encoder, Encoder):
+        _scale(encoder.output, DAMPED)
     _scale(there, 0.0)
     there.weight[:count, :, 0, 0] = components.T / scale
     _bias(there)[:count] = -(components.T @ mean) / scale

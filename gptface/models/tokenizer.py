@@ -12,7 +12,7 @@ from transformers.utils import ModelOutput
 
 from gptface.errors import InputError
 from gptface.hub import Description
-from gptface.models.autoencoder import Decoder, Encoder
+from gptface.models.autoencoder import Decoder, Encoder, PatchEncoder
 from gptface.models.configuration_tokenizer import FaceTokenizerConfig
 from gptface.models.convolution import ShuffleConvolution
 from gptface.models.flops import tokenizer_flops
@@ -77,7 +77,7 @@ class FaceTokenizer(StrictPreTrainedModel):
 
     def __init__(self, config: FaceTokenizerConfig) -> None:
         super().__init__(config)
-        self.encoder = Encoder(config)
+        self.encoder = PatchEncoder(config) if config.local_codes else Encoder(config)
         self.to_code = nn.Conv2d(config.latent_channels, config.code_dim, 1)
         self.quantizer = VectorQuantizer(
             config.code_dim,
@@ -109,7 +109,7 @@ class FaceTokenizer(StrictPreTrainedModel):
             raise InputError(f"images must have shape (B, 3, {side}, {side}), got {tuple(images.shape)}")
         if not images.is_floating_point():
             raise InputError(f"images must be floating point in [-1, 1], got {images.dtype}")
-        return images.to(self.encoder.stem.weight.dtype, memory_format=torch.channels_last)
+        return images.to(self.to_code.weight.dtype, memory_format=torch.channels_last)
 
     def encode_latents(self, images: Tensor) -> Tensor:
         """Latent vectors before quantization: ``(B, h * w, code_dim)``."""

@@ -19,6 +19,7 @@ from gptface.ops.vq import cpu
 
 TOPOLOGIES = {
     "patch stem": {},
+    "local codes": {"local_codes": True},
     "two levels below the stem": {"stem_stride": 2, "channels": [16, 24, 24], "attention_levels": [2]},
     "vqgan": {
         "stem_stride": 1,
@@ -77,6 +78,25 @@ def test_flops_match_what_torch_counts(name: str) -> None:
     side = config.grid[0]
     assert claimed == counted + lookup + attentions * 4 * side**4 * config.channels[-1]
     assert model.flops_per_image() == 3 * claimed
+
+
+def test_local_codes_say_nothing_of_their_neighbours() -> None:
+    """A code that changes with the next token's pixels tells a network what a mask hides."""
+    torch.manual_seed(0)
+    images = pictures(2)
+    changed = images.clone()
+    changed[:, :, 8:16, 8:16] = 0.5
+    there = torch.zeros(4, 4, dtype=torch.bool)
+    there[1, 1] = True
+    for local in (True, False):
+        model = FaceTokenizer(FaceTokenizerConfig.tiny(local_codes=local)).eval()
+        difference = (model.encode_latents(images) - model.encode_latents(changed)).abs().sum((0, 2))
+        assert torch.equal(difference > 0, there.flatten()) == local
+
+
+def test_local_codes_need_the_linear_map() -> None:
+    with pytest.raises(InputError, match="local_codes needs linear_shortcut"):
+        FaceTokenizerConfig.tiny(local_codes=True, linear_shortcut=False)
 
 
 def test_the_straight_path_reconstructs_its_codes() -> None:

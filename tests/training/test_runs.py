@@ -360,7 +360,7 @@ def test_faces_without_region_maps_need_a_mixture_without_regions(
     with pytest.raises(InputError, match=r"tokenizer\.losses\.regions: must be empty"):
         weighted = tiny(tmp_path, *source, "tokenizer.losses.regions={eyes: 2}")
         run_stage(TOKENIZER, weighted, tmp_path / "none", verbose=False)
-    with pytest.raises(InputError, match=r"pretrain\.image_masks\.regions: must be 0"):
+    with pytest.raises(InputError, match=r"pretrain\.image_masks\.edits: must be 0"):
         run_stage(PRETRAIN, tiny(tmp_path, *source), tmp_path / "first", verbose=False, tokenizer=tokenizer_folder)
     configuration = tiny(tmp_path, *source, "pretrain.image_masks={random: 1, blocks: 1, regions: 0}")
     run_stage(PRETRAIN, configuration, tmp_path / "second", verbose=False, tokenizer=tokenizer_folder)

@@ -61,7 +61,8 @@ class TokenizerSection(LoopSection):
     """Fields of that configuration that differ from the preset."""
     principal_components: Annotated[int, Field(ge=0)] = 256
     """Pictures whose patches' principal components the model's linear shortcuts start from. 0, or without
-    ``data.cache``, ``model.linear_shortcut`` and ``model.kmeans_init``: they start at random."""
+    ``data.cache``, ``model.linear_shortcut`` and ``model.kmeans_init``: they start at random. With
+    ``model.local_codes`` the encoder stays as it started: codebook and decoder learn."""
     losses: TokenizerLossWeights = TokenizerLossWeights()
 
 
@@ -88,19 +89,28 @@ class ImageMaskSection(Section):
     blocks: Weight = 0.25
     """Rectangles, as inpainting sees them."""
     regions: Weight = 0.25
-    """Whole facial regions first (PaCo-FR), as editing sees them; needs region maps in the data."""
+    """Whole facial regions first (PaCo-FR); needs region maps in the data."""
+    edits: Weight = 0.0
+    """What an attribute or an expression would change, and the rest of the picture seen, as editing sees it: half of
+    them the features that an expression moves. The ratio is of that area alone. Needs region maps in the data."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.random + self.blocks + self.regions <= 0:
-            raise InputError("random + blocks + regions must be more than 0")
+        if self.random + self.blocks + self.regions + self.edits <= 0:
+            raise InputError("random + blocks + regions + edits must be more than 0")
         return self
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether region maps must be known."""
+        return self.regions + self.edits > 0
 
 
 class SparseSection(Section):
-    """Rows that compute a random part of their image tokens alone: what is left out is neither seen nor predicted. Of
-    many small tokens neighbours say nearly the same, so that a step with half of them teaches more than half of it.
-    Rows from text to image stay whole, and all do where attention computes what is hidden."""
+    """Rows that compute a part of their image tokens alone, hidden ones first: what is left out is not predicted, and
+    seen by nothing but its neighbours' surroundings. Of many small tokens neighbours say nearly the same, so that a
+    step with half of them teaches more than half of it. Rows from text to image stay whole, and all do where attention
+    computes what is hidden."""
 
     image: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of its image tokens that a row keeps; 1: all."""
@@ -142,6 +152,8 @@ class PairWeightingSection(Section):
 class LossWeights(Section):
     """Weights of the pre-training losses beside that of masked images, which is 1."""
 
+    edits: Weight = 1.0
+    """Of a token hidden as by an edit (``image_masks.edits``), of which a row has few, beside one hidden otherwise."""
     masked_text: Weight = 0.5
     text_to_image: Weight = 1.0
     image_to_text: Weight = 0.5

@@ -27,6 +27,9 @@ class FaceLanguageConfig(ModelConfig):
             (:mod:`gptface.systems.gptface.alignment`): they tell image tokens what the caption says and words what the
             picture shows, and their agreement is added to [CLS]. A contrastive loss trains them. 0: attention alone.
         alignment_rank: numbers a token in the towers.
+        surroundings_size: width of a convolution over the token grid that tells image tokens what lies around them
+            (:mod:`gptface.systems.gptface.surroundings`). 0: attention alone.
+        surroundings_rank: numbers a token in it.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
             ``1 / sqrt(2 * num_hidden_layers)`` of it.
         layer_norm_eps: of every layer normalisation.
@@ -49,6 +52,8 @@ class FaceLanguageConfig(ModelConfig):
         attention_dropout: float = 0.0,
         alignment_size: int = 0,
         alignment_rank: int = 32,
+        surroundings_size: int = 0,
+        surroundings_rank: int = 16,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-5,
         pad_token_id: int = 0,
@@ -70,6 +75,8 @@ class FaceLanguageConfig(ModelConfig):
         self.attention_dropout = attention_dropout
         self.alignment_size = alignment_size
         self.alignment_rank = alignment_rank
+        self.surroundings_size = surroundings_size
+        self.surroundings_rank = surroundings_rank
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
         self.pad_token_id = pad_token_id
@@ -89,8 +96,9 @@ class FaceLanguageConfig(ModelConfig):
             "num_attention_heads",
             "intermediate_size",
             "alignment_rank",
+            "surroundings_rank",
         )
-        self.check_at_least(0, "alignment_size")
+        self.check_at_least(0, "alignment_size", "surroundings_size")
         if len(self.image_grid) != 2 or any(not isinstance(side, int) or side < 1 for side in self.image_grid):
             raise InputError(f"image_grid must be two positive integers [h, w], got {self.image_grid}")
         head = self.hidden_size // self.num_attention_heads
@@ -132,8 +140,14 @@ class FaceLanguageConfig(ModelConfig):
 
     @property
     def embedding_size(self) -> int:
-        """Numbers a token as the model embeds it: the transformer's C, then the towers' r where there are any."""
-        return self.hidden_size + (self.alignment_rank if self.alignment_size else 0)
+        """Numbers a token as the model embeds it: the sum of :attr:`embedding_sizes`."""
+        return sum(self.embedding_sizes)
+
+    @property
+    def embedding_sizes(self) -> tuple[int, int, int]:
+        """Of which the transformer's, the towers' (0 without them) and those of the surroundings (0 without them)."""
+        towers = self.alignment_rank if self.alignment_size else 0
+        return self.hidden_size, towers, self.surroundings_rank if self.surroundings_size else 0
 
     @classmethod
     def tiny(cls, **overrides: Any) -> FaceLanguageConfig:

@@ -14,6 +14,7 @@ from gptface.models.heads import TokenHead
 from gptface.models.transformer_layer import ResidualProjection
 from gptface.systems.gptface.alignment import INITIAL_DEVIATION, Alignment, Telling
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
+from gptface.systems.gptface.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from gptface.systems.gptface.transformer import FaceLanguageModel
@@ -26,6 +27,12 @@ def initialise_weights(module: nn.Module, config: FaceLanguageConfig) -> None:
     deviation = config.initializer_range
     if isinstance(module, Telling):
         init.zeros_(module.weight)
+    elif isinstance(module, Surroundings):
+        init.normal_(module.token_embeddings.weight)
+        for layer in (module.around, module.tell):
+            init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+        assert module.around.bias is not None
+        init.zeros_(module.around.bias)
     elif isinstance(module, Alignment):
         init.normal_(module.token_embeddings.weight, std=INITIAL_DEVIATION)
         for layer in (
@@ -77,6 +84,8 @@ def initialise_image_embeddings(model: FaceLanguageModel, codebook: Tensor) -> N
     tables = [(model.token_embeddings.weight, config.initializer_range)]
     if model.alignment is not None:
         tables.append((model.alignment.token_embeddings.weight, INITIAL_DEVIATION))
+    if model.surroundings is not None:
+        tables.append((model.surroundings.token_embeddings.weight, 1.0))
     for weight, scale in tables:
         projection = torch.randn(vectors.shape[1], weight.shape[1], device=vectors.device) / vectors.shape[1] ** 0.5
         weight[start : start + config.codebook_size] = (scale * vectors @ projection).to(weight)

@@ -26,6 +26,7 @@ from gptface.ops import (
 from gptface.systems.gptface.configuration import PretrainSection
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
 from gptface.systems.gptface.pairs import Pairs
+from gptface.systems.gptface.wish_masks import WishAreas
 
 __all__ = [
     "HARD_NEGATIVES",
@@ -98,6 +99,7 @@ class Hidden:
 
     tokens: Tensor
     blocks: list[tuple[Tensor, Tensor]]  # rows, indices
+    weights: list[float] | None = None  # of each block's tokens; all alike where there are none
 
     def targets(self, truth: Tensor, slots: Tensor, sequence_length: int) -> Targets:
         """The hidden tokens as they were in ``truth`` (B, W), whose places in the joint batch are ``slots``."""
@@ -109,7 +111,13 @@ class Hidden:
             local = indices.clamp_min(0)
             positions.append(joint_positions(indices, rows, slots, sequence_length))
             labels.append(truth[rows[local // truth.shape[1]], local % truth.shape[1]])
-        return Targets(torch.cat(positions), torch.cat(labels))
+        weights = None
+        if self.weights is not None:
+            weights = torch.cat([
+                torch.full_like(each, weight, dtype=torch.float32)
+                for each, weight in zip(positions, self.weights, strict=True)
+            ])
+        return Targets(torch.cat(positions), torch.cat(labels), weights)
 
 
 class Masking:
@@ -128,6 +136,8 @@ class Masking:
             (shapes.blocks, ImageBlocks(grid, ratio)),
             (shapes.regions, FacialRegions(grid, regions, ratio)),
         ]
+        self.edits = (shapes.edits, ImageRandom(grid, ratio))  # the ratio's share of a wish's area
+        self.wish_areas = WishAreas(grid)
 
     def hide_text(self, pairs: Pairs, lengths: Tensor, walk: Tensor, step: int) -> Hidden:
         """The masked rows' captions with spans hidden, whole captions in some rows."""
@@ -156,10 +166,11 @@ class Masking:
         image_mask = self.config.vocabulary.image_size
         codes, ids = pairs.codes[:masked], pairs.sample_ids[:masked]
         width = codes.shape[1]
-        total = sum(weight for weight, _ in self.image_kinds)
+        kinds = [*self.image_kinds, self.edits]
+        total = sum(weight for weight, _ in kinds)
         full = dealt(IMAGE_FULL_SHARE * masked, step)
-        hidden, blocks, start, owed = [], [], 0, 0.0
-        for weight, specification in self.image_kinds:
+        hidden, blocks, weights, start, owed = [], [], [], 0, 0.0
+        for kind, (weight, specification) in enumerate(kinds):
             owed += (masked - full) * weight / total
             end = min(masked - full, dealt(owed, step) if owed < masked - full - 1e-6 else masked - full)
             rows = slice(start, max(start, end))
@@ -172,13 +183,19 @@ class Masking:
             drawn = sample_span_mask(
                 specification, seed=seed_of(self.section, IMAGE), step=step, sample_ids=ids[rows], region_map=regions
             )
-            hidden.append(torch.where(drawn.mask, image_mask, codes[rows]))
-            blocks.append((torch.arange(rows.start, rows.stop, device=codes.device), drawn.indices))
+            mask, indices, edit = drawn.mask, drawn.indices, kind == len(self.image_kinds)
+            if edit and pairs.regions is not None:
+                mask = mask & self.wish_areas.draw(pairs.regions[rows])
+                indices = torch.where(mask.flatten()[indices.clamp_min(0)], indices, -1)
+            hidden.append(torch.where(mask, image_mask, codes[rows]))
+            blocks.append((torch.arange(rows.start, rows.stop, device=codes.device), indices))
+            weights.append(self.section.losses.edits if edit else 1.0)
         if full:
             hidden.append(torch.full_like(codes[start:], image_mask))
             everything = torch.arange(full * width, device=codes.device)
             blocks.append((torch.arange(start, masked, device=codes.device), everything))
-        return Hidden(torch.cat(hidden), blocks)
+            weights.append(1.0)
+        return Hidden(torch.cat(hidden), blocks, weights if self.edits[0] > 0 else None)
 
     def _first_word(self) -> int:
         """The lowest id that is not a special token, where those come first; random replacements start there."""

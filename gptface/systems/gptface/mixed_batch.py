@@ -13,6 +13,7 @@ the host.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +33,9 @@ __all__ = ["BatchComposer", "MixedBatch", "row_counts"]
 
 # Of the draw of hard negatives by cosine similarity; smaller is harder.
 NEGATIVES_TEMPERATURE = 0.1
+
+# Of the image tokens that a sparse row keeps, the largest share that is hidden, where others could be kept.
+HIDDEN_KEPT = 0.75
 
 # Share of slots that hold a token, above which padding is computed rather than packed away: what is left to gain there
 # is about what a benchmark of the step scatters by.
@@ -118,14 +122,15 @@ class BatchComposer:
         other, mismatch = self.mismatch(pairs, lengths[:masked], walk, doubled, moment)
 
         all_lengths = torch.cat([lengths, lengths[:masked][other]])
-        kept = self._image_kept(pairs, moment)
+        images = torch.cat([image.tokens, pairs.codes[masked:], image.tokens[doubled]])
+        kept = self._image_kept(pairs, moment, images == self.model.vocabulary.image_size)
         counts = ((masked, Regime.MASKED), (to_image, Regime.TEXT_TO_IMAGE), (to_text, Regime.IMAGE_TO_TEXT))
         regimes = [torch.full((n,), int(regime), device=device) for n, regime in (*counts, (mismatched, Regime.MASKED))]
         sequence = build_sequence(
             self.model.vocabulary,
             torch.cat([text.tokens, pairs.text_ids[masked:], text.tokens[other]]),
             all_lengths,
-            torch.cat([image.tokens, pairs.codes[masked:], image.tokens[doubled]]),
+            images,
             torch.cat(regimes),
             num_tokens=self.num_tokens(pairs, all_lengths, masked, None if kept is None else kept.absent),
             image_kept=None if kept is None else kept.tokens,
@@ -158,10 +163,11 @@ class BatchComposer:
         dropped[droppable:] = False  # a caption that is to be predicted cannot be left out
         return torch.where(dropped, 0, pairs.text_lengths)
 
-    def _image_kept(self, pairs: Pairs, moment: Moment) -> Kept | None:
+    def _image_kept(self, pairs: Pairs, moment: Moment, hidden: Tensor) -> Kept | None:
         """The image tokens that each row keeps; ``None`` where none are left out at this ``moment``.
 
-        Rows that predict the image token by token keep all of them.
+        Those that are ``hidden``, bool ``(R, N)``, come first, since they are what a row learns from, but for a share
+        that is left to the ones seen. Rows that predict the image token by token keep all of them.
         """
         sparse, total, device = self.section.sparse, self.model.config.num_image_tokens, pairs.codes.device
         count = max(1, round(sparse.image * total))
@@ -171,7 +177,11 @@ class BatchComposer:
             return None  # the host could not know how many slots are left
         masked, to_image, to_text, mismatched = row_counts(self.section, len(pairs.codes))
         rows = masked + to_image + to_text + mismatched
-        drawn = torch.rand(rows, total, device=device).topk(count, dim=1).indices
+        # In a random order of the hidden ones, those that come first; then in a random order of all others.
+        order = torch.rand(rows, total, device=device)
+        among = order.masked_fill(~hidden, -1.0).argsort(dim=1, descending=True).argsort(dim=1)
+        first = hidden & (among < math.floor(HIDDEN_KEPT * count))
+        drawn = (order + first).topk(count, dim=1).indices
         tokens = torch.zeros(rows, total, dtype=torch.bool, device=device).scatter(1, drawn, True)
         tokens[masked : masked + to_image] = True
         return Kept(tokens, (rows - to_image) * (total - count))

@@ -157,13 +157,13 @@ class PretrainingStage(Stage):
             Display(self.name, verbose and accelerator.is_main_process).line(
                 f"{self.name}: pretrain.sparse leaves nothing out: attention computes here what is hidden"
             )
-        self.phases = [Phase("model", self.objective, matrices=kernels(self.model.layers))]
+        self.phases = [Phase("model", self.objective, matrices=kernels(*_matrix_parts(self.model)))]
 
         needs = Needs(
             images=not section.cache_codes,
-            token_regions=tokenizer.config.grid if section.image_masks.regions > 0 else None,
+            token_regions=tokenizer.config.grid if section.image_masks.needs_regions else None,
             text=(self.text_tokenizer, data.text_length),
-            without_regions="pretrain.image_masks.regions: must be 0",
+            without_regions="pretrain.image_masks.regions and pretrain.image_masks.edits: must be 0",
         )
         encode = partial(encode_images, tokenizer=self.tokenizer, identity=identity, accelerator=accelerator)
         text_length = faces.text_width(needs)
@@ -260,6 +260,11 @@ class PretrainingStage(Stage):
         codes = torch.cat([pairs.codes for pairs in held_out])
         figures["image_unigram_entropy"] = unigram_entropy(codes, vocabulary.image_size)
         return figures
+
+
+def _matrix_parts(model: FaceLanguageModel) -> list[nn.Module]:
+    """The parts whose weights Muon may take."""
+    return [model.layers] if model.surroundings is None else [model.layers, model.surroundings]
 
 
 _ROLES = ("pad", "cls", "sep", "mask")

@@ -187,8 +187,14 @@ class TokenizerStage(Stage):
         # Regions weigh each image otherwise, and what is read as it comes may leave images out.
         self.uneven = self.importance is not None or not data.cache
         faces = Faces(data, "train", output, accelerator, verbose=verbose)
-        fresh = not decoder_alone and not context.resuming and _takes_components(self.tokenizer.config)
-        if fresh and section.principal_components and faces.cache is not None:
+        takes = not decoder_alone and _takes_components(self.tokenizer.config)
+        starts = takes and section.principal_components > 0 and faces.cache is not None
+        if starts and self.tokenizer.config.local_codes:
+            # They reconstruct as well as what training makes of them, and neighbours are more alike in them.
+            self.tokenizer.encoder.requires_grad_(False)
+            self.tokenizer.to_code.requires_grad_(False)
+        if starts and not context.resuming:
+            assert faces.cache is not None
             first = faces.cache.image_tensor[: section.principal_components]
             try:
                 start_from_principal_components(self.tokenizer, images_to_tensor(first))

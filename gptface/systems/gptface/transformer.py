@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,12 +15,13 @@ from gptface.models.heads import MatchHead, TokenHead
 from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.packing import Packing
 from gptface.models.patches import FactorisedPositions
-from gptface.models.transformer_layer import TransformerLayer
+from gptface.models.transformer_layer import KeyValueCache, TransformerLayer
 from gptface.ops import IntervalMask
 from gptface.systems.gptface.alignment import Alignment
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
 from gptface.systems.gptface.initialisation import initialise_weights
 from gptface.systems.gptface.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
+from gptface.systems.gptface.surroundings import Surroundings
 
 __all__ = ["FaceLanguageModel"]
 
@@ -64,6 +67,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
         self.image_positions = FactorisedPositions((height, columns), width)
         self.image_end = nn.Embedding(1, width)  # the image's [SEP]
         self.alignment = Alignment(config) if config.alignment_size else None
+        self.surroundings = Surroundings(config) if config.surroundings_size else None
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
         self.dropout = nn.Dropout(config.dropout)
@@ -112,10 +116,12 @@ class FaceLanguageModel(StrictPreTrainedModel):
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
         """Token embeddings of joint ids, before positions: what ``inputs_embeds`` replaces.
 
-        ``(..., C)``, or ``(..., C + r)`` where there are alignment towers, with theirs behind the transformer's.
+        ``(..., C)``, and behind the transformer's those of the alignment towers and of the surroundings, where there
+        are any (``config.embedding_sizes``).
         """
-        own = self.token_embeddings(token_ids)
-        return own if self.alignment is None else torch.cat([own, self.alignment.token_embeddings(token_ids)], -1)
+        parts = [self, *(part for part in (self.alignment, self.surroundings) if part is not None)]
+        embedded = [part.token_embeddings(token_ids) for part in parts]
+        return embedded[0] if len(embedded) == 1 else torch.cat(embedded, -1)
 
     def _position_table(self) -> Tensor:
         """All position embeddings in one table: the text's, then the image's row by row, then the image's ``[SEP]``."""
@@ -131,6 +137,8 @@ class FaceLanguageModel(StrictPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         packing: Packing | None = None,
         depths: list[Tensor] | None = None,
+        caches: Sequence[KeyValueCache] | None = None,
+        slots: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of joint sequences.
 
@@ -143,10 +151,14 @@ class FaceLanguageModel(StrictPreTrainedModel):
             packing: of ``attention_mask``; the layers then compute the valid slots alone.
             depths: a list that receives the residual stream before the first layer and after each layer,
                 ``num_hidden_layers + 1`` tensors ``(B, S, C)``.
+            caches: one a layer, of capacity S, which take the keys and values of the slots that are computed. Not with
+                ``packing`` or ``depths``.
+            slots: ``(B, n)`` int64, the slots to compute, with ``caches`` that a pass over all slots has filled; the
+                others' keys and values stay as they were.
 
         Returns:
-            ``(B, S, C)`` after the final normalisation. Rows of padding carry no meaning (with ``packing`` they are
-            zero).
+            ``(B, S, C)`` after the final normalisation, or ``(B, n, C)`` of the ``slots``. Rows of padding carry no
+            meaning (with ``packing`` they are zero).
         """
         if inputs_embeds is None:
             if token_ids is None:
@@ -157,12 +169,12 @@ class FaceLanguageModel(StrictPreTrainedModel):
                 f"inputs_embeds {tuple(inputs_embeds.shape)} and position_ids {tuple(position_ids.shape)} "
                 "must agree in their first two dimensions"
             )
-        width, whole = self.config.hidden_size, self.config.embedding_size
-        if inputs_embeds.shape[-1] != whole:
+        sizes = self.config.embedding_sizes
+        if inputs_embeds.shape[-1] != sum(sizes):
             raise InputError(
-                f"inputs_embeds must be {whole} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
+                f"inputs_embeds must be {sum(sizes)} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
             )
-        own, for_towers = inputs_embeds.split([width, whole - width], -1)
+        own, for_towers, for_surroundings = inputs_embeds.split(sizes, -1)
         positions = position_ids + (segment_ids == IMAGE_SEGMENT) * self.text_positions.num_embeddings
         states = (
             own
@@ -170,10 +182,18 @@ class FaceLanguageModel(StrictPreTrainedModel):
             + self.segment_embeddings(segment_ids)
             + self.regime_embeddings(regimes).unsqueeze(1)
         )
-        if self.alignment is None:
-            return self._through_layers(states, attention_mask, packing, depths)
-        told, agreement = self.alignment(for_towers, position_ids, segment_ids, regimes)
-        hidden = self._through_layers(states + told, attention_mask, packing, depths)
+        if self.surroundings is not None:
+            states = states + self.surroundings(for_surroundings, position_ids, segment_ids, regimes)
+        agreement = None
+        if self.alignment is not None:
+            told, agreement = self.alignment(for_towers, position_ids, segment_ids, regimes)
+            states = states + told
+        if caches is not None:
+            hidden = self._through_caches(states, attention_mask, caches, slots)
+        else:
+            hidden = self._through_layers(states, attention_mask, packing, depths)
+        if agreement is None or slots is not None:
+            return hidden
         at_cls = agreement.to(hidden.dtype).unsqueeze(1)
         return hidden + functional.pad(at_cls, (0, 0, 0, hidden.shape[1] - 1))
 
@@ -194,7 +214,32 @@ class FaceLanguageModel(StrictPreTrainedModel):
         hidden = self.final_norm(states)
         return hidden if packing is None else packing.unpack(hidden)
 
-    def forward_sequence(self, sequence: JointSequence, inputs_embeds: Tensor | None = None) -> Tensor:
+    def _through_caches(
+        self, states: Tensor, mask: IntervalMask, caches: Sequence[KeyValueCache], slots: Tensor | None
+    ) -> Tensor:
+        """``states (B, S, C)`` to the hidden states of all slots, or of ``slots (B, n)`` by keys and values held."""
+        batch, capacity = states.shape[:2]
+        places = slots
+        if places is None:
+            places = torch.arange(capacity, device=states.device).expand(batch, -1)
+        else:
+            states = states.gather(1, places.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+            intervals = mask.intervals.expand(batch, -1, -1, -1)
+            rows = places[:, :, None, None].expand(-1, -1, *intervals.shape[2:])
+            mask = IntervalMask(intervals.gather(1, rows), mask.num_keys)
+        for layer, cache in zip(self.layers, caches, strict=True):
+            cache.places = places
+            states = layer(states, mask, cache)
+        hidden: Tensor = self.final_norm(states)
+        return hidden
+
+    def forward_sequence(
+        self,
+        sequence: JointSequence,
+        inputs_embeds: Tensor | None = None,
+        caches: Sequence[KeyValueCache] | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
         """:meth:`forward` on a whole :class:`~gptface.systems.gptface.sequence.JointSequence`: ``(B, S, C)``."""
         return self(
             sequence.token_ids,
@@ -204,6 +249,8 @@ class FaceLanguageModel(StrictPreTrainedModel):
             sequence.attention_mask,
             inputs_embeds=inputs_embeds,
             packing=sequence.packing,
+            caches=caches,
+            slots=slots,
         )
 
     def layer_states(self, sequence: JointSequence) -> tuple[Tensor, ...]:
@@ -242,4 +289,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
             width=config.hidden_size,
             intermediate_size=config.intermediate_size,
         )
+        if self.surroundings is not None:
+            count = 1 if isinstance(lengths, int) else len(lengths)
+            forward += count * self.surroundings.flops_per_picture()
         return forward * (3 if training else 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -86,9 +88,32 @@ def test_sparse_rows_keep_their_share_of_image_tokens_and_predict_those_alone() 
     assert 0 < len(named) < int((whole.masked_image.positions >= 0).sum())
     assert int(sparse.next_image.count()) == int(whole.next_image.count())
     # From ``until`` on, and in validation, rows are whole.
-    assert objective.composer._image_kept(pairs, Moment(0, 0, 0.8)) is None
+    assert objective.composer._image_kept(pairs, Moment(0, 0, 0.8), torch.zeros(19, TOKENS, dtype=torch.bool)) is None
     loss, parts = objective(pairs, Moment(0, 0, 0.5))
     assert all(bool(part.isfinite()) for part in (loss, *parts.values()))
+
+
+def test_hidden_tokens_are_kept_first_and_some_that_are_seen_stay() -> None:
+    pairs = make_pairs(12)
+    masks = {"random": 0, "blocks": 0, "regions": 0, "edits": 1}
+    objective = make_objective(image_masks=masks, sparse={"image": 0.5}, caption_dropout=0.0)
+    half = TOKENS // 2
+    composer = objective.composer
+    if not objective.model.packing_pays():
+        pytest.skip("no implementation of attention here leaves out what is hidden")
+    for share in (0.25, 0.5, 0.75, 1.0):
+        hidden = torch.zeros(sum(row_counts(objective.section, 12)), TOKENS, dtype=torch.bool)
+        hidden[:, : round(share * TOKENS)] = True
+        kept = composer._image_kept(pairs, Moment(0, 0, 0.0), hidden)
+        assert kept is not None
+        masked, to_image, *_ = row_counts(objective.section, 12)
+        rows = torch.ones(len(hidden), dtype=torch.bool)
+        rows[masked : masked + to_image] = False
+        assert (kept.tokens[rows].sum(1) == half).all() and kept.tokens[~rows].all()
+        there = (kept.tokens & hidden)[rows].sum(1)
+        assert (there >= min(round(share * TOKENS), math.floor(0.75 * half))).all()
+        if share == 1.0:
+            assert (there == half).all()
 
 
 def test_what_a_sparse_row_leaves_out_changes_nothing_in_it() -> None:

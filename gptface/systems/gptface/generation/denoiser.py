@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
+from gptface.models.transformer_layer import KeyValueCache
 from gptface.ops import IntervalMask
+from gptface.systems.gptface.generation.memory import Memory
 from gptface.systems.gptface.sequence import JointSequence, Regime, build_sequence
 
 if TYPE_CHECKING:
@@ -107,8 +109,14 @@ class Denoiser(Protocol):
     def __call__(self, state: JointState, embeddings: Tensor | None = None) -> Denoised:
         """One pass; ``embeddings (B, L, C)`` takes the place of the target modality's token embeddings."""
 
-    def logits(self, denoised: Denoised) -> Tensor:
-        """``(B, L, V)`` float32."""
+    def remembering(self, state: JointState, memory: Memory) -> Denoised:
+        """One pass, which fills ``memory``."""
+
+    def renewed(self, state: JointState, memory: Memory) -> Denoised:
+        """A pass over the tokens of ``memory`` alone: features ``(B, n, C)``."""
+
+    def logits(self, denoised: Denoised, index: Tensor | None = None) -> Tensor:
+        """``(B, L, V)`` float32, or ``(B, n, V)`` of the tokens ``index (B, n)`` alone."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         """``(B, L, C)`` embeddings of the target modality's tokens (masked ones included)."""
@@ -179,6 +187,24 @@ class JointDenoiser:
     def _slots(self, sequence: JointSequence) -> Tensor:
         return sequence.image_slots if self.target == "image" else sequence.text_slots
 
+    def remembering(self, state: JointState, memory: Memory) -> Denoised:
+        """As a call, over all tokens, which fills ``memory``; see :meth:`renewed`."""
+        sequence = self._sequence(state)
+        memory.caches = [KeyValueCache(sequence.token_ids.shape[1]) for _ in self.model.layers]
+        denoised = self._read(self.model.forward_sequence(sequence, caches=memory.caches), self._slots(sequence))
+        memory.match_logits = denoised.match_logits
+        return denoised
+
+    def renewed(self, state: JointState, memory: Memory) -> Denoised:
+        """Of the tokens ``memory.index`` alone, features ``(B, n, C)``; all others count as they were when it was made.
+
+        The verdict is that of the full pass.
+        """
+        assert memory.match_logits is not None
+        sequence = self._sequence(state)
+        slots = self._slots(sequence).gather(1, memory.index)
+        return Denoised(self.model.forward_sequence(sequence, caches=memory.caches, slots=slots), memory.match_logits)
+
     def __call__(self, state: JointState, embeddings: Tensor | None = None) -> Denoised:
         sequence = self._sequence(state)
         slots = self._slots(sequence)
@@ -191,13 +217,18 @@ class JointDenoiser:
             inputs = self.model.embed_tokens(sequence.token_ids)
             index = slots.unsqueeze(-1).expand(-1, -1, inputs.shape[-1])
             inputs = inputs.scatter(1, index, embeddings.to(inputs.dtype))
-        hidden = self.model.forward_sequence(sequence, inputs_embeds=inputs)
+        return self._read(self.model.forward_sequence(sequence, inputs_embeds=inputs), slots)
+
+    def _read(self, hidden: Tensor, slots: Tensor) -> Denoised:
         features = hidden.gather(1, slots.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
         return Denoised(features, self.model.match_logits(hidden))
 
-    def logits(self, denoised: Denoised) -> Tensor:
+    def logits(self, denoised: Denoised, index: Tensor | None = None) -> Tensor:
         project = self.model.image_logits if self.target == "image" else self.model.text_logits
-        return project(denoised.features).float()
+        features = denoised.features
+        if index is not None:
+            features = features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
+        return project(features).float()
 
     def embed(self, tokens: Tensor) -> Tensor:
         offset = self.vocabulary.image_offset if self.target == "image" else 0

@@ -26,6 +26,7 @@ from gptface.systems.gptface.generation.guidance import (
     first_order_shift,
     restrict_top_k,
 )
+from gptface.systems.gptface.generation.memory import Memory
 from gptface.systems.gptface.generation.noise import SampleNoise, sample_categorical
 from gptface.systems.gptface.generation.schedule import plan_steps
 from gptface.systems.gptface.generation.selection import ConfidenceOrder, Order, keep_best
@@ -45,6 +46,9 @@ class DecodingSettings:
         top_k: draw among the k likeliest tokens only.
         classifier_free: guidance by the difference to the empty caption.
         matching: guidance by the matching head.
+        refresh: compute all tokens every so many steps, and in those between only the tokens that were unknown at the
+            last such step; the others' keys and values stay as they were then. 1 computes everything, exactly. Steps
+            that the matching head guides compute everything too.
         batch_invariant: run the network on one sample at a time, so that a sample's tokens depend on its seed bit by
             bit and not, through the rounding of a matrix product whose shape has changed, on the batch it is in.
             Without it the same seed gives the same picture except where two tokens tie to about seven digits, and a
@@ -59,12 +63,14 @@ class DecodingSettings:
     top_k: int | None = None
     classifier_free: ClassifierFreeGuidance = field(default_factory=ClassifierFreeGuidance)
     matching: ITMGuidance = field(default_factory=ITMGuidance)
+    refresh: int = 1
     batch_invariant: bool = True
     compiled: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps must be at least 1, got {self.steps}")
+        for name in ("steps", "refresh"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature must be finite and not negative, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
@@ -178,6 +184,8 @@ class _MaskedDecoding:
             state.repeat(self.matching.candidates) if self.matching.active and self.matching.mode == "exact" else None
         )
         self.scored: Denoised | None = None  # the pass that scored the present tokens also predicts from them
+        self.memory: Memory | None = None
+        self.remembered = 0  # the step whose pass filled the memory
 
     def run(self, keep_history: bool) -> Decoded:
         history = [self.tokens] if keep_history else None
@@ -199,8 +207,18 @@ class _MaskedDecoding:
         # Each candidate has its own stream, so that the first is what unguided decoding would have drawn.
         numbers = [self.noise.uniform(step, 1 + candidate, (2, length)) for candidate in range(candidates)]
         # The derivative of first-order guidance is taken within the step, which is not traced.
-        plain = not self.settings.compiled or (guided and self.matching.mode == "first_order")
-        advance = _MaskedDecoding.advance if plain or not self.tokens.is_cuda else _captured
+        first_order = guided and self.matching.mode == "first_order"
+        plain = not self.settings.compiled or first_order or not self.tokens.is_cuda
+        advance = _MaskedDecoding.advance if plain else _captured
+        # Logits are made where tokens are unknown; a graph wants one shape for all steps, a derivative all of them.
+        index = self._unknown_first(step) if plain and not first_order else None
+        if index is None or guided or self.scored is not None:
+            self.memory = None
+        elif self.settings.refresh > 1 and (self.memory is None or step - self.remembered >= self.settings.refresh):
+            both = index if self.unconditional is None else torch.cat([index, index])
+            self.memory, self.remembered = Memory(both), step
+        if self.memory is not None:
+            index = self.memory.index[: len(self.tokens)]
         self.tokens, self.unknown, self.scored = advance(
             self,
             self.tokens,
@@ -212,7 +230,13 @@ class _MaskedDecoding:
             torch.stack(numbers, dim=1),
             self.noise.uniform(step, 0, (candidates,)) if candidates > 1 else None,
             guided,
+            index,
         )
+
+    def _unknown_first(self, step: int) -> Tensor:
+        """``(B, n)``: the unknown tokens of every sample, and known ones behind where others have more unknown."""
+        most = int(self.plan.remaining[:, step].max())
+        return self.unknown.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
 
     def advance(
         self,
@@ -225,6 +249,7 @@ class _MaskedDecoding:
         uniform: Tensor,
         choice: Tensor | None,
         guided: bool,
+        index: Tensor | None,
     ) -> tuple[Tensor, Tensor, Denoised | None]:
         """What the device does in a step: no synchronisation, no random number of its own, nothing of ``self`` changed.
 
@@ -235,12 +260,13 @@ class _MaskedDecoding:
             uniform: ``(B, candidates, 2, L)``.
             choice: ``(B, candidates)``, where there are several.
             guided: the matching head guides this step.
+            index: ``(B, n)``, tokens among which all unknown ones are; by default all.
 
         Returns:
             Tokens and what is unknown after the step; and the pass that scored the tokens, where there was one.
         """
-        logits = self._logits(tokens, unknown, scored, progress, weight, guided)
-        proposals = self._propose(tokens, unknown, logits, progress, count, uniform)  # (B, candidates, L)
+        logits = self._logits(tokens, unknown, scored, progress, weight, guided, index)
+        proposals = self._propose(tokens, unknown, logits, progress, count, uniform, index)  # (B, candidates, L)
         after = None
         if choice is None:
             tokens = proposals[:, 0]
@@ -261,23 +287,27 @@ class _MaskedDecoding:
         progress: Tensor,
         weight: Tensor,
         guided: bool,
+        index: Tensor | None,
     ) -> Tensor:
-        """``(B, L, V)``: the network's, with all guidance that acts on distributions."""
+        """``(B, L, V)``, or ``(B, n, V)`` at ``index``: the network's, with all guidance that acts on distributions."""
         denoiser, settings = self.denoiser, self.settings
         state = denoiser.with_tokens(self.conditioned, tokens)
         batch = len(state)
         free: Denoised | None = None
+        renewing = self.memory is not None and bool(self.memory.caches)
         if self.unconditional is None:
-            denoised = scored if scored is not None else denoiser(state)
+            denoised = scored if scored is not None else self._pass(state)
         elif scored is not None:
             denoised = scored
             free = denoiser(denoiser.with_tokens(self.unconditional, tokens))
         else:
-            pair = denoiser(denoiser.with_tokens(self.both, torch.cat([tokens, tokens])))
+            pair = self._pass(denoiser.with_tokens(self.both, torch.cat([tokens, tokens])))
             denoised, free = pair.rows(slice(0, batch)), pair.rows(slice(batch, None))
-        logits = denoiser.logits(denoised)
+        if renewing:
+            index = None  # these are the features at index already
+        logits = denoiser.logits(denoised, index)
         if free is not None:
-            logits = settings.classifier_free(logits, denoiser.logits(free), progress)
+            logits = settings.classifier_free(logits, denoiser.logits(free, index), progress)
         if denoiser.forbidden is not None:
             logits = logits.masked_fill(denoiser.forbidden, -torch.inf)
         if guided and self.matching.mode == "first_order":
@@ -285,19 +315,43 @@ class _MaskedDecoding:
             logits = bounded_tilt(logits, shift, self.matching.kl_bound)
         return logits
 
+    def _pass(self, state: JointState) -> Denoised:
+        """The network's answer on one or both branches, by what is remembered where something is."""
+        if self.memory is None:
+            return self.denoiser(state)
+        return (self.denoiser.renewed if self.memory.caches else self.denoiser.remembering)(state, self.memory)
+
     def _propose(
-        self, tokens: Tensor, unknown: Tensor, logits: Tensor, progress: Tensor, count: Tensor, uniform: Tensor
+        self,
+        tokens: Tensor,
+        unknown: Tensor,
+        logits: Tensor,
+        progress: Tensor,
+        count: Tensor,
+        uniform: Tensor,
+        index: Tensor | None,
     ) -> Tensor:
-        """``(B, candidates, L)``: the tokens after this step, as drawn independently ``candidates`` times."""
+        """``(B, candidates, L)``: the tokens after this step, as drawn independently ``candidates`` times.
+
+        ``logits`` are those of all tokens or of ``index (B, n)``.
+        """
         settings = self.settings
         (batch, length), candidates = tokens.shape, uniform.shape[1]
+        drawing = uniform[:, :, 0]
+        if index is not None:
+            index = index.unsqueeze(1).expand(-1, candidates, -1)
+            drawing = drawing.gather(2, index)
         log_probabilities = logits.log_softmax(-1)
         if settings.temperature == 0:
             drawn = logits.argmax(-1, keepdim=True).expand(-1, -1, candidates)
         else:
             probabilities = (restrict_top_k(logits, settings.top_k) / settings.temperature).softmax(-1)
-            drawn = sample_categorical(probabilities, uniform[:, :, 0].transpose(1, 2))
-        confidence = log_probabilities.gather(-1, drawn).transpose(1, 2)  # (B, candidates, L)
+            drawn = sample_categorical(probabilities, drawing.transpose(1, 2))
+        confidence = log_probabilities.gather(-1, drawn).transpose(1, 2)  # (B, candidates, L or n)
+        drawn = drawn.transpose(1, 2)
+        if index is not None:
+            confidence = confidence.new_zeros(batch, candidates, length).scatter(2, index, confidence)
+            drawn = drawn.new_zeros(batch, candidates, length).scatter(2, index, drawn)
         keep = keep_best(
             settings.order.scores(
                 confidence.flatten(0, 1), progress.repeat_interleave(candidates), uniform[:, :, 1].flatten(0, 1)
@@ -305,7 +359,7 @@ class _MaskedDecoding:
             unknown.repeat_interleave(candidates, 0),
             count.repeat_interleave(candidates),
         ).view(batch, candidates, length)
-        return torch.where(keep, drawn.transpose(1, 2), tokens.unsqueeze(1))
+        return torch.where(keep, drawn, tokens.unsqueeze(1))
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gptface.systems.gptface.generation.denoiser import Denoised, JointState
+from gptface.systems.gptface.generation.memory import Memory
 
 
 class LinearDenoiser:
@@ -39,8 +40,14 @@ class LinearDenoiser:
         log_odds = self.offset + (embeddings * self.values).sum((1, 2))
         return Denoised(embeddings, torch.stack([torch.zeros_like(log_odds), log_odds], dim=1))
 
-    def logits(self, denoised: Denoised) -> Tensor:
-        return self.fixed.expand(denoised.features.shape[0], -1, -1)
+    def remembering(self, state: JointState, memory: Memory) -> Denoised:
+        return self(state)
+
+    def renewed(self, state: JointState, memory: Memory) -> Denoised:
+        raise NotImplementedError("nothing to remember")
+
+    def logits(self, denoised: Denoised, index: Tensor | None = None) -> Tensor:
+        return self.fixed.expand(denoised.features.shape[0], -1, -1) if index is None else self.fixed[index]
 
     def embed(self, tokens: Tensor) -> Tensor:
         return self.table[tokens]
