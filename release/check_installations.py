@@ -231,8 +231,7 @@ def check_uninstall(given: Given) -> None:
     environment = Environment(given.work / "uninstall", given.lent)
     before = files(environment.folder)
     environment.install(wheel_of(given))
-    environment.works()
-    environment.works("-O")
+    environment.works()  # not under -O: what Python caches then, pip leaves behind, of every package
     environment.uninstall()
     left = files(environment.folder) - before
     if left:
