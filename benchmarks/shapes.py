@@ -341,26 +341,29 @@ def pacofr_shapes(scale: Scale, device: str, fast_bf16: bool) -> list[PaCoFRShap
 
 @dataclass(frozen=True)
 class DecodeShape:
-    """Masked decoding of ``batch`` images in ``steps`` passes."""
+    """Masked decoding of ``batch`` images in ``steps`` passes, of which a share of the tokens is ``unknown``."""
 
     preset: str
     batch: int
     steps: int
+    unknown: float = 1.0
     overrides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return f"{self.preset}, batch {self.batch}, {self.steps} steps"
+        part = "" if self.unknown == 1 else f", {self.unknown:.0%} unknown"
+        return f"{self.preset}, batch {self.batch}, {self.steps} steps{part}"
 
 
 def decode_shapes(scale: Scale, device: str) -> list[DecodeShape]:
     """Shapes of the ``decode`` subject."""
     if scale == "miniature":
-        return [DecodeShape("tiny", 2, 3, overrides=_MINIATURE_MODEL)]
+        return [DecodeShape("tiny", 2, 3, unknown, overrides=_MINIATURE_MODEL) for unknown in (1.0, 0.5)]
     if scale == "quick":
-        return [DecodeShape("tiny", batch, 8) for batch in (1, 16)]
+        return [DecodeShape("tiny", batch, 8, unknown) for batch in (1, 16) for unknown in (1.0, 0.2)]
     presets = ("tiny", "base") if device == "cuda" else ("tiny", "small")
-    return [DecodeShape(preset, batch, steps) for preset in presets for batch in (1, 16) for steps in (8, 12, 18)]
+    whole = [DecodeShape(preset, batch, steps) for preset in presets for batch in (1, 16) for steps in (8, 12, 18)]
+    return whole + [DecodeShape(preset, batch, 8, 0.2) for preset in presets for batch in (1, 16)]
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ ALLOWED: dict[str, set[str]] = {
     "systems": {"ops", "faces", "morphable", "hub", "models", "objectives", "data", "training", "evaluation"},
     "diagnosis": {"ops", "kernels"},
     "integrations": {"ops", "models"},
+    "studio": {"ops", "faces", "morphable", "models", "data", "systems"},
     "cli": {
         *("ops", "faces", "morphable", "models", "objectives", "data", "training", "evaluation", "systems"),
-        *("diagnosis", "integrations"),
+        *("diagnosis", "integrations", "studio"),
     },
 }
 EVERYBODY = {"configuration", "errors", "files", "integers", "pickled_arrays", "progress", "__version__", "get_include"}

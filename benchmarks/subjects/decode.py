@@ -1,4 +1,7 @@
-"""Masked decoding of images: all steps, from nothing but a caption to all codes. Random weights, guidance off."""
+"""Masked decoding of images: all steps, from a caption alone to all codes, or a part of a picture as edits do.
+
+Random weights, guidance off.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,16 @@ AGREEMENT = 0.9
 
 
 @dataclass
+class Approximate:
+    """Codes ``(B, N)`` by a method that does not promise the reference's: agreement is reported, and nothing asked.
+
+    Of random weights it says little; what reuse costs a trained system stands in the report's table of edits.
+    """
+
+    codes: Tensor
+
+
+@dataclass
 class _Problem(LanguageProblem):
     state: JointState
 
@@ -38,7 +51,8 @@ class _Problem(LanguageProblem):
 
     def decode(self, model: Any, settings: DecodingSettings | None = None) -> Tensor:
         """``(B, N)`` codes."""
-        unknown = torch.ones_like(self.state.image_codes, dtype=torch.bool)
+        unknown = torch.zeros_like(self.state.image_codes, dtype=torch.bool)
+        unknown[:, : round(self.settings["unknown"] * unknown.shape[1])] = True
         seeds = list(range(len(self.state)))
         with torch.no_grad():
             decoded = decode_masked(JointDenoiser(model), self.state, unknown, seeds, settings or self.decoding)
@@ -68,13 +82,14 @@ class Decode(Subject):
     def problem(self, case: Case, device: torch.device) -> _Problem:
         made = make_language(case.settings, device)
         pairs = random_pairs(made.model, case.settings["batch"], device)
-        state = JointState(
-            pairs.text_ids, pairs.text_lengths, torch.full_like(pairs.codes, made.model.config.codebook_size)
-        )
+        state = JointState(pairs.text_ids, pairs.text_lengths, pairs.codes)
         return _Problem(case.settings, device, made.model.eval(), state)
 
     def contenders(self, case: Case) -> Sequence[Contender]:
-        own = [Contender(BASELINE, "gptface", functools.partial(_prepare, impl="auto"))]
+        own = [
+            Contender(BASELINE, "gptface", functools.partial(_prepare, impl="auto")),
+            Contender("gptface, unknown tokens renewed alone", "gptface", _prepare_reusing),
+        ]
         if case.settings["batch"] > 1:
             own.append(Contender("gptface, batch invariant", "gptface", _prepare_invariant))
         for entry in implementations("masked_attention"):
@@ -83,13 +98,16 @@ class Decode(Subject):
         own.append(Contender("plain PyTorch model, our sampler", "torch", _prepare_plain))
         return own
 
-    def gate(self, problem: _Problem, outputs: Tensor) -> Verdict:
+    def gate(self, problem: _Problem, outputs: Tensor | Approximate) -> Verdict:
         codes = problem.model.config.codebook_size
+        approximate = isinstance(outputs, Approximate)
+        outputs = outputs.codes if isinstance(outputs, Approximate) else outputs
         if outputs.shape != problem.oracle.shape or not bool(((outputs >= 0) & (outputs < codes)).all()):
             return Verdict({}, "not every position holds a code")
         agreement = float((outputs == problem.oracle).double().mean())
-        failure = "" if agreement >= AGREEMENT else f"{1 - agreement:.0%} of the codes differ from the reference's"
-        return Verdict({"agreement": agreement}, failure)
+        if approximate or agreement >= AGREEMENT:
+            return Verdict({"agreement": agreement})
+        return Verdict({"agreement": agreement}, f"{1 - agreement:.0%} of the codes differ from the reference's")
 
     def work(self, problem: _Problem) -> dict[str, float]:
         return {"images": len(problem.state), "tokens": problem.state.image_codes.numel()}
@@ -103,6 +121,12 @@ def _prepare(problem: _Problem, impl: str, reason: str = "") -> Prepared:
         raise CannotRun(reason)
     model = _own(problem, impl)
     return Prepared(lambda _: problem.decode(model))
+
+
+def _prepare_reusing(problem: _Problem) -> Prepared:
+    model = _own(problem, "auto")
+    settings = dataclasses.replace(problem.decoding, refresh=problem.decoding.steps)
+    return Prepared(lambda _: Approximate(problem.decode(model, settings)))
 
 
 def _prepare_invariant(problem: _Problem) -> Prepared:

@@ -61,6 +61,13 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
         help="which tokens are kept first: the surest, those spread widest, or any (default confidence)",
     )
     group.add_argument("--temperature", type=float, default=1.0, help="of the token draw, 0 = likeliest (default 1)")
+    group.add_argument(
+        "--refresh",
+        type=int,
+        default=1,
+        metavar="N",
+        help="compute all tokens every N passes and between them only the unknown: faster, nearly the same (default 1)",
+    )
     group.add_argument("--top-k", type=int, default=None, metavar="K", help="draw among the K likeliest tokens only")
     group.add_argument(
         "--guidance-scale", type=float, default=2.0, metavar="S", help="classifier-free guidance, 1 = off (default 2)"
@@ -100,6 +107,7 @@ def decoding_settings(arguments: argparse.Namespace) -> DecodingSettings:
         order=ORDERS[arguments.order](),
         temperature=arguments.temperature,
         top_k=arguments.top_k,
+        refresh=arguments.refresh,
         classifier_free=ClassifierFreeGuidance(arguments.guidance_scale),
         matching=ITMGuidance(
             arguments.match_guidance,

@@ -49,6 +49,7 @@ COMMANDS = {
     "reconstruct": "photos to faces in 3D",
     "sculpt": "words to faces in 3D",
     "ask": "a question, with or without a photo, answered in words and faces",
+    "studio": "edit, make and describe faces on a page in the browser",
     "face3d": "draw a morphable 3D face by named shapes, and write it as a mesh",
 }
 
