@@ -8,7 +8,8 @@ GPTFACE := $(VENV)/bin/gptface
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo bundled test lint docs docs-serve check-wheel clean
+.PHONY: setup demo bundled test lint docs docs-serve distributions check-distributions check-wheel hf-kernels \
+	check-hf-kernels clean
 .DELETE_ON_ERROR:
 
 NATIVE_SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
@@ -48,6 +49,28 @@ docs-serve: $(VENV)/.docs
 UNDER ?= python3
 check-wheel: setup
 	tests/check_wheel.sh $(UNDER)
+
+# What a release consists of, built as one person: the sdist, and of it the wheel (docs/releasing.md).
+distributions: setup
+	rm -rf dist build/lib* build/bdist* && mkdir -p dist/unpacked
+	$(VENV)/bin/python -m pip install --quiet build==1.6.1
+	$(VENV)/bin/python -m build --sdist --no-isolation
+	tar -xzf dist/*.tar.gz -C dist/unpacked
+	GPTFACE_BUILD=required $(VENV)/bin/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist dist/unpacked/*
+	rm -rf dist/unpacked
+	$(VENV)/bin/python -m release.distribution_contents dist/*.tar.gz
+
+# They are complete, and work wherever they are put: no compiler, umlauts, read-only, python -O, locale C, …
+check-distributions: distributions
+	$(VENV)/bin/python -m release.check_installations dist/*.tar.gz dist/*.whl
+
+# The operators as a project of Hugging Face's kernel-builder, in build/hf-kernels.
+hf-kernels: setup
+	$(VENV)/bin/python -m release.hub_kernels build/hf-kernels
+
+# The same, compiled for the CPU and compared with the package (minutes).
+check-hf-kernels: setup
+	GPTFACE_COMPILE_HUB_KERNELS=1 $(VENV)/bin/python -m pytest tests/packaging/test_hub_kernels.py
 
 # Each stage leaves its result in $(RUN) and returns at once when it is complete, so a second `make demo` reuses everything.
 # A killed stage goes on from its last checkpoint. The judge of its edits is the one inside the package.

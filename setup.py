@@ -11,7 +11,7 @@ from 3.10:
 Neither is fatal: without a compiler, or without torch in sight, the package installs and its reference and Triton
 implementations work. ``GPTFACE_BUILD=required`` turns a failed build into an error (the project's CI sets it), and
 ``GPTFACE_CUDA=0`` leaves the CUDA part out. ``TORCH_CUDA_ARCH_LIST`` names the GPUs to compile for, as for PyTorch's
-own extensions; by default those of ``CUDA_ARCHITECTURES``.
+own extensions; by default those of ``CUDA_ARCHITECTURES``. ``MAX_JOBS`` bounds the compilers that run at once.
 """
 
 from __future__ import annotations
@@ -83,6 +83,14 @@ def cuda_targets(architectures: str | None = None) -> list[str]:
     return list(dict.fromkeys(flags))
 
 
+def most_jobs() -> int:
+    """Compilers that may run at once: ``MAX_JOBS``, or as many as there are cores."""
+    given = os.environ.get("MAX_JOBS", "")
+    if given and not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise SystemExit(f"gptface: MAX_JOBS={given!r}: allowed is a number from 1 on")
+    return int(given or os.cpu_count() or 1)
+
+
 def cuda_source_hash(source: Path) -> str:
     """Of a CUDA source with its headers: what the library carries, and the ledger of proofs knows it by."""
     spec = importlib.util.spec_from_file_location("gptface_kernel_sources", ROOT / "kernels" / "sources.py")
@@ -141,7 +149,7 @@ class BuildNative(build_ext):
             print(" ".join(command), flush=True)
             subprocess.run(command, check=True)
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(max_workers=most_jobs()) as pool:
             list(pool.map(run, jobs))
 
     def stale(self, source: Path, target: Path) -> bool:
@@ -221,6 +229,7 @@ setup(
     package_dir={"gptface": "gptface", "gptface.kernels": "kernels", "gptface.include": "csrc/include"},
     package_data={
         "gptface": ["py.typed"],
+        "gptface.hub": ["model_card.md"],
         "gptface.kernels": ["tuned/*.json"],
         "gptface.include": ["gptface/*.h", "gptface/*.cuh"],
         "gptface.systems.facegpt": ["configurations/*.yaml"],

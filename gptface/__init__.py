@@ -4,6 +4,7 @@ Importing the package is cheap: it pulls in nothing. Each room is usable without
 
     gptface.ops              masked attention, span-mask sampling, codebook lookup (needs torch only)
     gptface.faces            the vocabulary of faces: regions, landmarks, region maps on a token grid
+    gptface.hub              trained models on the Hugging Face Hub, with cards filled from their runs
     gptface.models           parts that several systems use: transformer layer, patches, image tokenizer, parser
     gptface.objectives       losses, pure functions of model outputs
     gptface.data             faces with captions: shards, images, procedural faces

@@ -28,27 +28,10 @@ rm -rf "$root"/build/lib* "$root"/build/bdist*
 GPTFACE_BUILD=required "$builder" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$work/wheel" "$root"
 wheel=$(ls "$work"/wheel/*.whl)
 echo "wheel: $(basename "$wheel"), $(du -h "$wheel" | cut -f1)"
-"$builder" - "$wheel" "$root" <<'END'
-import re
-import sys
-import zipfile
-from pathlib import Path
-
-name = sys.argv[1].rsplit("/", 1)[-1]
-assert re.search(r"-cp310-abi3-\w+\.whl$", name), f"{name}: not tagged cp310-abi3"
-files = zipfile.ZipFile(sys.argv[1]).namelist()
-top = {file.split("/")[0] for file in files}
-assert top <= {"gptface", *(entry for entry in top if entry.endswith(".dist-info"))}, f"top level holds {sorted(top)}"
-root = Path(sys.argv[2])
-source = {str(file.relative_to(root)) for file in (root / "gptface").rglob("*") if file.suffix in (".py", ".yaml")}
-source |= {f"gptface/{file.relative_to(root)}" for file in (root / "kernels").rglob("*") if file.suffix in (".py", ".json")}
-headers = (file for file in (root / "csrc" / "include").rglob("*") if file.suffix in (".h", ".hpp", ".cuh"))
-source |= {f"gptface/{file.relative_to(root / 'csrc')}" for file in headers}
-source |= {"gptface/py.typed", "gptface/_native_cpu.so"}
-packed = {file for file in files if file.startswith("gptface/")} - {"gptface/_native_cuda.so"}
-assert packed == source, f"missing: {sorted(source - packed)}; not in the sources: {sorted(packed - source)}"
-print("holds:", ", ".join(sorted(f for f in files if f.endswith((".so", ".typed")))), f"and {len(files)} files in all")
-END
+parts=cpu
+if command -v nvcc > /dev/null && [ "${GPTFACE_CUDA:-1}" != 0 ]; then parts="cpu cuda"; fi
+# shellcheck disable=SC2086
+(cd "$root" && "$builder" -m release.distribution_contents --libraries $parts -- "$wheel")
 
 # A directory of its own in front of the path, and the tests (some take their statistics from
 # the benchmarks) copied away from the checkout: of the package nothing but the wheel is imported.

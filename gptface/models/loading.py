@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
@@ -16,12 +16,19 @@ from typing_extensions import Self
 
 from gptface.errors import InputError
 from gptface.files import refuse_url
+from gptface.hub import Description, share
 
 __all__ = ["StrictPreTrainedModel", "without_progress_bar"]
 
 
 class StrictPreTrainedModel(PreTrainedModel):
-    """A ``transformers`` model whose ``from_pretrained`` refuses what does not fit instead of starting it afresh."""
+    """A ``transformers`` model whose ``from_pretrained`` refuses what does not fit instead of starting it afresh.
+
+    ``push_to_hub`` uploads it with a card that is filled from its run.
+    """
+
+    hub_description: ClassVar[Description]
+    """What its card says of every model of the class."""
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -55,6 +62,42 @@ class StrictPreTrainedModel(PreTrainedModel):
                     f"{' …' if len(names) > 3 else ''} ({len(names)} in all)"
                 )
         return (model, report) if wanted else model  # type: ignore[return-value]
+
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        run: str | os.PathLike[str] | None = None,
+        licence: str | None = None,
+        private: bool | None = True,
+        max_shard_size: int | str = "50GB",
+        **options: Any,
+    ) -> str:
+        """Upload the model with its card.
+
+        Args:
+            repo_id: ``owner/name``, or a name among one's own repositories.
+            run: folder of the run of ``gptface train`` that made it: its configuration and figures go into the card.
+            licence: of the weights, as the Hub names them.
+            private: whether a new repository can be seen by its owner alone.
+            max_shard_size: of ``save_pretrained``.
+            options: ``token``, ``revision``, ``create_pr``, ``commit_message`` and ``commit_description`` of
+                :func:`gptface.hub.share`.
+
+        Returns:
+            the commit's address.
+
+        Raises:
+            InputError: see :func:`gptface.hub.share`.
+        """
+
+        def write(folder: Path) -> None:
+            self.save_pretrained(folder, max_shard_size=max_shard_size)
+
+        weights = sum(value.numel() for value in self.parameters())
+        described = type(self).hub_description
+        return share(write, described, repo_id, weights, run=run, licence=licence, private=private, **options)
 
 
 @contextmanager

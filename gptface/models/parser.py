@@ -18,6 +18,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from gptface.errors import InputError
+from gptface.hub import Description
 from gptface.models.configuration import ModelConfig
 from gptface.models.convolution import Downsample, ResidualBlock, Upsample, normalisation
 from gptface.models.loading import StrictPreTrainedModel
@@ -139,6 +140,21 @@ class FaceParser(StrictPreTrainedModel):
     config_class = FaceParserConfig
     base_model_prefix = ""
     main_input_name = "images"
+    hub_description = Description(
+        title="Face parser",
+        summary="Finds the regions of an aligned face, and says attributes and expression: a small U-Net.",
+        code=(
+            "from gptface.models import FaceParser\n"
+            "\n"
+            'parser = FaceParser.from_pretrained("REPOSITORY", local_files_only=False)'
+        ),
+        limits=(
+            "It answers for every picture, also for one without a face. What it says of attributes and "
+            "expressions is a guess at labels, not at people."
+        ),
+        tags=("face-parsing",),
+        task="image-segmentation",
+    )
 
     def __init__(self, config: FaceParserConfig) -> None:
         super().__init__(config)

@@ -11,6 +11,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from gptface.errors import InputError
+from gptface.hub import Description
 from gptface.models.autoencoder import Decoder, Encoder, PatchEncoder
 from gptface.models.configuration_tokenizer import FaceTokenizerConfig
 from gptface.models.convolution import ShuffleConvolution
@@ -54,6 +55,23 @@ class FaceTokenizer(StrictPreTrainedModel):
     config_class = FaceTokenizerConfig
     base_model_prefix = ""
     main_input_name = "images"
+    hub_description = Description(
+        title="Face tokenizer",
+        summary=(
+            "Turns pictures of faces into a grid of codes and codes into pictures: a VQGAN-like encoder, a "
+            "codebook, a decoder."
+        ),
+        code=(
+            "from gptface.models import FaceTokenizer\n"
+            "\n"
+            'tokenizer = FaceTokenizer.from_pretrained("REPOSITORY", local_files_only=False)'
+        ),
+        limits=(
+            "It reconstructs what it has seen kinds of: aligned faces of its own size. Fine detail, text "
+            "and other objects come out blurred or changed."
+        ),
+        tags=("vqgan", "image-tokenizer"),
+    )
     # Moving averages stand still in half precision; their module keeps them when it is converted, this when loading.
     _keep_in_fp32_modules_strict = ["quantizer.weight", "quantizer.cluster_size", "quantizer.cluster_sum"]
 

@@ -12,6 +12,8 @@
 // share of dQ, and the shares are added in order: no atomics, and the same bits for any number of threads.
 #pragma once
 
+#include <initializer_list>
+
 #include <gptface/attention_backward_layout.h>
 #include <gptface/attention_backward_prefetch.h>
 #include <gptface/attention_backward_repair.h>

@@ -1,6 +1,8 @@
 // What the backward of masked attention brings into the cache while it computes a block of queries.
 #pragma once
 
+#include <initializer_list>
+
 #include <gptface/attention_backward_layout.h>
 #include <gptface/prefetch.h>
 

@@ -242,17 +242,15 @@ struct PixelGroup {
   static GPTFACE_INLINE void load_corners(const float* const (&places)[kLanes<Isa>], Real (&corner)[4]) {
     if constexpr (kLanes<Isa> == 4) {  // turned in registers
       using Four = float __attribute__((vector_size(16)));
-      using Order = int32_t __attribute__((vector_size(16)));
       Four a, b, c, d;
       std::memcpy(&a, places[0], sizeof(a)), std::memcpy(&b, places[1], sizeof(b));
       std::memcpy(&c, places[2], sizeof(c)), std::memcpy(&d, places[3], sizeof(d));
-      const Order low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
-      const Four ab_xy = __builtin_shuffle(a, b, low), ab_zw = __builtin_shuffle(a, b, high);
-      const Four cd_xy = __builtin_shuffle(c, d, low), cd_zw = __builtin_shuffle(c, d, high);
-      corner[0] = __builtin_convertvector(__builtin_shuffle(ab_xy, cd_xy, first), Real);
-      corner[1] = __builtin_convertvector(__builtin_shuffle(ab_xy, cd_xy, second), Real);
-      corner[2] = __builtin_convertvector(__builtin_shuffle(ab_zw, cd_zw, first), Real);
-      corner[3] = __builtin_convertvector(__builtin_shuffle(ab_zw, cd_zw, second), Real);
+      const Four ab_xy = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_zw = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Four cd_xy = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_zw = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+      corner[0] = __builtin_convertvector(__builtin_shufflevector(ab_xy, cd_xy, 0, 1, 4, 5), Real);
+      corner[1] = __builtin_convertvector(__builtin_shufflevector(ab_xy, cd_xy, 2, 3, 6, 7), Real);
+      corner[2] = __builtin_convertvector(__builtin_shufflevector(ab_zw, cd_zw, 0, 1, 4, 5), Real);
+      corner[3] = __builtin_convertvector(__builtin_shufflevector(ab_zw, cd_zw, 2, 3, 6, 7), Real);
     } else {
       for (int k = 0; k < 4; ++k)
         for (int lane = 0; lane < kLanes<Isa>; ++lane) Reals::set(corner[k], lane, places[lane][k]);

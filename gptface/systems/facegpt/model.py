@@ -11,6 +11,7 @@ from torch.nn import functional
 from transformers.utils import ModelOutput
 
 from gptface.errors import InputError
+from gptface.hub import Description
 from gptface.models.convolution_stem import ConvolutionStem
 from gptface.models.flops import transformer_flops
 from gptface.models.heads import TokenHead
@@ -55,6 +56,24 @@ class FaceGPT(StrictPreTrainedModel):
     base_model_prefix = ""
     main_input_name = "batch"
     supports_gradient_checkpointing = True
+    hub_description = Description(
+        title="FaceGPT",
+        summary=(
+            "A language model that sees faces, and whose hidden state at <FACE> holds one in 3D; with its "
+            "tokenizer and a morphable model it is a system."
+        ),
+        code=(
+            "from gptface.systems.facegpt.model import FaceGPT\n"
+            "\n"
+            'model = FaceGPT.from_pretrained("REPOSITORY", local_files_only=False)'
+        ),
+        limits=(
+            "Its numbers mean a face only with the morphable model it was trained with, whose data are not "
+            "in this repository."
+        ),
+        tags=("3d-face", "morphable-model"),
+        paper="2406.07163",
+    )
     _no_split_modules = ["TransformerLayer"]
 
     def __init__(self, config: FaceGPTConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoTokenizer
 from gptface.data.pixels import images_to_tensor
 from gptface.errors import InputError
 from gptface.files import atomic_directory, refuse_url
+from gptface.hub import Description, share
 from gptface.morphable import MorphableModel
 from gptface.systems.facegpt.data.conversations import Conversation
 from gptface.systems.facegpt.decoding import Emission, answer
@@ -26,6 +28,27 @@ from gptface.systems.facegpt.photos import square
 from gptface.systems.facegpt.sequence import ConversationTokens, collate
 
 __all__ = ["Answer", "FaceGPTSystem", "single"]
+
+DESCRIPTION = Description(
+    title="FaceGPT system",
+    summary=(
+        "Makes 3D heads of photos and of sentences and answers questions about them: a language model of faces with "
+        "its tokenizer."
+    ),
+    code=(
+        "from huggingface_hub import snapshot_download\n"
+        "from gptface.systems.facegpt.system import FaceGPTSystem\n"
+        "\n"
+        'system = FaceGPTSystem.load(snapshot_download("REPOSITORY"), morphable="MORPHABLE")'
+    ),
+    limits=(
+        "It needs the morphable model it was trained with (named in morphable.json), whose data are not in this "
+        "repository. A head that it makes is a plausible one, not a measurement of anybody."
+    ),
+    tags=("3d-face", "morphable-model"),
+    task="image-to-3d",
+    paper="2406.07163",
+)
 
 
 class FaceGPTSystem(FaceSystem):
@@ -97,6 +120,25 @@ class FaceGPTSystem(FaceSystem):
             self.model.save_pretrained(temporary)
             self.tokens.tokenizer.save_pretrained(temporary)
             MorphableReference.of(self.morphable, morphable).save(temporary)
+
+    def push_to_hub(self, repo_id: str, morphable: str | os.PathLike[str], **options: Any) -> str:
+        """Upload the system with a card that is filled from its run; nothing of the morphable model's data.
+
+        Args:
+            repo_id: ``owner/name``, or a name among one's own repositories.
+            morphable: name or path of the morphable model, as for :meth:`save`; of a path only the last part is told.
+            options: ``run``, ``licence``, ``private``, ``token`` … of :func:`gptface.hub.share`.
+
+        Returns:
+            the commit's address. ``load(huggingface_hub.snapshot_download(repo_id), morphable)`` loads it.
+
+        Raises:
+            InputError: see :func:`gptface.hub.share`.
+        """
+        told = Path(morphable).name
+        described = replace(DESCRIPTION, code=DESCRIPTION.code.replace("MORPHABLE", told))
+        weights = sum(value.numel() for value in self.model.parameters())
+        return share(lambda folder: self.save(folder, told), described, repo_id, weights, **options)
 
     @property
     def device(self) -> torch.device:

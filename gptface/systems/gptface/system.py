@@ -19,11 +19,34 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from gptface.errors import InputError
 from gptface.files import atomic_directory, refuse_url
+from gptface.hub import Description, share
 from gptface.models.parser import FaceParser
 from gptface.models.tokenizer import FaceTokenizer
 from gptface.systems.gptface.transformer import FaceLanguageModel
 
 __all__ = ["FaceSystem"]
+
+DESCRIPTION = Description(
+    title="GPTFace system",
+    summary=(
+        "Generates faces from captions, edits them by attributes, expressions and words, and captions them: image "
+        "tokenizer, transformer, text tokenizer and, for edits, a face parser, in a folder each."
+    ),
+    code=(
+        "from huggingface_hub import snapshot_download\n"
+        "from gptface.systems.gptface import FaceSystem\n"
+        "from gptface.systems.gptface.generation import FaceGenerator\n"
+        "\n"
+        'generator = FaceGenerator(FaceSystem.from_pretrained(snapshot_download("REPOSITORY")))'
+    ),
+    limits=(
+        "Faces that are unlike those it was trained on come out like those. Look at what it makes before you believe "
+        "a figure: eyes and mouths are the first to be wrong."
+    ),
+    tags=("text-to-image", "image-editing"),
+    task="text-to-image",
+    paper="2510.18345",
+)
 
 
 @dataclass
@@ -118,6 +141,22 @@ class FaceSystem:
         for name, part in parts.items():
             with atomic_directory(target / name) as temporary:
                 part.save_pretrained(temporary)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the system with a card that is filled from its run.
+
+        Args:
+            repo_id: ``owner/name``, or a name among one's own repositories.
+            options: ``run``, ``licence``, ``private``, ``token`` … of :func:`gptface.hub.share`.
+
+        Returns:
+            the commit's address. ``from_pretrained(huggingface_hub.snapshot_download(repo_id))`` loads it.
+
+        Raises:
+            InputError: see :func:`gptface.hub.share`.
+        """
+        weights = sum(value.numel() for network in self._networks() for value in network.parameters())
+        return share(self.save_pretrained, DESCRIPTION, repo_id, weights, **options)
 
     @classmethod
     def from_pretrained(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.errors import InputError
+from gptface.hub import Description
 from gptface.models.flops import transformer_flops
 from gptface.models.heads import MatchHead, TokenHead
 from gptface.models.loading import StrictPreTrainedModel
@@ -38,6 +39,24 @@ class FaceLanguageModel(StrictPreTrainedModel):
     main_input_name = "token_ids"
     supports_gradient_checkpointing = True
     _no_split_modules = ["TransformerLayer"]
+    hub_description = Description(
+        title="GPTFace transformer",
+        summary=(
+            "One transformer over word pieces and image codes of faces; with its two tokenizers it is a "
+            "system that generates and edits faces by words."
+        ),
+        code=(
+            "from gptface.systems.gptface.transformer import FaceLanguageModel\n"
+            "\n"
+            'model = FaceLanguageModel.from_pretrained("REPOSITORY", local_files_only=False)'
+        ),
+        limits=(
+            "It speaks of the codes of one image tokenizer and the pieces of one text tokenizer, and is of "
+            "no use without them."
+        ),
+        tags=("masked-image-modeling",),
+        paper="2510.18345",
+    )
 
     def __init__(self, config: FaceLanguageConfig) -> None:
         super().__init__(config)

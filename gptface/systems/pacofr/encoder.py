@@ -9,6 +9,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from gptface.errors import InputError
 from gptface.evaluation.encoders import saved_model_kind
+from gptface.hub import Description
 from gptface.models.convolution_stem import ConvolutionStem
 from gptface.models.initialisation import initialise
 from gptface.models.loading import StrictPreTrainedModel
@@ -35,6 +36,22 @@ class PaCoFREncoder(StrictPreTrainedModel):
     main_input_name = "images"
     supports_gradient_checkpointing = True
     _no_split_modules = ["TransformerLayer"]
+    hub_description = Description(
+        title="PaCo-FR encoder",
+        summary="A vision transformer whose features of an aligned face are those of its patches.",
+        code=(
+            "from gptface.systems.pacofr.encoder import PaCoFREncoder\n"
+            "\n"
+            'encoder = PaCoFREncoder.from_pretrained("REPOSITORY", local_files_only=False)'
+        ),
+        limits=(
+            "Its features are for fine-tuning; frozen, with few labels, simpler features may be better. "
+            "Measure on your own task."
+        ),
+        tags=("vision-transformer",),
+        task="image-feature-extraction",
+        paper="2508.09691",
+    )
 
     def __init__(self, config: PaCoFREncoderConfig) -> None:
         super().__init__(config)

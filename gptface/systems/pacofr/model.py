@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from gptface.hub import Description
 from gptface.models.initialisation import initialise
 from gptface.models.loading import StrictPreTrainedModel
 from gptface.models.packing import rearrange_rows
@@ -66,6 +67,26 @@ class PaCoFR(StrictPreTrainedModel):
     main_input_name = "images"
     supports_gradient_checkpointing = True
     _no_split_modules = ["TransformerLayer"]
+    hub_description = Description(
+        title="PaCo-FR",
+        summary=(
+            "Encoder, beliefs over a codebook and decoder of PaCo-FR: pre-trains a vision transformer on "
+            "masked patches of faces."
+        ),
+        code=(
+            "from gptface.systems.pacofr.model import PaCoFR\n"
+            "\n"
+            'model = PaCoFR.from_pretrained("REPOSITORY", local_files_only=False)\n'
+            "encoder = model.encoder  # what is of use afterwards"
+        ),
+        limits=(
+            "Its features are for fine-tuning; frozen, with few labels, simpler features may be better. "
+            "Measure on your own task."
+        ),
+        tags=("masked-image-modeling", "vision-transformer"),
+        task="image-feature-extraction",
+        paper="2508.09691",
+    )
 
     def __init__(self, config: PaCoFRConfig) -> None:
         super().__init__(config)

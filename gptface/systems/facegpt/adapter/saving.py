@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,30 @@ from transformers import AutoProcessor, AutoTokenizer, PreTrainedModel
 
 from gptface.errors import InputError
 from gptface.files import atomic_directory, refuse_url
+from gptface.hub import Description, share
 from gptface.systems.facegpt.adapter.base_description import check_description, open_base
 from gptface.systems.facegpt.adapter.model import FaceAdapter
 from gptface.systems.facegpt.adapter.token import FACE
 from gptface.systems.facegpt.morphable_reference import MorphableReference
 
-__all__ = ["is_adapter", "load_adapter", "save_adapter"]
+__all__ = ["is_adapter", "load_adapter", "push_adapter_to_hub", "save_adapter"]
+
+DESCRIPTION = Description(
+    title="FaceGPT adapter",
+    summary="Teaches a language model of transformers to give faces in 3D: a token <FACE>, a face head and LoRA.",
+    code=(
+        "from huggingface_hub import snapshot_download\n"
+        "from gptface.systems.facegpt.adapter import load_adapter\n"
+        "\n"
+        'adapter = load_adapter(snapshot_download("REPOSITORY"), base="BASE", morphable="MORPHABLE")'
+    ),
+    limits=(
+        "It needs its base and the morphable model it was trained with; neither is in this repository, and the terms "
+        "of both hold. A head that it makes is a plausible one, not a measurement of anybody."
+    ),
+    tags=("3d-face", "morphable-model", "lora"),
+    paper="2406.07163",
+)
 
 SETTINGS = "adapter.json"
 WEIGHTS = "face.safetensors"
@@ -85,6 +104,32 @@ def save_adapter(
             adapter.model.save_pretrained(str(temporary / LORA), save_embedding_layers=False)
         adapter.processor.save_pretrained(str(temporary / PROCESSOR))
         MorphableReference.of(adapter.morphable, source).save(temporary)
+
+
+def push_adapter_to_hub(
+    adapter: FaceAdapter, repo_id: str, morphable: str | os.PathLike[str] | None = None, **options: Any
+) -> str:
+    """Upload an adapter with its card; nothing of its base and of the morphable model's data.
+
+    Args:
+        adapter: what to upload.
+        repo_id: ``owner/name``, or a name among one's own repositories.
+        morphable: as for :func:`save_adapter`; of a path only the last part is told.
+        options: ``licence``, ``private``, ``token`` … of :func:`gptface.hub.share`.
+
+    Returns:
+        the commit's address.
+
+    Raises:
+        InputError: see :func:`save_adapter` and :func:`gptface.hub.share`.
+    """
+    source = adapter.morphable_source if morphable is None else morphable
+    told = None if source is None else Path(source).name
+    base = str(adapter.described["name"])
+    code = DESCRIPTION.code.replace("BASE", Path(base).name if os.path.isabs(base) else base)
+    described = replace(DESCRIPTION, code=code.replace("MORPHABLE", str(told)))
+    trained = sum(value.numel() for value in adapter.parameters() if value.requires_grad)
+    return share(lambda folder: save_adapter(adapter, folder, told), described, repo_id, trained, **options)
 
 
 def load_adapter(

@@ -1,0 +1,1 @@
+"""What makes releases: no part of the package. ``docs/releasing.md`` says how the pieces go together."""
