@@ -61,8 +61,8 @@ class TokenizerSection(LoopSection):
     """Fields of that configuration that differ from the preset."""
     principal_components: Annotated[int, Field(ge=0)] = 256
     """Pictures whose patches' principal components the model's linear shortcuts start from. 0, or without
-    ``data.cache``, ``model.linear_shortcut`` and ``model.kmeans_init``: they start at random. With
-    ``model.local_codes`` the encoder stays as it started: codebook and decoder learn."""
+    ``data.cache``, ``model.linear_shortcut`` and ``model.kmeans_init``: they start at random. An encoder of
+    ``model.local_codes`` that started from components stays so: codebook and decoder learn."""
     losses: TokenizerLossWeights = TokenizerLossWeights()
 
 
@@ -108,9 +108,9 @@ class ImageMaskSection(Section):
 
 class SparseSection(Section):
     """Rows that compute a part of their image tokens alone, hidden ones first: what is left out is not predicted, and
-    seen by nothing but its neighbours' surroundings. Of many small tokens neighbours say nearly the same, so that a
-    step with half of them teaches more than half of it. Rows from text to image stay whole, and all do where attention
-    computes what is hidden."""
+    seen by nothing but the towers and its neighbours' surroundings, where the model has them. Of many small tokens
+    neighbours say nearly the same, so that a step with half of them teaches more than half of it. Rows from text to
+    image stay whole, and all do where attention computes what is hidden."""
 
     image: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of its image tokens that a row keeps; 1: all."""
@@ -196,6 +196,8 @@ class PretrainSection(LoopSection):
             raise InputError("pair_weighting.start: less than 1 needs cache_codes, which is off")
         if self.contrastive.pairs > self.batch_size and not self.cache_codes:
             raise InputError(f"contrastive.pairs: more than batch_size ({self.batch_size}) needs cache_codes")
+        if self.losses.edits != 1 and self.image_masks.edits == 0:
+            raise InputError(f"losses.edits: {self.losses.edits:g} needs image_masks.edits, which is 0")
         if self.contrastive.alone > 0 and self.losses.contrastive == 0:
             raise InputError("contrastive.alone: needs losses.contrastive, which is 0")
         if self.losses.contrastive > 0 and not self.model.get("alignment_size"):

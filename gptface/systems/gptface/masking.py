@@ -1,6 +1,7 @@
 """What the masked rows of a pre-training batch hide: spans of captions, and images by masks of mixed shapes.
 
-Every mask is keyed by (seed, step, sample). Shares of rows are dealt over the steps, so that each is met on average
+Every mask is keyed by (seed, step, sample), but for which wish an edit's mask belongs to: torch's generator draws that.
+Shares of rows are dealt over the steps, so that each is met on average
 whatever the size of the batch.
 """
 

@@ -166,8 +166,9 @@ class BatchComposer:
     def _image_kept(self, pairs: Pairs, moment: Moment, hidden: Tensor) -> Kept | None:
         """The image tokens that each row keeps; ``None`` where none are left out at this ``moment``.
 
-        Those that are ``hidden``, bool ``(R, N)``, come first, since they are what a row learns from, but for a share
-        that is left to the ones seen. Rows that predict the image token by token keep all of them.
+        Those that are ``hidden``, bool ``(R, N)``, come first, since they are what a masked row learns from, but for a
+        share that is left to the ones seen; mismatched rows, which predict nothing, follow the same rule, or matching
+        could tell them by it. Rows that predict the image token by token keep all of them.
         """
         sparse, total, device = self.section.sparse, self.model.config.num_image_tokens, pairs.codes.device
         count = max(1, round(sparse.image * total))
@@ -177,11 +178,11 @@ class BatchComposer:
             return None  # the host could not know how many slots are left
         masked, to_image, to_text, mismatched = row_counts(self.section, len(pairs.codes))
         rows = masked + to_image + to_text + mismatched
-        # In a random order of the hidden ones, those that come first; then in a random order of all others.
+        # A random part of the hidden ones, then those that are seen, then the hidden ones that are left.
         order = torch.rand(rows, total, device=device)
         among = order.masked_fill(~hidden, -1.0).argsort(dim=1, descending=True).argsort(dim=1)
         first = hidden & (among < math.floor(HIDDEN_KEPT * count))
-        drawn = (order + first).topk(count, dim=1).indices
+        drawn = (order + 2 * first + ~hidden).topk(count, dim=1).indices
         tokens = torch.zeros(rows, total, dtype=torch.bool, device=device).scatter(1, drawn, True)
         tokens[masked : masked + to_image] = True
         return Kept(tokens, (rows - to_image) * (total - count))

@@ -245,7 +245,7 @@ class PretrainingStage(Stage):
         torch.manual_seed(0)
         held_out = list(self.held_out)
         passes = [(pairs, Moment(0, number, 1.0)) for number, pairs in enumerate(held_out)]
-        # As in training: every token counts alike, in whatever batch it stands.
+        # As in training: every token weighs as it does there, in whatever batch it stands.
         counts = torch.stack([self.counts(pairs, moment) for pairs, moment in passes]).mean(0)
         totals: dict[str, list[Tensor]] = {}
         for pairs, moment in passes:

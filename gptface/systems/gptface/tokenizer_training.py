@@ -265,7 +265,7 @@ def _with_fixed_codes(folder: Path, config: FaceTokenizerConfig) -> FaceTokenize
         InputError: it is not the one that the configuration describes.
     """
     tokenizer = FaceTokenizer.from_pretrained(folder, dtype=torch.float32)  # it may have been saved in half precision
-    for name in ("image_size", "stem_stride", "channels", "codebook_size", "code_dim"):
+    for name in ("image_size", "stem_stride", "channels", "codebook_size", "code_dim", "local_codes"):
         given, described = getattr(tokenizer.config, name), getattr(config, name)
         if given != described:
             raise InputError(f"--tokenizer: its {name} is {given}, but the configuration describes {described}")

@@ -151,8 +151,8 @@ class FaceLanguageModel(StrictPreTrainedModel):
             packing: of ``attention_mask``; the layers then compute the valid slots alone.
             depths: a list that receives the residual stream before the first layer and after each layer,
                 ``num_hidden_layers + 1`` tensors ``(B, S, C)``.
-            caches: one a layer, of capacity S, which take the keys and values of the slots that are computed. Not with
-                ``packing`` or ``depths``.
+            caches: one a layer, of capacity S, which take the keys and values of the slots that are computed, in place
+                and without dropout: for decoding, without gradients. Not with ``packing`` or ``depths``.
             slots: ``(B, n)`` int64, the slots to compute, with ``caches`` that a pass over all slots has filled; the
                 others' keys and values stay as they were.
 
@@ -160,6 +160,10 @@ class FaceLanguageModel(StrictPreTrainedModel):
             ``(B, S, C)`` after the final normalisation, or ``(B, n, C)`` of the ``slots``. Rows of padding carry no
             meaning (with ``packing`` they are zero).
         """
+        if slots is not None and not caches:
+            raise InputError("slots needs caches that a pass over all slots has filled, got none")
+        if caches is not None and (packing is not None or depths is not None):
+            raise InputError("caches goes neither with packing nor with depths")
         if inputs_embeds is None:
             if token_ids is None:
                 raise InputError("token_ids or inputs_embeds must be given, got neither")

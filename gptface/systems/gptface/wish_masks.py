@@ -65,7 +65,8 @@ class WishAreas:
         for place, area in enumerate(areas):
             fallback.append(place if area.otherwise is None else len(areas))
             if area.otherwise is not None:
-                areas.append(area.otherwise)  # which is looked at in its turn
+                assert area.otherwise.otherwise is None
+                areas.append(area.otherwise)  # it gets a row of its own, and the loop comes to it
         boxes = [[box for zone in area.zones for box in ZONES[zone]] for area in areas]
         most = max(len(each) for each in boxes)
         tables = Tables(
@@ -100,9 +101,8 @@ class WishAreas:
     def mask(self, token_regions: Tensor, wishes: Tensor) -> Tensor:
         """bool ``(B, N)``: the tokens that the ``wishes (B,)``, rows of the tables, would change."""
         tables = self.tables(token_regions.device)
-        for _ in range(2):  # hair, or else the hat, or else where hair would be
-            seen = tables.regions[wishes].gather(1, token_regions).float().mean(1)
-            wishes = torch.where(seen < MINIMUM_REGION, tables.fallback[wishes], wishes)
+        seen = tables.regions[wishes].gather(1, token_regions).float().mean(1)
+        wishes = torch.where(seen < MINIMUM_REGION, tables.fallback[wishes], wishes)
         marked = tables.regions[wishes].gather(1, token_regions).unflatten(1, self.grid)
         wide = functional.max_pool2d(marked.float().unsqueeze(1), 3, stride=1, padding=1)[:, 0] > 0
         marked = torch.where(tables.widened[wishes][:, None, None], wide, marked)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gptface.data.procedural import ProceduralFaces
+from gptface.errors import InputError
 from gptface.faces.areas import area_mask
 from gptface.faces.regions import REGIONS, region_label
 from gptface.faces.token_regions import token_regions
@@ -95,3 +96,8 @@ def test_rows_of_edits_hide_nothing_elsewhere_and_their_tokens_weigh_as_told(reg
 
 def test_areas_name_regions_that_exist() -> None:
     assert {name for area, _ in wishes() for name in area.regions} <= set(REGIONS)
+
+
+def test_a_weight_of_edits_that_nothing_would_use_is_an_error() -> None:
+    with pytest.raises(InputError, match="edits: 3 needs image_masks.edits"):
+        PretrainSection(losses={"edits": 3})

@@ -109,8 +109,8 @@ def token_mask(pixels: Tensor, grid: tuple[int, int], dilation: int = 0) -> Tens
     Args:
         pixels: ``(B, H, W)`` bool, H and W multiples of the grid.
         grid: ``(h, w)`` tokens.
-        dilation: widen by this many tokens. A code is computed from more than its own patch, so a neighbour of the mask
-            has seen what is under it; 1 renews these neighbours too.
+        dilation: widen by this many tokens. A code is computed from more than its own patch (but for
+            ``local_codes``), so a neighbour of the mask has seen what is under it; 1 renews these neighbours too.
 
     Returns:
         ``(B, h * w)`` bool: any overlap counts.

@@ -2,7 +2,8 @@
 
 In masked decoding most of a sequence stands still: the caption, what was known, what was decided long ago. Their states
 move only because the tokens they look at are filled in. Passes after a full one may compute the rest alone and look at
-the others as they were, which is an approximation: an edit of a fifth of a picture then costs a fifth a step.
+the others as they were, which is an approximation: of an edit of a fifth of a picture the layers then compute a fifth
+of the rows, while embeddings, towers and surroundings are made for all of them.
 """
 
 from __future__ import annotations

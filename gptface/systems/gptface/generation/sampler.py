@@ -48,7 +48,7 @@ class DecodingSettings:
         matching: guidance by the matching head.
         refresh: compute all tokens every so many steps, and in those between only the tokens that were unknown at the
             last such step; the others' keys and values stay as they were then. 1 computes everything, exactly. Steps
-            that the matching head guides compute everything too.
+            that the matching head guides compute everything too. Not with ``compiled``.
         batch_invariant: run the network on one sample at a time, so that a sample's tokens depend on its seed bit by
             bit and not, through the rounding of a matrix product whose shape has changed, on the batch it is in.
             Without it the same seed gives the same picture except where two tokens tie to about seven digits, and a
@@ -71,6 +71,8 @@ class DecodingSettings:
         for name in ("steps", "refresh"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.refresh > 1 and self.compiled:
+            raise InputError(f"refresh must be 1 where compiled is true, got {self.refresh}")
         if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature must be finite and not negative, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
@@ -234,9 +236,14 @@ class _MaskedDecoding:
         )
 
     def _unknown_first(self, step: int) -> Tensor:
-        """``(B, n)``: the unknown tokens of every sample, and known ones behind where others have more unknown."""
+        """``(B, n)``: the unknown tokens of every sample, the first of them again where others have more unknown.
+
+        What is computed twice is the same twice, so that nothing of a sample depends on its neighbours' holes.
+        """
         most = int(self.plan.remaining[:, step].max())
-        return self.unknown.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        index = self.unknown.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        own = torch.arange(most, device=index.device) < self.unknown.sum(1, keepdim=True)
+        return torch.where(own, index, index[:, :1])
 
     def advance(
         self,

@@ -28,7 +28,8 @@ class Order:
         """Higher is decoded sooner.
 
         Args:
-            log_probabilities: ``(B, L)``, the model's log-probability of the token that was drawn at each position.
+            log_probabilities: ``(B, L)``, the model's log-probability of the token that was drawn at each position; 0
+                where none was, since the position is known.
             progress: ``(B,)`` in [0, 1], 0 at a sample's first step and 1 at its last.
             uniform: ``(B, L)`` numbers in [0, 1), the sample's own.
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gptface.errors import InputError
+from gptface.models.packing import pack_layout
+from gptface.models.transformer_layer import KeyValueCache
 from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel
 from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, ITMGuidance
 from gptface.systems.gptface.generation.denoiser import JointDenoiser, JointState
@@ -101,6 +104,32 @@ def test_decoding_with_reuse_keeps_what_is_known_and_counts_its_passes(
     rows = 3 if batch_invariant else 1
     assert sum(count == slots for count in computed) == rows * (1 + (2 if refresh == 2 else 1))  # and the verdict's
     assert sum(count < slots for count in computed) == rows * (4 - (2 if refresh == 2 else 1))
+
+
+def test_a_sample_does_not_feel_its_neighbours_holes(model: FaceLanguageModel) -> None:
+    """Rows with fewer unknown tokens than others in the batch renew their own alone."""
+    state, unknown = make_state(), some_unknown()
+    unknown[1] = True
+    settings = DecodingSettings(steps=5, refresh=9, batch_invariant=False)
+    together = decode_masked(JointDenoiser(model), state, unknown, [1, 2, 3], settings).state.image_codes
+    for row in range(3):
+        part = slice(row, row + 1)
+        alone = decode_masked(JointDenoiser(model), state.rows(part), unknown[part], [row + 1], settings)
+        assert torch.equal(alone.state.image_codes[0], together[row])
+
+
+def test_what_does_not_go_together_is_an_error(model: FaceLanguageModel) -> None:
+    with pytest.raises(InputError, match="refresh must be 1 where compiled"):
+        DecodingSettings(refresh=2, compiled=True)
+    with pytest.raises(InputError, match="refresh must be at least 1, got 0"):
+        DecodingSettings(refresh=0)
+    denoiser, state = JointDenoiser(model), make_state(1)
+    sequence = denoiser._sequence(state)
+    with pytest.raises(InputError, match="slots needs caches"):
+        model.forward_sequence(sequence, slots=sequence.image_slots)
+    sequence.packing = pack_layout(sequence.attention_mask, sequence.lengths, int(sequence.lengths.sum()))
+    with pytest.raises(InputError, match="neither with packing"):
+        model.forward_sequence(sequence, caches=[KeyValueCache(44) for _ in model.layers])
 
 
 def test_steps_that_are_guided_compute_everything(model: FaceLanguageModel) -> None:
