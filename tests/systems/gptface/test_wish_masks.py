@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from gptface.data.procedural import ProceduralFaces
-from gptface.errors import InputError
 from gptface.faces.areas import area_mask
 from gptface.faces.regions import REGIONS, region_label
 from gptface.faces.token_regions import token_regions
@@ -99,5 +98,5 @@ def test_areas_name_regions_that_exist() -> None:
 
 
 def test_a_weight_of_edits_that_nothing_would_use_is_an_error() -> None:
-    with pytest.raises(InputError, match="edits: 3 needs image_masks.edits"):
+    with pytest.raises(ValueError, match=r"edits: 3 needs image_masks\.edits"):
         PretrainSection(losses={"edits": 3})
