@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "caption",
         help="face to caption",
         description="Describe faces. Of several candidates the matching head chooses the best.",
-        epilog="example: gptface caption photo.png --system runs/demo/system --candidates 4",
+        epilog="example: gptface caption photo.png --candidates 4",
     )
     parser.add_argument("images", type=local_path, nargs="+", metavar="image", help="photos of any size")
     add_system_options(parser)

@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="change an attribute, an expression or a region of a face",
         description="Change a part of a photo as wished. An attribute or expression chooses the part of the face that "
         "shows it; --region and --mask choose it by hand. Pixels outside it stay as they are.",
-        epilog="example: gptface edit photo.png --system runs/demo/system --attribute Blond_Hair --output blond.png "
+        epilog="example: gptface edit photo.png --attribute Blond_Hair --output blond.png "
         "--strip strip.png",
     )
     add_photo_options(parser)

@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "generate",
         help="caption to face",
         description="Make faces for a caption by guided masked decoding, or token by token.",
-        epilog='example: gptface generate --system runs/demo/system --caption "a smiling woman with blond hair" '
+        epilog='example: gptface generate --caption "a smiling woman with blond hair" '
         "--count 4 --output faces.png",
     )
     add_system_options(parser)

@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="fill a masked part of a photo",
         description="Fill the masked part of a photo from its surroundings and, where given, a caption. What is under "
         "the mask is not looked at; pixels outside it stay as they are.",
-        epilog="example: gptface inpaint photo.png --mask hole.png --system runs/demo/system --output filled.png",
+        epilog="example: gptface inpaint photo.png --mask hole.png --output filled.png",
     )
     add_photo_options(parser)
     add_system_options(parser)

@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="edit, make and describe faces on a page in the browser",
         description="Serve a page on this computer: edit a photo by words, make faces of words, remove what covers a "
         "face, take pictures, settings and the same command line away. Nothing leaves the computer.",
-        epilog="example: gptface studio --system runs/demo/system --open",
+        epilog="example: gptface studio --open",
     )
     add_system_options(parser)
     group = parser.add_argument_group("heads in 3D")

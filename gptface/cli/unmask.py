@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="remove what covers a face",
         description="Remove a medical mask, sunglasses or a hand, and show what the face behind could be: a guess, not "
         "the person's own face. The system's parser finds the occluder unless --mask or --region-map says where it is.",
-        epilog="example: gptface unmask photo.png --system runs/demo/system --output uncovered.png --strip strip.png",
+        epilog="example: gptface unmask photo.png --output uncovered.png --strip strip.png",
     )
     add_photo_options(parser)
     add_system_options(parser)

@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="LAION-Face: join, fetch, align, filter, shard",
         description="From LAION-Face's lists and LAION-400M's table to shards of aligned faces with captions. Each "
         "step writes a folder of its own, says what it counted, and goes on where it was interrupted.",
-        epilog="docs: docs/laion-face.md",
+        epilog="example: gptface data laion-face align --help; docs/laion-face.md of the source has the whole way",
     )
     steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
     for add in (_join, _fetch, _align, _filter, _shard):

@@ -67,7 +67,10 @@ class Where:
             return [region_area([self.regions] if isinstance(self.regions, str) else self.regions)] * count
         if wished is not None:
             return wished
-        raise InputError("an edit needs to know where: give masks, regions, attributes or expressions")
+        raise InputError(
+            "an edit needs to know where: give masks, regions, attributes or expressions (on the command line --mask, "
+            "--region, --attribute or --expression)"
+        )
 
     def find(
         self, photos: Sequence[np.ndarray], frames: Sequence[Frame], parser: FaceParser | None, template: FaceTemplate
