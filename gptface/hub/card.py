@@ -79,7 +79,8 @@ def model_card(
         drawn=run is not None and run.drawn,
         duration=format_duration(run.summary["seconds"]) if run is not None else "",
         validation=_rounded(run.summary["validation"]) if run is not None else {},
-        measured={name: _rounded(found) for name, found in run.figures.items() if found} if run is not None else {},
+        measured={name: _rounded(found) for name, found in run.figures.items()} if run is not None else {},
+        unlisted=run.unlisted if run is not None else (),
         licence=LICENCES.get(named, f"{named}."),
         configuration=yaml.safe_dump(run.configuration, sort_keys=False, allow_unicode=True) if run is not None else "",
     )

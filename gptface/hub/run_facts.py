@@ -31,11 +31,13 @@ class RunFacts:
         configuration: ``config.yaml``, without folders.
         figures: by file of the folder, what ``gptface evaluate … --output`` wrote there, as names like
             ``"edits.attributes.reached"`` and numbers.
+        unlisted: files with so many that a card would be a table of its own.
     """
 
     summary: dict[str, Any]
     configuration: dict[str, Any]
     figures: dict[str, dict[str, float]]
+    unlisted: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> RunFacts:
@@ -50,13 +52,15 @@ class RunFacts:
         try:
             summary = json.loads((source / "summary.json").read_text(encoding="utf-8"))
             configuration = yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8"))
-            figures = {
+            found = {
                 path.name: _numbers(json.loads(path.read_text(encoding="utf-8")))
                 for path in sorted(source.glob("*.json"))
                 if path.name not in NO_FIGURES
             }
+            unlisted = tuple(name for name, numbers in found.items() if len(numbers) > MOST_FIGURES)
+            figures = {name: numbers for name, numbers in found.items() if numbers and name not in unlisted}
             wanted = {name: summary[name] for name in ("stage", "steps", "seconds", "validation", "versions", "device")}
-            return cls({**summary, **wanted}, dict(without_folders(configuration)), figures)
+            return cls({**summary, **wanted}, dict(without_folders(configuration)), figures, unlisted)
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             raise InputError(f"run: {source} cannot be read: {type(error).__name__}: {error}") from error
 
@@ -88,6 +92,4 @@ def _numbers(value: Any, name: str = "") -> dict[str, float]:
     found: dict[str, float] = {}
     for key, entry in entries:
         found.update(_numbers(entry, f"{name}.{key}" if name else str(key)))
-        if len(found) > MOST_FIGURES:
-            return {}  # a table of its own, not a handful of figures
     return found

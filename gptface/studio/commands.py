@@ -55,7 +55,9 @@ def history_commands(path: Sequence[Step], place: Place) -> str:
     """Lines for a shell that make the last picture of ``path`` from its first, in a folder with its files."""
     if not path:
         return ""
-    lines = [path[0].origin or f"# {START}: the photo that was opened"]
+    first = path[0]
+    begun = "the photo that was opened" if first.wish is None else f"the picture after “{first.title}”, the first kept"
+    lines = [first.origin or f"# {START}: {begun}"]
     for number, step in enumerate(path[1:], 1):
         assert step.wish is not None
         lines.append(edit_command(step.wish, step.candidate.seed, number, place))

@@ -101,6 +101,11 @@ class History:
         return self.steps[: self.position + 1]
 
     @property
+    def full(self) -> bool:
+        """Whether one more step lets the first go."""
+        return len(self.path) == MOST_STEPS_KEPT
+
+    @property
     def can_undo(self) -> bool:
         return self.position > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from gptface.errors import InputError
-from gptface.hub import RunFacts
+from gptface.hub import RunFacts, model_card
 from gptface.hub.run_facts import without_folders
 from gptface.hub.sharing import forget_folders
 from gptface.models import FaceParser, FaceParserConfig, FaceTokenizer, FaceTokenizerConfig
@@ -103,6 +104,19 @@ def test_card_says_what_the_run_says_and_no_folder(hub: StandIn, run: Path) -> N
     for file in (hub.folder / "somebody" / "model").rglob("*"):
         if file.suffix in (".json", ".md"):
             assert "secret" not in file.read_text(encoding="utf-8"), file
+
+
+def test_figures_too_many_for_a_card_are_named(run: Path, tmp_path: Path) -> None:
+    for name in ("summary.json", "config.yaml"):
+        shutil.copy(run / name, tmp_path / name)
+    (tmp_path / "table.json").write_text(json.dumps({"rows": [{"a": index, "b": index} for index in range(60)]}))
+    (tmp_path / "few.json").write_text(json.dumps({"reached": 0.25, "by": {"wish": [1, 2]}, "note": "text"}))
+    (tmp_path / "none.json").write_text(json.dumps({"note": "text"}))
+    facts = RunFacts.read(tmp_path)
+    assert facts.figures == {"few.json": {"reached": 0.25, "by.wish.0": 1.0, "by.wish.1": 2.0}}
+    assert facts.unlisted == ("table.json",)
+    text = str(model_card(FaceTokenizer.hub_description, "somebody/model", 10, facts))
+    assert "`table.json` of the run holds more figures" in text and "| reached | 0.25 |" in text
 
 
 def test_a_run_on_photos_has_no_licence_unless_somebody_names_one(hub: StandIn, run: Path, tmp_path: Path) -> None:

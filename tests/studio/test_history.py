@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gptface.errors import InputError
 from gptface.studio import Candidate, History, Step, Wish
+from gptface.studio.commands import Place, history_commands
 from gptface.studio.history import MOST_STEPS_KEPT
 
 
@@ -66,3 +67,14 @@ def test_what_is_not_there_is_said() -> None:
         History.start(picture(0), "start").at(5)
     with pytest.raises(InputError, match="no candidate 1"):
         History.start(picture(0), "start").choose(1)
+
+
+def test_when_the_first_picture_is_let_go_the_commands_say_what_they_start_from() -> None:
+    history = History.start(picture(0), "start", "gptface generate --output photo.png")
+    for number in range(1, MOST_STEPS_KEPT):
+        assert not history.full
+        history = history.add(step(number))
+    assert history.full and history_commands(history.path, Place()).startswith("gptface generate")
+    history = history.add(step(MOST_STEPS_KEPT))
+    lines = history_commands(history.path, Place()).splitlines()
+    assert lines[0] == "# photo.png: the picture after “1”, the first kept" and len(lines) == MOST_STEPS_KEPT

@@ -9,7 +9,7 @@ import gradio as gr
 
 from gptface.errors import InputError
 from gptface.studio.actions import MOST_CANDIDATES, Actions, step_of
-from gptface.studio.history import Candidate, History
+from gptface.studio.history import MOST_STEPS_KEPT, Candidate, History
 from gptface.studio.masks import brushed_mask
 from gptface.studio.names import attribute_choices, expression_choices, region_choices
 from gptface.studio.page.answers import MODEL, Updates, answers
@@ -99,7 +99,8 @@ def build_edit_tab(page: gr.Blocks, actions: Actions) -> EditView:
                     view.message: message(f"{len(made)} of {many} are made."),
                     view.candidates: gr.update(value=_thumbnails(made), visible=True, selected_index=None),
                 }
-        yield view.show(history.add(step_of(wish, made)), place)
+        said = f"{made[0].told} · {MOST_STEPS_KEPT} steps are kept; the first was let go." if history.full else ""
+        yield view.show(history.add(step_of(wish, made)), place, said)
 
     @answer
     def describe(history: History) -> Iterator[Updates]:

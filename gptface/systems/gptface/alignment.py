@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
-from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Regime
+from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Raster, Regime
 
 __all__ = ["Alignment", "Telling"]
 
@@ -111,20 +111,16 @@ class Alignment(nn.Module):
         Returns:
             ``(B, S, C)`` and ``(B, C)``.
         """
-        image, words = _image_and_words(position_ids, segment_ids)
-        # Slots that are no image token all write to row N, which is not read; the image's [SEP] has position N already.
-        places = torch.where(image.squeeze(-1), position_ids, self.positions)
-        index = places.unsqueeze(-1).expand(-1, -1, self.rank)
-        batch = embeddings.shape[0]
-        raster = embeddings.new_zeros(batch, self.positions + 1, self.rank).scatter(1, index, embeddings)
-        picture = self.summarise_picture(raster[:, : self.positions])
+        words = _words(position_ids, segment_ids)
+        raster = Raster(position_ids, segment_ids, self.positions)
+        picture = self.summarise_picture(raster.collect(embeddings))
         caption = self.summarise_caption(embeddings, words)
 
         # Summaries grow as they learn to tell pairs apart; told as they are, they drown the words they are added to.
         seen, said = (functional.layer_norm(summary, summary.shape[-1:]) for summary in (picture, caption))
         told_image, told_text = regimes != int(Regime.IMAGE_TO_TEXT), regimes != int(Regime.TEXT_TO_IMAGE)
-        laid_out = self.place(said).view(batch, self.positions, self.rank) * told_image.view(-1, 1, 1)
-        to_image = self.tell_image(functional.pad(laid_out, (0, 0, 0, 1)).gather(1, index))
+        laid_out = self.place(said).view(-1, self.positions, self.rank) * told_image.view(-1, 1, 1)
+        to_image = self.tell_image(raster.spread(laid_out))
         to_text = self.tell_text(seen).unsqueeze(1) * (words & told_text.view(-1, 1, 1))
         agreement = self.agreement(picture, caption) * (regimes == int(Regime.MASKED)).unsqueeze(1)
         return self.scale * (to_image + to_text), agreement
@@ -137,8 +133,7 @@ class Alignment(nn.Module):
         return 6.0 * (weights + text_length * sum(layer.weight.numel() for layer in words))
 
 
-def _image_and_words(position_ids: Tensor, segment_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """``(B, S, 1)`` bool: the image's slots, its [SEP] included, and the caption's words, without [CLS] and [SEP]."""
-    image = (segment_ids == IMAGE_SEGMENT).unsqueeze(-1)
-    text_positions = position_ids.unsqueeze(-1).masked_fill(image, 0)
-    return image, (text_positions > 0) & (text_positions < text_positions.amax(1, keepdim=True))
+def _words(position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+    """``(B, S, 1)`` bool: the caption's words, without [CLS] and [SEP]."""
+    text_positions = position_ids.masked_fill(segment_ids == IMAGE_SEGMENT, 0).unsqueeze(-1)
+    return (text_positions > 0) & (text_positions < text_positions.amax(1, keepdim=True))

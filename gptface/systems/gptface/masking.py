@@ -1,18 +1,19 @@
 """What the masked rows of a pre-training batch hide: spans of captions, and images by masks of mixed shapes.
 
 Every mask is keyed by (seed, step, sample), but for which wish an edit's mask belongs to: torch's generator draws that.
-Shares of rows are dealt over the steps, so that each is met on average
-whatever the size of the batch.
+Shares of rows are dealt over the steps, so that each is met on average whatever the size of the batch.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gptface.errors import InputError
 from gptface.faces.regions import region_label
 from gptface.ops import (
     FacialRegions,
@@ -94,13 +95,33 @@ def joint_positions(indices: Tensor, rows: Tensor, slots: Tensor, sequence_lengt
     return torch.where(indices >= 0, row * sequence_length + slots[row, local % width], -1)
 
 
+class Block(NamedTuple):
+    """Some of the masked rows, and which of their tokens are hidden."""
+
+    rows: Tensor
+    indices: Tensor
+    """Packed ``r * W + t`` of the block that ``rows`` make, or −1."""
+    weight: float = 1.0
+    """Weight of the loss on each of its tokens."""
+
+
+class ImageKind(NamedTuple):
+    """One shape of image masks."""
+
+    share: float
+    specification: ImageRandom | ImageBlocks | FacialRegions
+    weight: float = 1.0
+    """Weight of the loss on each hidden token."""
+    within_wishes: bool = False
+    """Whether only what lies where a wish would take place is hidden."""
+
+
 @dataclass
 class Hidden:
-    """Tokens of the masked rows with some hidden, and which: packed ``indices`` of the blocks that ``rows`` make."""
+    """Tokens of the masked rows with some hidden, and which."""
 
     tokens: Tensor
-    blocks: list[tuple[Tensor, Tensor]]  # rows, indices
-    weights: list[float] | None = None  # of each block's tokens; all alike where there are none
+    blocks: list[Block]
 
     def targets(self, truth: Tensor, slots: Tensor, sequence_length: int) -> Targets:
         """The hidden tokens as they were in ``truth`` (B, W), whose places in the joint batch are ``slots``."""
@@ -108,16 +129,14 @@ class Hidden:
             nothing = torch.empty(0, dtype=torch.int64, device=truth.device)
             return Targets(nothing, nothing)
         positions, labels = [], []
-        for rows, indices in self.blocks:
+        for rows, indices, _ in self.blocks:
             local = indices.clamp_min(0)
             positions.append(joint_positions(indices, rows, slots, sequence_length))
             labels.append(truth[rows[local // truth.shape[1]], local % truth.shape[1]])
         weights = None
-        if self.weights is not None:
-            weights = torch.cat([
-                torch.full_like(each, weight, dtype=torch.float32)
-                for each, weight in zip(positions, self.weights, strict=True)
-            ])
+        if any(block.weight != 1 for block in self.blocks):
+            told = [torch.full_like(block.indices, block.weight, dtype=torch.float32) for block in self.blocks]
+            weights = torch.cat(told)
         return Targets(torch.cat(positions), torch.cat(labels), weights)
 
 
@@ -133,11 +152,11 @@ class Masking:
         shapes = section.image_masks
         regions = {region_label(name): 1.0 for name in MASKED_REGIONS}
         self.image_kinds = [
-            (shapes.random, ImageRandom(grid, ratio)),
-            (shapes.blocks, ImageBlocks(grid, ratio)),
-            (shapes.regions, FacialRegions(grid, regions, ratio)),
+            ImageKind(shapes.random, ImageRandom(grid, ratio)),
+            ImageKind(shapes.blocks, ImageBlocks(grid, ratio)),
+            ImageKind(shapes.regions, FacialRegions(grid, regions, ratio)),
+            ImageKind(shapes.edits, ImageRandom(grid, ratio), section.losses.edits, within_wishes=True),
         ]
-        self.edits = (shapes.edits, ImageRandom(grid, ratio))  # the ratio's share of a wish's area
         self.wish_areas = WishAreas(grid)
 
     def hide_text(self, pairs: Pairs, lengths: Tensor, walk: Tensor, step: int) -> Hidden:
@@ -160,19 +179,18 @@ class Masking:
         places = torch.arange(len(whole) * width, device=text.device)
         everything = torch.where(places % width < lengths[whole][places // width], places, -1)
         hidden = text.index_copy(0, spanned, spans).index_copy(0, whole, torch.full_like(text[whole], mask_id))
-        return Hidden(hidden, [(spanned, drawn.indices), (whole, everything)])
+        return Hidden(hidden, [Block(spanned, drawn.indices), Block(whole, everything)])
 
     def hide_image(self, pairs: Pairs, masked: int, step: int) -> Hidden:
         """The first ``masked`` rows' codes with masks of mixed shapes, whole images in some rows."""
         image_mask = self.config.vocabulary.image_size
         codes, ids = pairs.codes[:masked], pairs.sample_ids[:masked]
         width = codes.shape[1]
-        kinds = [*self.image_kinds, self.edits]
-        total = sum(weight for weight, _ in kinds)
+        total = sum(kind.share for kind in self.image_kinds)
         full = dealt(IMAGE_FULL_SHARE * masked, step)
-        hidden, blocks, weights, start, owed = [], [], [], 0, 0.0
-        for kind, (weight, specification) in enumerate(kinds):
-            owed += (masked - full) * weight / total
+        hidden, blocks, start, owed = [], [], 0, 0.0
+        for share, specification, weight, within_wishes in self.image_kinds:
+            owed += (masked - full) * share / total
             end = min(masked - full, dealt(owed, step) if owed < masked - full - 1e-6 else masked - full)
             rows = slice(start, max(start, end))
             start = rows.stop
@@ -184,19 +202,19 @@ class Masking:
             drawn = sample_span_mask(
                 specification, seed=seed_of(self.section, IMAGE), step=step, sample_ids=ids[rows], region_map=regions
             )
-            mask, indices, edit = drawn.mask, drawn.indices, kind == len(self.image_kinds)
-            if edit and pairs.regions is not None:
+            mask, indices = drawn.mask, drawn.indices
+            if within_wishes:
+                if pairs.regions is None:
+                    raise InputError("pairs.regions: masks as edits make them need the region of every token, got none")
                 mask = mask & self.wish_areas.draw(pairs.regions[rows])
                 indices = torch.where(mask.flatten()[indices.clamp_min(0)], indices, -1)
             hidden.append(torch.where(mask, image_mask, codes[rows]))
-            blocks.append((torch.arange(rows.start, rows.stop, device=codes.device), indices))
-            weights.append(self.section.losses.edits if edit else 1.0)
+            blocks.append(Block(torch.arange(rows.start, rows.stop, device=codes.device), indices, weight))
         if full:
             hidden.append(torch.full_like(codes[start:], image_mask))
             everything = torch.arange(full * width, device=codes.device)
-            blocks.append((torch.arange(start, masked, device=codes.device), everything))
-            weights.append(1.0)
-        return Hidden(torch.cat(hidden), blocks, weights if self.edits[0] > 0 else None)
+            blocks.append(Block(torch.arange(start, masked, device=codes.device), everything))
+        return Hidden(torch.cat(hidden), blocks)
 
     def _first_word(self) -> int:
         """The lowest id that is not a special token, where those come first; random replacements start there."""

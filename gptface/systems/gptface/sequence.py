@@ -19,6 +19,7 @@ from enum import IntEnum
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gptface.errors import InputError
 from gptface.models.packing import Packing, pack_layout
@@ -28,6 +29,7 @@ __all__ = [
     "IMAGE_SEGMENT",
     "JointSequence",
     "JointVocabulary",
+    "Raster",
     "Regime",
     "build_sequence",
 ]
@@ -120,6 +122,30 @@ class JointSequence:
     text_valid: Tensor
     image_slots: Tensor
     packing: Packing | None = None
+
+
+class Raster:
+    """Where the image tokens of joint sequences stand, whatever the regime: from slots to raster order, and back.
+
+    Args:
+        position_ids, segment_ids: ``(B, S)``, see :class:`JointSequence`; pictures have all of their tokens.
+        tokens: of an image, ``N``.
+    """
+
+    def __init__(self, position_ids: Tensor, segment_ids: Tensor, tokens: int) -> None:
+        self.tokens = tokens
+        # Slots that are no image token all go to row N, which is not read; the image's [SEP] has position N already.
+        self._places = torch.where(segment_ids == IMAGE_SEGMENT, position_ids, tokens).unsqueeze(-1)
+
+    def collect(self, slots: Tensor) -> Tensor:
+        """``(B, S, r)`` to those of the image tokens in raster order, ``(B, N, r)``."""
+        batch, _, rank = slots.shape
+        rows = slots.new_zeros(batch, self.tokens + 1, rank)
+        return rows.scatter(1, self._places.expand(-1, -1, rank), slots)[:, : self.tokens]
+
+    def spread(self, raster: Tensor) -> Tensor:
+        """``(B, N, r)`` to the image tokens' slots, ``(B, S, r)``; zero elsewhere."""
+        return functional.pad(raster, (0, 0, 0, 1)).gather(1, self._places.expand(-1, -1, raster.shape[-1]))
 
 
 def build_sequence(

@@ -12,12 +12,11 @@ Rows that predict the picture token by token are told nothing: they would see wh
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
-from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Regime
+from gptface.systems.gptface.sequence import Raster, Regime
 
 __all__ = ["Surroundings"]
 
@@ -47,16 +46,11 @@ class Surroundings(nn.Module):
             embeddings: ``(B, S, r)`` its token embeddings, at about unit size.
             position_ids, segment_ids, regimes: see :class:`~gptface.systems.gptface.sequence.JointSequence`.
         """
-        height, width = self.grid
-        batch, _, rank = embeddings.shape
-        # Slots that are no image token all write to row N, which is not read; the image's [SEP] has position N already.
-        places = torch.where(segment_ids == IMAGE_SEGMENT, position_ids, height * width).unsqueeze(-1)
-        raster = embeddings.new_zeros(batch, height * width + 1, rank)
-        raster = raster.scatter(1, places.expand(-1, -1, rank), embeddings)[:, : height * width]
-        maps = raster.unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels last in memory
+        raster = Raster(position_ids, segment_ids, self.grid[0] * self.grid[1])
+        maps = raster.collect(embeddings).unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels last in memory
         around = functional.gelu(self.around(maps)).permute(0, 2, 3, 1).flatten(1, 2)
         told = self.tell(around) * (regimes != int(Regime.TEXT_TO_IMAGE)).view(-1, 1, 1)
-        return self.scale * functional.pad(told, (0, 0, 0, 1)).gather(1, places.expand(-1, -1, told.shape[-1]))
+        return self.scale * raster.spread(told)
 
     def flops_per_picture(self) -> int:
         """Floating-point operations of one picture, forward."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gptface.data.procedural import ProceduralFaces
+from gptface.errors import InputError
 from gptface.faces.areas import area_mask
 from gptface.faces.regions import REGIONS, region_label
 from gptface.faces.token_regions import token_regions
@@ -100,3 +101,12 @@ def test_areas_name_regions_that_exist() -> None:
 def test_a_weight_of_edits_that_nothing_would_use_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"edits: 3 needs image_masks\.edits"):
         PretrainSection(losses={"edits": 3})
+
+
+def test_without_regions_masks_of_edits_are_an_error_and_not_other_masks() -> None:
+    section = PretrainSection(image_masks={"random": 0, "blocks": 0, "regions": 0, "edits": 1})
+    config = FaceLanguageConfig.tiny(codebook_size=CODES, image_grid=list(GRID), max_text_length=4)
+    text = torch.zeros(3, 4, dtype=torch.int64)
+    pairs = Pairs(torch.zeros(3, 256, dtype=torch.int64), text, torch.full((3,), 4), torch.arange(3))
+    with pytest.raises(InputError, match=r"pairs\.regions: masks as edits make them"):
+        Masking(config, section).hide_image(pairs, 3, step=0)

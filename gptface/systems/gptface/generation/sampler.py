@@ -258,7 +258,9 @@ class _MaskedDecoding:
         guided: bool,
         index: Tensor | None,
     ) -> tuple[Tensor, Tensor, Denoised | None]:
-        """What the device does in a step: no synchronisation, no random number of its own, nothing of ``self`` changed.
+        """What the device does in a step: no synchronisation, no random number of its own.
+
+        Of ``self`` nothing changes but what its memory holds.
 
         Args:
             tokens, unknown: ``(B, L)``, before the step.

@@ -44,7 +44,7 @@ class LinearDenoiser:
         return self(state)
 
     def renewed(self, state: JointState, memory: Memory) -> Denoised:
-        raise NotImplementedError("nothing to remember")
+        raise AssertionError("decoding by this denoiser asks for no reuse")
 
     def logits(self, denoised: Denoised, index: Tensor | None = None) -> Tensor:
         return self.fixed.expand(denoised.features.shape[0], -1, -1) if index is None else self.fixed[index]
