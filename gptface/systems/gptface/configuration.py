@@ -202,6 +202,16 @@ class PretrainSection(LoopSection):
             raise InputError("contrastive.alone: needs losses.contrastive, which is 0")
         if self.losses.contrastive > 0 and not self.model.get("alignment_size"):
             raise InputError("losses.contrastive: needs model.alignment_size, which is 0")
+        if self.model.get("spatial_merge_size", 1) != 1:
+            if self.regimes.text_to_image > 0:
+                raise InputError(
+                    "regimes.text_to_image: must be 0 with model.spatial_merge_size, whose squares of tokens are seen "
+                    f"as one, got {self.regimes.text_to_image:g}"
+                )
+            if self.sparse.image < 1:
+                raise InputError(
+                    f"sparse.image: must be 1 with model.spatial_merge_size, got {self.sparse.image:g}"
+                )
         if self.text_tokenizer is not None and "vocabulary_size" in self.model_fields_set:
             raise InputError("vocabulary_size: cannot be chosen when text_tokenizer names a folder")
         return self

@@ -30,6 +30,8 @@ class FaceLanguageConfig(ModelConfig):
         surroundings_size: width of a convolution over the token grid that tells image tokens what lies around them
             (:mod:`gptface.systems.gptface.surroundings`). 0: attention alone.
         surroundings_rank: numbers a token in it.
+        spatial_merge_size: m, where squares of m × m image tokens share a slot of the layers
+            (:mod:`gptface.systems.gptface.merging`); it divides both sides of the grid. 1: a slot for every token.
         initializer_range: standard deviation of the initial weights; projections onto the residual stream get
             ``1 / sqrt(2 * num_hidden_layers)`` of it.
         layer_norm_eps: of every layer normalisation.
@@ -54,6 +56,7 @@ class FaceLanguageConfig(ModelConfig):
         alignment_rank: int = 32,
         surroundings_size: int = 0,
         surroundings_rank: int = 16,
+        spatial_merge_size: int = 1,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-5,
         pad_token_id: int = 0,
@@ -77,6 +80,7 @@ class FaceLanguageConfig(ModelConfig):
         self.alignment_rank = alignment_rank
         self.surroundings_size = surroundings_size
         self.surroundings_rank = surroundings_rank
+        self.spatial_merge_size = spatial_merge_size
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
         self.pad_token_id = pad_token_id
@@ -97,10 +101,16 @@ class FaceLanguageConfig(ModelConfig):
             "intermediate_size",
             "alignment_rank",
             "surroundings_rank",
+            "spatial_merge_size",
         )
         self.check_at_least(0, "alignment_size", "surroundings_size")
         if len(self.image_grid) != 2 or any(not isinstance(side, int) or side < 1 for side in self.image_grid):
             raise InputError(f"image_grid must be two positive integers [h, w], got {self.image_grid}")
+        if any(side % self.spatial_merge_size for side in self.image_grid):
+            raise InputError(
+                f"spatial_merge_size must divide both sides of image_grid {self.image_grid}, "
+                f"got {self.spatial_merge_size}"
+            )
         head = self.hidden_size // self.num_attention_heads
         if self.hidden_size % self.num_attention_heads:
             raise InputError(

@@ -14,6 +14,7 @@ from gptface.models.heads import TokenHead
 from gptface.models.transformer_layer import ResidualProjection
 from gptface.systems.gptface.alignment import INITIAL_DEVIATION, Alignment, Telling
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
+from gptface.systems.gptface.merging import SpatialMerging
 from gptface.systems.gptface.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def initialise_weights(module: nn.Module, config: FaceLanguageConfig) -> None:
             init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
         assert module.around.bias is not None
         init.zeros_(module.around.bias)
+    elif isinstance(module, SpatialMerging):
+        for layer in (module.merge, module.split):
+            init.normal_(layer.weight, std=layer.in_features**-0.5)
     elif isinstance(module, Alignment):
         init.normal_(module.token_embeddings.weight, std=INITIAL_DEVIATION)
         for layer in (

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from gptface.objectives import hard_negatives, random_negatives, same_captions
 from gptface.systems.gptface.configuration import PretrainSection
+from gptface.systems.gptface.merging import first_of_squares
 from gptface.systems.gptface.masking import HARD_NEGATIVES, RANDOM_NEGATIVES, Masking, Targets, dealt, seed_of
 from gptface.systems.gptface.pairs import Pairs
 from gptface.systems.gptface.sequence import JointSequence, Regime, build_sequence
@@ -72,6 +73,7 @@ class Kept(NamedTuple):
 
     tokens: Tensor
     absent: int
+    all_predicted: bool = False
 
 
 def row_counts(section: PretrainSection, pairs: int) -> tuple[int, int, int, int]:
@@ -138,7 +140,7 @@ class BatchComposer:
         slots = sequence.token_ids.shape[1]
         next_image, next_text = self._next_tokens(sequence, pairs, masked, to_image, keep)
         masked_image = image.targets(pairs.codes, sequence.image_slots, slots)
-        if kept is not None:
+        if kept is not None and not kept.all_predicted:
             everywhere = torch.ones_like(sequence.token_ids, dtype=torch.bool)
             masked_image = masked_image.among(everywhere.scatter(1, sequence.image_slots, kept.tokens))
         captioned = (lengths[:masked] > 0) & (pairs.text_lengths[:masked] > 0)
@@ -171,6 +173,10 @@ class BatchComposer:
         could tell them by it. Rows that predict the image token by token keep all of them.
         """
         sparse, total, device = self.section.sparse, self.model.config.num_image_tokens, pairs.codes.device
+        merging = self.model.merging
+        if merging is not None and self._packs() and (device.type == "cpu" or pairs.host_lengths is not None):
+            first = first_of_squares(merging.grid, merging.side, device).expand(len(hidden), -1)
+            return Kept(first, len(hidden) * merging.left_out, all_predicted=True)
         count = max(1, round(sparse.image * total))
         if count == total or moment.share >= sparse.until or not self._packs():
             return None

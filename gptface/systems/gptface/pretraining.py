@@ -264,7 +264,7 @@ class PretrainingStage(Stage):
 
 def _matrix_parts(model: FaceLanguageModel) -> list[nn.Module]:
     """The parts whose weights Muon may take."""
-    return [model.layers] if model.surroundings is None else [model.layers, model.surroundings]
+    return [model.layers, *(part for part in (model.surroundings, model.merging) if part is not None)]
 
 
 _ROLES = ("pad", "cls", "sep", "mask")

@@ -20,6 +20,7 @@ from gptface.ops import IntervalMask
 from gptface.systems.gptface.alignment import Alignment
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
 from gptface.systems.gptface.initialisation import initialise_weights
+from gptface.systems.gptface.merging import ComputedSlots, SpatialMerging
 from gptface.systems.gptface.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
 from gptface.systems.gptface.surroundings import Surroundings
 
@@ -68,6 +69,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
         self.image_end = nn.Embedding(1, width)  # the image's [SEP]
         self.alignment = Alignment(config) if config.alignment_size else None
         self.surroundings = Surroundings(config) if config.surroundings_size else None
+        self.merging = SpatialMerging(config) if config.spatial_merge_size > 1 else None
         self.segment_embeddings = nn.Embedding(2, width)
         self.regime_embeddings = nn.Embedding(len(Regime), width)
         self.dropout = nn.Dropout(config.dropout)
@@ -112,6 +114,10 @@ class FaceLanguageModel(StrictPreTrainedModel):
         layer = self.layers[0]
         assert isinstance(layer, TransformerLayer)
         return layer.attention.skips_hidden()
+
+    def computed_slots(self, slots: int) -> int:
+        """How many of a joint sequence's ``slots`` the layers compute, and a cache of their keys holds."""
+        return slots if self.merging is None else slots - self.merging.left_out
 
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
         """Token embeddings of joint ids, before positions: what ``inputs_embeds`` replaces.
@@ -192,10 +198,16 @@ class FaceLanguageModel(StrictPreTrainedModel):
         if self.alignment is not None:
             told, agreement = self.alignment(for_towers, position_ids, segment_ids, regimes)
             states = states + told
-        if caches is not None:
-            hidden = self._through_caches(states, attention_mask, caches, slots)
+        if self.merging is None:
+            if caches is not None:
+                hidden = self._through_caches(states, attention_mask, caches, slots)
+            else:
+                hidden = self._through_layers(states, attention_mask, packing, depths)
+            hidden = self.final_norm(hidden)
         else:
-            hidden = self._through_layers(states, attention_mask, packing, depths)
+            hidden = self._through_squares(
+                states, position_ids, segment_ids, attention_mask, packing, depths, caches, slots
+            )
         if agreement is None or slots is not None:
             return hidden
         at_cls = agreement.to(hidden.dtype).unsqueeze(1)
@@ -215,8 +227,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
                 collected.append(states)
         if depths is not None:
             depths += collected if packing is None else [packing.unpack(depth) for depth in collected]
-        hidden = self.final_norm(states)
-        return hidden if packing is None else packing.unpack(hidden)
+        return states if packing is None else packing.unpack(states)
 
     def _through_caches(
         self, states: Tensor, mask: IntervalMask, caches: Sequence[KeyValueCache], slots: Tensor | None
@@ -234,7 +245,44 @@ class FaceLanguageModel(StrictPreTrainedModel):
         for layer, cache in zip(self.layers, caches, strict=True):
             cache.places = places
             states = layer(states, mask, cache)
-        hidden: Tensor = self.final_norm(states)
+        return states
+
+    def _through_squares(
+        self,
+        states: Tensor,
+        position_ids: Tensor,
+        segment_ids: Tensor,
+        mask: IntervalMask,
+        packing: Packing | None,
+        depths: list[Tensor] | None,
+        caches: Sequence[KeyValueCache] | None,
+        slots: Tensor | None,
+    ) -> Tensor:
+        """As the layers, over one slot for every square of image tokens; see :meth:`forward`. After the final norm."""
+        merging = self.merging
+        assert merging is not None
+        where = (position_ids, segment_ids)
+        joined = merging.join(states, *where)
+        collected: list[Tensor] | None = None if depths is None else []
+        if packing is not None:
+            hidden = self._through_layers(joined, mask, packing, collected)
+        else:
+            computed = ComputedSlots.of(merging.computed(*where), states.shape[1] - merging.left_out, mask)
+            if caches is None:
+                hidden = self._through_layers(computed.take(joined), computed.attention_mask, None, collected)
+            else:
+                squares = None if slots is None else computed.shared(merging.slots(slots, *where))
+                hidden = self._through_caches(computed.take(joined), computed.attention_mask, caches, squares)
+                if squares is not None:
+                    hidden = computed.scattered(hidden, squares)
+            hidden = computed.put(hidden)
+            if collected is not None:
+                collected = [computed.put(depth) for depth in collected]
+        if depths is not None and collected is not None:
+            depths += [merging.repeat(depth, *where) for depth in collected]
+        hidden = self.final_norm(merging.part(hidden, states, *where))
+        if slots is not None:
+            hidden = hidden.gather(1, slots.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
         return hidden
 
     def forward_sequence(
@@ -285,8 +333,14 @@ class FaceLanguageModel(StrictPreTrainedModel):
         return self.match_head(hidden)
 
     def flops_per_sequence(self, lengths: Tensor | list[int] | int, training: bool = True) -> int:
-        """Floating-point operations of sequences of these ``lengths``, forward (and backward, as twice the forward)."""
+        """Floating-point operations of sequences of these ``lengths``, forward (and backward, as twice the forward).
+
+        Every sequence holds one whole picture.
+        """
         config = self.config
+        if self.merging is not None:
+            out = self.merging.left_out
+            lengths = [length - out for length in lengths] if isinstance(lengths, list) else lengths - out
         forward = transformer_flops(
             lengths,
             layers=config.num_hidden_layers,
@@ -296,4 +350,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
         if self.surroundings is not None:
             count = 1 if isinstance(lengths, int) else len(lengths)
             forward += count * self.surroundings.flops_per_picture()
+        if self.merging is not None:
+            count = 1 if isinstance(lengths, int) else len(lengths)
+            forward += count * self.merging.flops_per_picture()
         return forward * (3 if training else 1)

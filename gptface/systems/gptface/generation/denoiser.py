@@ -190,7 +190,8 @@ class JointDenoiser:
     def remembering(self, state: JointState, memory: Memory) -> Denoised:
         """As a call, over all tokens, which fills ``memory``; see :meth:`renewed`."""
         sequence = self._sequence(state)
-        memory.caches = [KeyValueCache(sequence.token_ids.shape[1]) for _ in self.model.layers]
+        slots = self.model.computed_slots(sequence.token_ids.shape[1])
+        memory.caches = [KeyValueCache(slots) for _ in self.model.layers]
         denoised = self._read(self.model.forward_sequence(sequence, caches=memory.caches), self._slots(sequence))
         memory.match_logits = denoised.match_logits
         return denoised

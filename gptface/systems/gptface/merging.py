@@ -1,0 +1,163 @@
+"""Neighbouring image tokens merged into one slot of the transformer, and told apart again behind it.
+
+Small tokens keep eyes and mouths, but a transformer pays for each of them. Here every square of m × m tokens shares a
+slot (as patches do in Swin, arXiv 2103.14030, and Qwen2-VL, arXiv 2409.12191); ids, masks and predictions stay those of
+single tokens.
+
+    merge   the states of a square's tokens side by side (m²·C), linear: the state of the square (C), in the slot of its
+            first token; the layers compute no other slot of it
+    split   the square's hidden state, linear (m²·C): a part for each of its tokens, added to the token's own state
+
+A square is seen as a whole, so that pictures cannot be predicted token by token (``Regime.TEXT_TO_IMAGE``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gptface.ops import IntervalMask
+from gptface.systems.gptface.configuration_language import FaceLanguageConfig
+from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Raster
+
+__all__ = ["ComputedSlots", "SpatialMerging", "first_of_squares"]
+
+
+def first_of_squares(grid: tuple[int, int], side: int, device: torch.device | None = None) -> Tensor:
+    """bool ``(N,)``: the tokens in whose slots squares of ``side`` × ``side`` tokens are computed."""
+    rows = torch.arange(grid[0], device=device) % side == 0
+    columns = torch.arange(grid[1], device=device) % side == 0
+    return (rows[:, None] & columns).flatten()
+
+
+@dataclass(frozen=True)
+class ComputedSlots:
+    """The slots that layers compute, of a batch in which every row has as many.
+
+    Attributes:
+        places: ``(B, L)`` int64, ascending.
+        ranks: ``(B, S)`` int64, how many of them lie before each slot.
+        attention_mask: ``(B, L, L)``, what they see of one another.
+    """
+
+    places: Tensor
+    ranks: Tensor
+    attention_mask: IntervalMask
+
+    @staticmethod
+    def of(computed: Tensor, count: int, attention_mask: IntervalMask) -> ComputedSlots:
+        """Those where ``computed (B, S)`` bool is true, ``count`` a row."""
+        places = computed.long().argsort(dim=1, descending=True, stable=True)[:, :count]
+        before = functional.pad(computed.long().cumsum(1), (1, 0))
+        intervals = attention_mask.intervals.expand(len(computed), -1, -1, -1)
+        rows = intervals.gather(1, places[:, :, None, None].expand(-1, -1, *intervals.shape[2:]))
+        moved = before.gather(1, rows.flatten(1).long()).view_as(rows).to(torch.int32)
+        return ComputedSlots(places, before[:, :-1], IntervalMask(moved, count))
+
+    def take(self, states: Tensor) -> Tensor:
+        """``(B, S, C)`` to ``(B, L, C)``."""
+        return states.gather(1, self.places.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+    def shared(self, slots: Tensor) -> Tensor:
+        """``(B, n)`` int64 of these slots to their ranks, each once a row: ``(B, L')``, filled up by others' ranks."""
+        marked = torch.zeros_like(self.places, dtype=torch.bool).scatter(1, self.ranks.gather(1, slots), True)
+        most = int(marked.sum(1).max()) if marked.numel() else 0
+        return marked.long().argsort(dim=1, descending=True, stable=True)[:, :most]
+
+    def scattered(self, states: Tensor, ranks: Tensor) -> Tensor:
+        """``(B, L', C)`` of the slots of these ``ranks`` to ``(B, L, C)``; zero in the others."""
+        batch, _, width = states.shape
+        empty = states.new_zeros(batch, self.places.shape[1], width)
+        return empty.scatter(1, ranks.unsqueeze(-1).expand(-1, -1, width), states)
+
+    def put(self, states: Tensor) -> Tensor:
+        """``(B, L, C)`` to ``(B, S, C)``; zero in the other slots."""
+        batch, _, width = states.shape
+        empty = states.new_zeros(batch, self.ranks.shape[1], width)
+        return empty.scatter(1, self.places.unsqueeze(-1).expand(-1, -1, width), states)
+
+
+class SpatialMerging(nn.Module):
+    """The two linear maps around a transformer.
+
+    Args:
+        config: of the transformer. m is its ``spatial_merge_size``, C its ``hidden_size``.
+    """
+
+    def __init__(self, config: FaceLanguageConfig) -> None:
+        super().__init__()
+        self.side = config.spatial_merge_size
+        self.grid = (int(config.image_grid[0]), int(config.image_grid[1]))
+        self.tokens = config.num_image_tokens
+        width = config.hidden_size
+        self.merge = nn.Linear(self.side**2 * width, width, bias=False)
+        self.split = nn.Linear(width, self.side**2 * width, bias=False)
+
+    @property
+    def left_out(self) -> int:
+        """Slots of a picture that the layers do not compute."""
+        return self.tokens - self.tokens // self.side**2
+
+    def computed(self, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """bool ``(B, S)``: the slots to compute, all but those of image tokens that share another one's."""
+        first = functional.pad(first_of_squares(self.grid, self.side, position_ids.device), (0, 1), value=True)
+        places = torch.where(segment_ids == IMAGE_SEGMENT, position_ids, self.tokens)
+        return first[places]
+
+    def slots(self, slots: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """``(B, n)`` int64 slots of tokens to those in which their squares are computed."""
+        positions = position_ids.gather(1, slots)
+        image = (segment_ids.gather(1, slots) == IMAGE_SEGMENT) & (positions < self.tokens)
+        columns = self.grid[1]
+        row, column = positions // columns, positions % columns
+        first = (row - row % self.side) * columns + column - column % self.side
+        return torch.where(image, slots - positions + first, slots)
+
+    def join(self, states: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """``(B, S, C)`` states of tokens to those of slots: a square's in its first token's slot, others as they were.
+
+        The slots that are not :meth:`computed` hold zeros.
+        """
+        raster = Raster(position_ids, segment_ids, self.tokens)
+        squares = self.merge(self._by_square(raster.collect(states)))  # (B, h/m, w/m, C)
+        laid = squares[:, :, None, :, None]
+        laid = functional.pad(laid, (0, 0, 0, self.side - 1, 0, 0, 0, self.side - 1)).flatten(3, 4).flatten(1, 3)
+        image = (segment_ids == IMAGE_SEGMENT) & (position_ids < self.tokens)
+        return torch.where(image.unsqueeze(-1), raster.spread(laid), states)
+
+    def part(self, hidden: Tensor, states: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """``(B, S, C)`` hidden states of slots to those of tokens; ``states`` are the tokens' own, before the layers."""
+        raster = Raster(position_ids, segment_ids, self.tokens)
+        parts = self.split(self._squares(raster.collect(hidden)))  # (B, h/m, w/m, m²·C)
+        own = raster.spread(self._by_token(parts))
+        image = (segment_ids == IMAGE_SEGMENT) & (position_ids < self.tokens)
+        return torch.where(image.unsqueeze(-1), own + states, hidden)
+
+    def repeat(self, hidden: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """``(B, S, C)`` hidden states of slots, every image token with its square's."""
+        raster = Raster(position_ids, segment_ids, self.tokens)
+        own = raster.spread(self._by_token(self._squares(raster.collect(hidden)).repeat(1, 1, 1, self.side**2)))
+        image = (segment_ids == IMAGE_SEGMENT) & (position_ids < self.tokens)
+        return torch.where(image.unsqueeze(-1), own, hidden)
+
+    def flops_per_picture(self) -> int:
+        """Floating-point operations of one picture, forward."""
+        return 2 * (self.tokens // self.side**2) * (self.merge.weight.numel() + self.split.weight.numel())
+
+    def _squares(self, tokens: Tensor) -> Tensor:
+        """``(B, N, C)`` in raster order to the first token of every square, ``(B, h/m, w/m, C)``."""
+        return tokens.unflatten(1, self.grid)[:, :: self.side, :: self.side]
+
+    def _by_square(self, tokens: Tensor) -> Tensor:
+        """``(B, N, C)`` in raster order to ``(B, h/m, w/m, m²·C)``."""
+        rows, columns = self.grid[0] // self.side, self.grid[1] // self.side
+        cut = tokens.unflatten(1, (rows, self.side, columns, self.side))
+        return cut.permute(0, 1, 3, 2, 4, 5).flatten(3)
+
+    def _by_token(self, squares: Tensor) -> Tensor:
+        """``(B, h/m, w/m, m²·C)`` to ``(B, N, C)`` in raster order."""
+        cut = squares.unflatten(3, (self.side, self.side, -1))
+        return cut.permute(0, 1, 3, 2, 4, 5).flatten(1, 4)
