@@ -31,6 +31,13 @@ __all__ = [
 ]
 
 
+def check_regions(weights: dict[str, float]) -> None:
+    """Raise :class:`InputError` where a name is no facial region."""
+    unknown = [name for name in weights if name not in REGIONS]
+    if unknown:
+        raise InputError(f"regions: {unknown[0]!r} is not a region; those are {', '.join(REGIONS)}")
+
+
 class TokenizerLossWeights(Section):
     """Weights of the tokenizer's losses (gptface.objectives.reconstruction); that of the mean absolute error is 1."""
 
@@ -46,9 +53,7 @@ class TokenizerLossWeights(Section):
 
     @model_validator(mode="after")
     def _known_regions(self) -> Self:
-        unknown = [name for name in self.regions if name not in REGIONS]
-        if unknown:
-            raise InputError(f"regions: {unknown[0]!r} is not a region; those are {', '.join(REGIONS)}")
+        check_regions(self.regions)
         return self
 
 
@@ -154,12 +159,20 @@ class LossWeights(Section):
 
     edits: Weight = 1.0
     """Of a token hidden as by an edit (``image_masks.edits``), of which a row has few, beside one hidden otherwise."""
+    regions: dict[str, Weight] = {}
+    """How many other hidden image tokens one of a facial region counts for ("eyes": 6): what an expression moves are a
+    dozen of hundreds of tokens. Needs region maps in the data."""
     masked_text: Weight = 0.5
     text_to_image: Weight = 1.0
     image_to_text: Weight = 0.5
     matching: Weight = 0.5
     contrastive: Weight = 0.0
     """Of the alignment towers (``contrastive``)."""
+
+    @model_validator(mode="after")
+    def _known_regions(self) -> Self:
+        check_regions(self.regions)
+        return self
 
 
 class PretrainSection(LoopSection):
@@ -189,6 +202,11 @@ class PretrainSection(LoopSection):
     contrastive: ContrastiveSection = ContrastiveSection()
     pair_weighting: PairWeightingSection = PairWeightingSection()
     losses: LossWeights = LossWeights()
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether the region of every image token must be known."""
+        return self.image_masks.needs_regions or bool(self.losses.regions)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

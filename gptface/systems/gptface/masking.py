@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gptface.errors import InputError
 from gptface.faces.regions import region_label
+from gptface.faces.token_regions import TOKEN_REGIONS
 from gptface.ops import (
     FacialRegions,
     Geometric,
@@ -123,21 +124,26 @@ class Hidden:
     tokens: Tensor
     blocks: list[Block]
 
-    def targets(self, truth: Tensor, slots: Tensor, sequence_length: int) -> Targets:
-        """The hidden tokens as they were in ``truth`` (B, W), whose places in the joint batch are ``slots``."""
+    def targets(
+        self, truth: Tensor, slots: Tensor, sequence_length: int, token_weights: Tensor | None = None
+    ) -> Targets:
+        """The hidden tokens as they were in ``truth`` (B, W), whose places in the joint batch are ``slots``.
+
+        The loss on each weighs as its block says, times its ``token_weights`` (B, W), by default 1.
+        """
         if not self.blocks:
             nothing = torch.empty(0, dtype=torch.int64, device=truth.device)
             return Targets(nothing, nothing)
-        positions, labels = [], []
-        for rows, indices, _ in self.blocks:
+        positions, labels, weights = [], [], []
+        for rows, indices, weight in self.blocks:
             local = indices.clamp_min(0)
+            token = rows[local // truth.shape[1]], local % truth.shape[1]
             positions.append(joint_positions(indices, rows, slots, sequence_length))
-            labels.append(truth[rows[local // truth.shape[1]], local % truth.shape[1]])
-        weights = None
-        if any(block.weight != 1 for block in self.blocks):
-            told = [torch.full_like(block.indices, block.weight, dtype=torch.float32) for block in self.blocks]
-            weights = torch.cat(told)
-        return Targets(torch.cat(positions), torch.cat(labels), weights)
+            labels.append(truth[token])
+            told = torch.full_like(indices, weight, dtype=torch.float32)
+            weights.append(told if token_weights is None else told * token_weights[token])
+        weighed = token_weights is not None or any(block.weight != 1 for block in self.blocks)
+        return Targets(torch.cat(positions), torch.cat(labels), torch.cat(weights) if weighed else None)
 
 
 class Masking:
@@ -158,6 +164,8 @@ class Masking:
             ImageKind(shapes.edits, ImageRandom(grid, ratio), section.losses.edits, within_wishes=True),
         ]
         self.wish_areas = WishAreas(grid)
+        weights = section.losses.regions
+        self.region_weights = torch.tensor([weights.get(name, 1.0) for name in TOKEN_REGIONS]) if weights else None
 
     def hide_text(self, pairs: Pairs, lengths: Tensor, walk: Tensor, step: int) -> Hidden:
         """The masked rows' captions with spans hidden, whole captions in some rows."""
@@ -215,6 +223,18 @@ class Masking:
             everything = torch.arange(full * width, device=codes.device)
             blocks.append(Block(torch.arange(start, masked, device=codes.device), everything))
         return Hidden(torch.cat(hidden), blocks)
+
+    def image_weights(self, pairs: Pairs) -> Tensor | None:
+        """``(B, N)`` float32, what each image token's region weighs; ``None`` where all weigh alike.
+
+        Raises:
+            InputError: weights are set and the pairs' regions are not known.
+        """
+        if self.region_weights is None:
+            return None
+        if pairs.regions is None:
+            raise InputError("pairs.regions: losses.regions needs the region of every token, got none")
+        return self.region_weights.to(pairs.regions.device)[pairs.regions]
 
     def _first_word(self) -> int:
         """The lowest id that is not a special token, where those come first; random replacements start there."""

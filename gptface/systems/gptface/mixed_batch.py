@@ -139,7 +139,7 @@ class BatchComposer:
         )
         slots = sequence.token_ids.shape[1]
         next_image, next_text = self._next_tokens(sequence, pairs, masked, to_image, keep)
-        masked_image = image.targets(pairs.codes, sequence.image_slots, slots)
+        masked_image = image.targets(pairs.codes, sequence.image_slots, slots, self.masking.image_weights(pairs))
         if kept is not None and not kept.all_predicted:
             everywhere = torch.ones_like(sequence.token_ids, dtype=torch.bool)
             masked_image = masked_image.among(everywhere.scatter(1, sequence.image_slots, kept.tokens))
