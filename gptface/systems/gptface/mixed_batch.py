@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from gptface.objectives import hard_negatives, random_negatives, same_captions
 from gptface.systems.gptface.configuration import PretrainSection
-from gptface.systems.gptface.merging import first_of_squares
 from gptface.systems.gptface.masking import HARD_NEGATIVES, RANDOM_NEGATIVES, Masking, Targets, dealt, seed_of
+from gptface.systems.gptface.merging import first_of_squares
 from gptface.systems.gptface.pairs import Pairs
 from gptface.systems.gptface.sequence import JointSequence, Regime, build_sequence
 from gptface.systems.gptface.transformer import FaceLanguageModel
@@ -69,11 +69,12 @@ class MixedBatch:
 
 
 class Kept(NamedTuple):
-    """Which image tokens of each row are computed, bool ``(R, N)``, and how many in all are not."""
+    """Which image tokens of each row have their slots computed, bool ``(R, N)``, and how many in all have not."""
 
     tokens: Tensor
     absent: int
-    all_predicted: bool = False
+    sparse: bool
+    """Whether the others are left out altogether, rather than computed in another's slot."""
 
 
 def row_counts(section: PretrainSection, pairs: int) -> tuple[int, int, int, int]:
@@ -140,7 +141,7 @@ class BatchComposer:
         slots = sequence.token_ids.shape[1]
         next_image, next_text = self._next_tokens(sequence, pairs, masked, to_image, keep)
         masked_image = image.targets(pairs.codes, sequence.image_slots, slots, self.masking.image_weights(pairs))
-        if kept is not None and not kept.all_predicted:
+        if kept is not None and kept.sparse:
             everywhere = torch.ones_like(sequence.token_ids, dtype=torch.bool)
             masked_image = masked_image.among(everywhere.scatter(1, sequence.image_slots, kept.tokens))
         captioned = (lengths[:masked] > 0) & (pairs.text_lengths[:masked] > 0)
@@ -168,20 +169,22 @@ class BatchComposer:
     def _image_kept(self, pairs: Pairs, moment: Moment, hidden: Tensor) -> Kept | None:
         """The image tokens that each row keeps; ``None`` where none are left out at this ``moment``.
 
+        Where squares of tokens share a slot, all are kept, and their first tokens' slots are named. Sparse rows:
+
         Those that are ``hidden``, bool ``(R, N)``, come first, since they are what a masked row learns from, but for a
         share that is left to the ones seen; mismatched rows, which predict nothing, follow the same rule, or matching
         could tell them by it. Rows that predict the image token by token keep all of them.
         """
         sparse, total, device = self.section.sparse, self.model.config.num_image_tokens, pairs.codes.device
+        if not self._packs() or (device.type != "cpu" and pairs.host_lengths is None):
+            return None  # or the host could not know how many slots are left
         merging = self.model.merging
-        if merging is not None and self._packs() and (device.type == "cpu" or pairs.host_lengths is not None):
+        if merging is not None:
             first = first_of_squares(merging.grid, merging.side, device).expand(len(hidden), -1)
-            return Kept(first, len(hidden) * merging.left_out, all_predicted=True)
+            return Kept(first, len(hidden) * merging.left_out, sparse=False)
         count = max(1, round(sparse.image * total))
-        if count == total or moment.share >= sparse.until or not self._packs():
+        if count == total or moment.share >= sparse.until:
             return None
-        if device.type != "cpu" and pairs.host_lengths is None:
-            return None  # the host could not know how many slots are left
         masked, to_image, to_text, mismatched = row_counts(self.section, len(pairs.codes))
         rows = masked + to_image + to_text + mismatched
         # A random part of the hidden ones, then those that are seen, then the hidden ones that are left.
@@ -191,7 +194,7 @@ class BatchComposer:
         drawn = (order + 2 * first + ~hidden).topk(count, dim=1).indices
         tokens = torch.zeros(rows, total, dtype=torch.bool, device=device).scatter(1, drawn, True)
         tokens[masked : masked + to_image] = True
-        return Kept(tokens, (rows - to_image) * (total - count))
+        return Kept(tokens, (rows - to_image) * (total - count), sparse=True)
 
     def _packs(self) -> bool:
         return not torch.compiler.is_compiling() and self.packing and self.model.packing_pays()

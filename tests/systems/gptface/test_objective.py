@@ -478,3 +478,30 @@ def test_a_step_is_one_graph_whatever_the_width_of_the_captions() -> None:
         for mine, theirs in zip(*results, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
     assert counter.frame_count == 1
+
+
+def test_hidden_tokens_weigh_as_their_region_does() -> None:
+    section = {"image_masks": {"random": 1, "blocks": 0, "regions": 0}, "losses": {"regions": {"eyes": 6, "skin": 0.5}}}
+    objective, pairs = make_objective(**section), make_pairs(16)
+    assert objective.section.needs_regions
+    batch = objective.compose(pairs, Moment(0, 0, 0.5))
+    weights, length = batch.masked_image.weights, batch.sequence.token_ids.shape[1]
+    assert weights is not None and pairs.regions is not None
+    rows, columns = places(batch.masked_image, length)
+    tokens = (columns - batch.sequence.image_slots[rows, 0]).tolist()
+    names = [REGIONS[int(pairs.regions[row, token])] for row, token in zip(rows.tolist(), tokens, strict=True)]
+    wanted = [{"eyes": 6.0, "skin": 0.5}.get(name, 1.0) for name in names]
+    assert weights[batch.masked_image.positions >= 0].tolist() == wanted
+    assert {"eyes", "skin"} < set(names)
+    # The mean is weighted: one loss for all tokens would come out as it is.
+    torch.testing.assert_close(batch.masked_image.count(), torch.tensor(sum(wanted)))
+
+
+def test_weights_of_regions_need_regions_and_their_names() -> None:
+    with pytest.raises(ValueError, match="'ear' is not a region; those are background, skin"):
+        PretrainSection(losses={"regions": {"ear": 2}})
+    pairs = make_pairs(8)
+    pairs.regions = None
+    objective = make_objective(image_masks={"random": 1, "regions": 0}, losses={"regions": {"eyes": 6}})
+    with pytest.raises(InputError, match=r"losses\.regions needs the region of every token"):
+        objective.compose(pairs, Moment(0, 0, 0.5))

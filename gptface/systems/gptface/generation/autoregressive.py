@@ -86,7 +86,14 @@ def decode_image(
 
     Returns:
         codes ``(B, N)`` int64.
+
+    Raises:
+        InputError: a model that sees squares of tokens as one (``spatial_merge_size``).
     """
+    if model.merging is not None:
+        raise InputError(
+            f"model must have spatial_merge_size 1 to write pictures token by token, got {model.merging.side}"
+        )
     settings = settings or AutoregressiveSettings()
     batch = text_ids.shape[0]
     if settings.batch_invariant and batch > 1:

@@ -17,9 +17,10 @@ from gptface.systems.gptface.generation.sampler import decode_masked
 CODES, TOKENS = 32, 36
 
 
-@pytest.fixture(params=[0, 16], ids=["plain", "with towers and surroundings"])
+@pytest.fixture(params=[(0, 1), (16, 1), (16, 2)], ids=["plain", "with towers and surroundings", "and squares"])
 def model(request: pytest.FixtureRequest) -> FaceLanguageModel:
     torch.manual_seed(0)
+    size, side = request.param
     config = FaceLanguageConfig.tiny(
         text_vocab_size=64,
         codebook_size=CODES,
@@ -30,9 +31,10 @@ def model(request: pytest.FixtureRequest) -> FaceLanguageModel:
         num_attention_heads=2,
         intermediate_size=64,
         initializer_range=0.2,
-        alignment_size=request.param,
+        alignment_size=size,
         alignment_rank=4,
-        surroundings_size=request.param,
+        surroundings_size=size,
+        spatial_merge_size=side,
     )
     return FaceLanguageModel(config).eval()
 
@@ -100,7 +102,7 @@ def test_decoding_with_reuse_keeps_what_is_known_and_counts_its_passes(
     decoded = decode_masked(denoiser, state, unknown, [1, 2, 3], settings)
     assert torch.equal(decoded.state.image_codes[~unknown], state.image_codes[~unknown])
     assert bool((decoded.state.image_codes < CODES).all())
-    slots = TOKENS + 5 + 3
+    slots = model.computed_slots(TOKENS + 5 + 3)
     rows = 3 if batch_invariant else 1
     assert sum(count == slots for count in computed) == rows * (1 + (2 if refresh == 2 else 1))  # and the verdict's
     assert sum(count < slots for count in computed) == rows * (4 - (2 if refresh == 2 else 1))
