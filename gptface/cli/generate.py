@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         method=arguments.method,
         autoregressive=AutoregressiveSettings(arguments.temperature, arguments.top_k or 70, arguments.guidance_scale),
         negative_captions=arguments.negative_caption,
-        best_of=arguments.best_of,
+        best_of=1 if arguments.best_of is None else arguments.best_of,
         keep_history=arguments.history is not None,
     )
     if into_folder:

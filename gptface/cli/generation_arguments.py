@@ -92,7 +92,11 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
         "--match-candidates", type=int, default=4, metavar="N", help="exact: candidates scored a step (default 4)"
     )
     group.add_argument(
-        "--best-of", type=int, default=1, metavar="N", help="make N and keep what matches best (default 1)"
+        "--best-of",
+        type=int,
+        metavar="N",
+        help="make N and keep the best: by the system's parser where an attribute or an expression is named (default "
+        "8), else by the matching head (default 1)",
     )
     group.add_argument(
         "--negative-caption", type=caption_text, metavar="TEXT", help="what to move away from, in place of no caption"

@@ -74,7 +74,7 @@ def test_an_edits_command_says_all_that_the_wish_says(wish: Wish, seed: int, els
     assert parsed.caption == (None if by_name else wish.words)
     assert decoding_settings(parsed) == wish.decoding.settings()
     assert parsed.seed == seed and (parsed.negative_caption or "") == wish.decoding.negative
-    assert (parsed.best_of, parsed.dilation, parsed.window) == (1, 0, None)
+    assert (parsed.best_of, parsed.dilation, parsed.window) == (None, 0, None)
     assert parsed.device == place.device
     assert parsed.system == (None if place.system is None else Path(place.system))
 

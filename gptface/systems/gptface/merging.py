@@ -129,7 +129,7 @@ class SpatialMerging(nn.Module):
         return torch.where(image.unsqueeze(-1), raster.spread(laid), states)
 
     def part(self, hidden: Tensor, states: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
-        """``(B, S, C)`` hidden states of slots to those of tokens, with the tokens' own ``states`` before the layers."""
+        """``(B, S, C)`` hidden states of slots to those of tokens, with their own ``states`` before the layers."""
         raster = Raster(position_ids, segment_ids, self.tokens)
         parts = self.split(self._squares(raster.collect(hidden)))  # (B, h/m, w/m, m²·C)
         own = raster.spread(self._by_token(parts))

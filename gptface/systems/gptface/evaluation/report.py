@@ -33,6 +33,7 @@ from gptface.systems.gptface.evaluation.edit_trials import (
 from gptface.systems.gptface.evaluation.measurements import measure_system
 from gptface.systems.gptface.evaluation.strip import draw_strip
 from gptface.systems.gptface.generation import ClassifierFreeGuidance, DecodingSettings, FaceGenerator, ITMGuidance
+from gptface.systems.gptface.generation.ranking import CANDIDATES
 from gptface.training.hardware import has_fast_bf16
 
 __all__ = ["ReportRequest", "write_report"]
@@ -200,6 +201,9 @@ class _Report:
         for name, guidance in request.guided:
             settings = replace(request.settings, matching=guidance)
             results.append(run_trials(f"with matching guidance: {name}", trials, self.editor(settings), self.judge))
+        if self.system.parser is not None:
+            name = f"without, the best of {CANDIDATES} by the system's parser"
+            results.append(run_trials(name, trials, self.editor(request.settings, CANDIDATES), self.judge))
         best = max(results, key=lambda result: result.share)
         reusing = replace(request.settings, refresh=request.settings.steps)
         results.append(run_trials("without, unknown tokens renewed alone", trials, self.editor(reusing), self.judge))
@@ -275,11 +279,13 @@ class _Report:
         self.picture(
             f"{kind}-edits",
             rows,
-            ["original", "what may change", "edit, no guidance", "edit, guided", "generator's own"],
-            f"The first trial of every wish, guided by: {best.name.split(': ')[-1]}",
+            ["original", "what may change", "edit, one draw", "edit, best setting", "generator's own"],
+            f"The first trial of every wish; the best setting is: {best.name}",
         )
 
-    def editor(self, settings: DecodingSettings) -> Callable[[Sequence[EditTrial]], tuple[np.ndarray, np.ndarray]]:
+    def editor(
+        self, settings: DecodingSettings, best_of: int = 1
+    ) -> Callable[[Sequence[EditTrial]], tuple[np.ndarray, np.ndarray]]:
         """An edit function for the trials: region by the wish, true region maps, one seed a trial."""
 
         def edit(trials: Sequence[EditTrial]) -> tuple[np.ndarray, np.ndarray]:
@@ -292,6 +298,7 @@ class _Report:
                     region_maps=[trial.region_map for trial in part],
                     seeds=[trial.seed for trial in part],
                     settings=settings,
+                    best_of=best_of,
                     **named,  # type: ignore[arg-type]
                 )
                 images += list(result.images)

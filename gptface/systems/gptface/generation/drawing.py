@@ -13,6 +13,7 @@ from gptface.errors import InputError
 from gptface.systems.gptface.generation.codec import SystemCodec
 from gptface.systems.gptface.generation.denoiser import JointDenoiser, JointState
 from gptface.systems.gptface.generation.noise import derive_seed
+from gptface.systems.gptface.generation.ranking import Score, match_score
 from gptface.systems.gptface.generation.sampler import Decoded, DecodingSettings, decode_masked
 
 __all__ = ["Draw", "best_of_seeds", "draw_codes"]
@@ -26,7 +27,7 @@ class Draw:
         settings: of masked decoding.
         seeds: one a sample, or one integer s for s, s + 1, …
         negative_captions: what to move away from: one for all samples or one each.
-        best_of: candidates a sample, of which the one that matches best by the matching head is kept.
+        best_of: candidates a sample, of which the best by a score is kept.
         keep_history: keep the tokens after every step.
     """
 
@@ -37,8 +38,10 @@ class Draw:
     keep_history: bool = False
 
 
-def draw_codes(codec: SystemCodec, state: JointState, unknown: Tensor, draw: Draw) -> Decoded:
-    """Masked decoding of the ``unknown (B, N)`` image tokens of ``state``."""
+def draw_codes(
+    codec: SystemCodec, state: JointState, unknown: Tensor, draw: Draw, score: Score = match_score
+) -> Decoded:
+    """Masked decoding of the ``unknown (B, N)`` image tokens of ``state``; the best candidate is that by ``score``."""
     denoiser = JointDenoiser(codec.system.model)
     negative = None
     if draw.negative_captions is not None:
@@ -55,17 +58,23 @@ def draw_codes(codec: SystemCodec, state: JointState, unknown: Tensor, draw: Dra
             keep_history=draw.keep_history,
         )
 
-    return best_of_seeds(once, seed_list(draw.seeds, len(state)), draw.best_of)
+    return best_of_seeds(once, seed_list(draw.seeds, len(state)), draw.best_of, score)
 
 
-def best_of_seeds(draw: Callable[[Sequence[int]], Decoded], seeds: list[int], best_of: int) -> Decoded:
-    """Draw ``best_of`` times with seeds derived from a sample's own, and keep each sample's best match."""
+def best_of_seeds(
+    draw: Callable[[Sequence[int]], Decoded], seeds: list[int], best_of: int, score: Score = match_score
+) -> Decoded:
+    """Draw ``best_of`` times with seeds derived from a sample's own, and keep each sample's best by ``score``."""
     if best_of < 1:
         raise InputError(f"best_of must be at least 1, got {best_of}")
     best = draw(seeds)
+    scores = score(best) if best_of > 1 else None
     for candidate in range(1, best_of):
+        assert scores is not None
         other = draw([derive_seed(seed, candidate) for seed in seeds])
-        better = other.match_log_odds > best.match_log_odds
+        others = score(other)
+        better = (others > scores).to(best.match_log_odds.device)
+        scores = torch.maximum(scores, others)
         rows = better.unsqueeze(1)
         state = JointState(
             torch.where(rows, other.state.text_ids, best.state.text_ids),

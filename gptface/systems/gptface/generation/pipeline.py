@@ -22,6 +22,7 @@ from gptface.systems.gptface.generation.codec import SystemCodec
 from gptface.systems.gptface.generation.denoiser import JointState
 from gptface.systems.gptface.generation.drawing import Draw, best_of_seeds, draw_codes
 from gptface.systems.gptface.generation.editing import Frame
+from gptface.systems.gptface.generation.ranking import CANDIDATES, wish_verdict
 from gptface.systems.gptface.generation.refill import EditRequest, refill
 from gptface.systems.gptface.generation.results import CaptionResult, EditResult, GenerationResult, stacked_history
 from gptface.systems.gptface.generation.sampler import Decoded, DecodingSettings
@@ -153,7 +154,7 @@ class FaceGenerator:
         negative_captions: str | Sequence[str] | None = None,
         seeds: int | Sequence[int] = 0,
         settings: DecodingSettings | None = None,
-        best_of: int = 1,
+        best_of: int | None = None,
         hide: bool = True,
         dilation: int = 0,
         feather_width: int | None = None,
@@ -177,7 +178,10 @@ class FaceGenerator:
             region_maps: label images, see :func:`~gptface.data.inputs.as_labels`.
             negative_captions: what to move away from, the other branch of classifier-free guidance.
             seeds: one a picture, or one integer s for s, s + 1, …
-            settings, best_of, keep_history: as in :meth:`generate`.
+            settings, keep_history: as in :meth:`generate`.
+            best_of: candidates a photo, of which the best is kept: by the system's parser, where an attribute or an
+                expression is named that it knows, else by the matching head. By default
+                :data:`~gptface.systems.gptface.generation.ranking.CANDIDATES` in the first case, else 1.
             hide: fill the masked pixels from their surroundings before the tokens are computed, so that the codes
                 around the mask, whose receptive fields reach into it, know nothing of what is removed.
             dilation: renew this many rings of tokens around the mask as well.
@@ -192,8 +196,11 @@ class FaceGenerator:
         where = Where(masks, regions, attributes, expressions, region_maps)
         found, sources = where.find(photos, frames, self.system.parser, self.template)
         wishes = self._wishes(photos, frames, where) if captions is None else strings(captions, len(photos), "captions")
+        verdict = wish_verdict(self.system.parser, where, len(photos))
+        if best_of is None:
+            best_of = 1 if verdict is None else CANDIDATES
         draw = Draw(settings or self.settings, seeds, negative_captions, best_of, keep_history)
-        request = EditRequest(photos, frames, found, sources, wishes, draw, hide, dilation, feather_width)
+        request = EditRequest(photos, frames, found, sources, wishes, draw, hide, dilation, feather_width, verdict)
         return refill(self.codec, request)
 
     def inpaint(self, images: Any, masks: Any, captions: str | Sequence[str] = "", **options: Any) -> EditResult:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gptface.data.inputs import seed_list
 from gptface.systems.gptface.generation.codec import SystemCodec
 from gptface.systems.gptface.generation.drawing import Draw, draw_codes
 from gptface.systems.gptface.generation.editing import Frame, composite, even_out, token_mask
+from gptface.systems.gptface.generation.ranking import WishVerdict, match_score
 from gptface.systems.gptface.generation.results import EditResult, stacked_history
+from gptface.systems.gptface.generation.sampler import Decoded
 
 __all__ = ["EditRequest", "refill"]
 
@@ -33,6 +36,7 @@ class EditRequest:
         hide: fill the masked pixels from their surroundings before the tokens are computed.
         dilation: renew this many rings of tokens around the mask as well.
         feather_width: pixels over which the edit fades in; None for ``FEATHER_SHARE`` of the window.
+        verdict: what tells candidates apart; None for the matching head.
     """
 
     photos: list[np.ndarray]
@@ -44,6 +48,7 @@ class EditRequest:
     hide: bool = True
     dilation: int = 0
     feather_width: int | None = None
+    verdict: WishVerdict | None = None
 
 
 def refill(codec: SystemCodec, request: EditRequest) -> EditResult:
@@ -54,7 +59,15 @@ def refill(codec: SystemCodec, request: EditRequest) -> EditResult:
     pixels = torch.from_numpy(np.stack([f.mask_to_model(mask) for f, mask in zip(frames, masks, strict=True)]))
     unknown = token_mask(pixels, codec.grid, request.dilation)
     state = codec.state(request.captions, codec.encode(images))
-    decoded = draw_codes(codec, state, unknown.to(codec.device), request.draw)
+    score, verdict = match_score, request.verdict
+    if verdict is not None:
+
+        def score(decoded: Decoded) -> Tensor:
+            candidates = even_out(codec.pictures(decoded.state.image_codes).cpu(), images, unknown, codec.grid)
+            return verdict(torch.where(pixels.unsqueeze(1), candidates.clamp(-1, 1), seen))
+
+        seen = torch.stack([frame.to_model(photo) for frame, photo in zip(frames, photos, strict=True)])
+    decoded = draw_codes(codec, state, unknown.to(codec.device), request.draw, score)
     made = decoded.state.image_codes
     pictures = even_out(codec.pictures(made).cpu(), images, unknown, codec.grid)
     edited = []
