@@ -69,9 +69,6 @@ class TokenizerSection(LoopSection):
     ``data.cache``, ``model.linear_shortcut`` and ``model.kmeans_init``: they start at random. An encoder of
     ``model.local_codes`` that started from components stays so: codebook and decoder learn."""
     losses: TokenizerLossWeights = TokenizerLossWeights()
-    code_noise: Share = 0.0
-    """Share of the tokens that a decoder which learns on (``gptface train tokenizer --tokenizer DIR``) is shown with one
-    of the nearest other codes in their place: what a transformer draws is as often near as right."""
 
 
 class RegimeShares(Section):

@@ -40,9 +40,6 @@ __all__ = [
 ]
 
 # First layer of the patch discriminator, as in VQGAN (arXiv 2012.09841).
-# Of a code, from which those it may be mistaken for are drawn.
-NEAREST = 8
-
 DISCRIMINATOR_CHANNELS = 64
 
 
@@ -89,11 +86,9 @@ class TokenizerObjective(nn.Module):
         discriminator: PatchDiscriminator | None = None,
         *,
         decoder_alone: bool = False,
-        code_noise: float = 0.0,
     ) -> None:
         super().__init__()
         self.decoder_alone = decoder_alone
-        self.code_noise = code_noise
         self.tokenizer = tokenizer
         self.weights = weights
         self._discriminator = (discriminator,)  # in a tuple, so that it is not registered as a part of this module
@@ -129,26 +124,15 @@ class TokenizerObjective(nn.Module):
         """Pictures from the codes that ``images`` have: nothing of encoder and codebook learns."""
         tokenizer = self.tokenizer
         codes = tokenizer.encode(images)
-        shown = self._mistaken(codes) if self.training and self.code_noise > 0 else codes
         counts = torch.bincount(codes.flatten(), minlength=tokenizer.config.codebook_size)
         shares = counts / codes.numel()
         return FaceTokenizerOutput(
-            reconstruction=tokenizer.decode_latents(tokenizer.quantizer.lookup(shown)),
+            reconstruction=tokenizer.decode_latents(tokenizer.quantizer.lookup(codes)),
             codes=codes,
             quantizer_loss=images.new_zeros(()),
             perplexity=torch.exp(-(shares * shares.clamp_min(1e-12).log()).sum()),
             usage=(counts > 0).float().mean(),
         )
-
-
-    @torch.no_grad()
-    def _mistaken(self, codes: Tensor) -> Tensor:
-        """``codes`` with a share of them replaced, each by one of the codes that are nearest to it."""
-        codebook = self.tokenizer.quantizer.weight.float()
-        count = min(NEAREST, len(codebook) - 1)
-        near = torch.cdist(codebook, codebook).fill_diagonal_(torch.inf).topk(count, largest=False).indices
-        other = near[codes, torch.randint(count, codes.shape, device=codes.device)]
-        return torch.where(torch.rand(codes.shape, device=codes.device) < self.code_noise, other, codes)
 
 
 class DiscriminatorObjective(nn.Module):
@@ -179,10 +163,6 @@ class TokenizerStage(Stage):
         data = configuration.data
         self.device = accelerator.device
         decoder_alone = "tokenizer" in context.inputs
-        if section.code_noise > 0 and not decoder_alone:
-            raise InputError(
-                f"tokenizer.code_noise: {section.code_noise:g} is for a decoder that learns on (--tokenizer); must be 0"
-            )
         if decoder_alone:
             self.tokenizer = _with_fixed_codes(context.inputs["tokenizer"], configuration.tokenizer_config())
         else:
@@ -192,11 +172,7 @@ class TokenizerStage(Stage):
         if section.losses.adversarial > 0:
             discriminator = PatchDiscriminator(DISCRIMINATOR_CHANNELS)
         self.objective = TokenizerObjective(
-            self.tokenizer,
-            section.losses,
-            discriminator,
-            decoder_alone=decoder_alone,
-            code_noise=section.code_noise,
+            self.tokenizer, section.losses, discriminator, decoder_alone=decoder_alone
         )
         hidden = kernels(self.tokenizer.encoder, self.tokenizer.decoder)
         self.phases = [Phase("tokenizer", self.objective, matrices=hidden)]
