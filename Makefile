@@ -86,17 +86,17 @@ demo: setup
 		--run "faces in 3D" $(RUN)/facegpt/metrics.jsonl
 	@echo "open $(RUN)/report/report.html"
 
-# The system inside the package and its judge, anew: about two hours of one core. Then write its figures into its card.
+# The system inside the package and its judge, anew: about two and a half hours of one core. Then write its figures into its card.
 BUNDLED := --config bundled data.cache_directory=runs/bundled/cache
 
 bundled: setup
-	$(GPTFACE) train tokenizer --output runs/bundled/codes $(BUNDLED) data.unusual=0
-	$(GPTFACE) train parser --output runs/bundled/parser $(BUNDLED)
+	$(GPTFACE) train tokenizer --output runs/bundled/codes $(BUNDLED)
+	$(GPTFACE) train parser --output runs/bundled/parser $(BUNDLED) parser.minutes=17 parser.ema_decay=0.995
 	$(GPTFACE) train parser --output runs/bundled/judge $(BUNDLED) data.seed=1 parser.seed=1 parser.minutes=19 \
 		parser.augment=false parser.ema_decay=0.995
 	$(GPTFACE) train pretrain --output runs/bundled/system --tokenizer runs/bundled/codes --parser runs/bundled/parser $(BUNDLED)
 	$(GPTFACE) train tokenizer --output runs/bundled/decoder --tokenizer runs/bundled/codes $(BUNDLED) tokenizer.seed=1 \
-		tokenizer.minutes=7 tokenizer.learning_rate=1e-3 tokenizer.matrix_learning_rate=0.01
+		tokenizer.minutes=14
 	rm -rf runs/bundled/system/tokenizer && cp -r runs/bundled/decoder/tokenizer runs/bundled/system/tokenizer
 	$(VENV)/bin/python -m gptface.systems.gptface.bundled runs/bundled/system --judge runs/bundled/judge/parser
 
