@@ -84,12 +84,12 @@ def build_heads_tab(page: gr.Blocks, heads: Heads, view: EditView) -> None:
     # What is annotated as a component comes with all that it is in the browser: here the view somebody has turned to.
     @answer
     def become_mean(seen: gr.Model3D, name: str) -> Iterator[Updates]:
-        yield {**show(Head(name), seen.camera_position), start: Head(name)}
+        yield {**show(Head(name), _as_turned(seen)), start: Head(name)}
 
     @answer
     def draw(seen: gr.Model3D, name: str, number: int) -> Iterator[Updates]:
         head = heads.somebody(name, number)
-        yield {**show(head, seen.camera_position), start: head, drawn: (number + 1) % MOST_SEEDS}
+        yield {**show(head, _as_turned(seen)), start: head, drawn: (number + 1) % MOST_SEEDS}
 
     begun = [*shown, start]
     model.change(begin, model, begun, **MESHES)
@@ -118,7 +118,7 @@ def build_heads_tab(page: gr.Blocks, heads: Heads, view: EditView) -> None:
                 count = len(names["expression"])
                 expression = dict(zip(names["expression"], weights[:count], strict=True))
                 identity = dict(zip(names["identity"], weights[count:], strict=True))
-                yield show(head.changed(identity, expression), seen.camera_position)
+                yield show(head.changed(identity, expression), _as_turned(seen))
 
             gr.on(
                 [bar.input for bar in bars], move, [mesh, now, *bars], shown,
@@ -149,6 +149,16 @@ def build_heads_tab(page: gr.Blocks, heads: Heads, view: EditView) -> None:
 
     gr.on([of_words.click, words.submit], make_of_words, words, begun, show_progress_on=mesh, **MODEL)
     of_photo.click(make_of_photo, view.history, begun, show_progress_on=mesh, **MODEL)
+
+
+def _as_turned(seen: Any) -> tuple[float | None, ...]:
+    """The camera of the mesh in somebody's browser, for the next mesh to be seen by.
+
+    A millionth of a degree is added: a browser that is told the very camera it has takes that as nothing said, and
+    shows the next mesh by the last camera that it *was* told.
+    """
+    around, down, distance = seen.camera_position
+    return around if around is None else around + 1e-6, down, distance
 
 
 def _mesh_path() -> Path:
