@@ -113,8 +113,10 @@ An `IntervalMask` says which keys each query may see. For every query it stores 
 it takes grows with the length of the sequence and not with its square.
 
 ```python
+import torch
 from gptface.ops import IntervalMask, masked_attention
 
+query, key, value = torch.randn(3, 1, 48, 8, 64)  # (batch, tokens, heads, channels) each
 mask = IntervalMask.causal(48)
 out = masked_attention(query, key, value, mask)
 ```

@@ -19,6 +19,7 @@ __all__ = ["stage", "unlisted", "write_configuration"]
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CONFIGURATION = Path(__file__).with_name("zensical.toml")
+COMMAND_FILES = ROOT / "gptface" / "cli"
 
 # What a source file is highlighted as, by its name's end.
 LANGUAGES = {".py": "python", ".cpp": "cpp", ".h": "cpp", ".cuh": "cpp", ".sh": "bash", ".json": "json"}
@@ -60,7 +61,11 @@ class Pages:
         return f"{link['start']}{to}{'#' + anchor if anchor else ''}{link['end']}"
 
     def _linked(self, found: Path) -> str:
-        """The place of what a link leads to."""
+        """The place of what a link leads to; for what pages are made of, that is the page."""
+        if found == COMMAND_FILES:
+            return "commands/index.md"
+        if found.parent == DOCS / "notebooks" and found.stem in NOTEBOOKS:
+            return f"notebooks/{found.stem}.md"
         if found.is_dir():
             return self._add_listing(found)
         if found.suffix == ".md":

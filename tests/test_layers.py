@@ -32,7 +32,10 @@ ALLOWED: dict[str, set[str]] = {
         *("diagnosis", "integrations", "studio"),
     },
 }
-EVERYBODY = {"configuration", "errors", "files", "integers", "pickled_arrays", "progress", "__version__", "get_include"}
+EVERYBODY = {
+    *("configuration", "decoding_defaults", "errors", "files", "integers", "pickled_arrays", "progress"),
+    *("__version__", "get_include"),
+}
 
 
 def imported_modules(path: Path) -> set[str]:

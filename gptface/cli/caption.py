@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from gptface import decoding_defaults as usual
 from gptface.cli.generation_arguments import add_system_options, load_generator
 from gptface.cli.paths import local_path
 from gptface.cli.photos import read_photos
@@ -26,11 +27,23 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default="autoregressive",
         help="word by word, or all words at once, refined (default autoregressive)",
     )
-    parser.add_argument("--candidates", type=int, default=4, help="captions drawn a photo (default 4)")
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        default=usual.CAPTION_CANDIDATES,
+        help="captions drawn a photo (default %(default)s)",
+    )
     parser.add_argument("--max-length", type=int, default=None, help="most word pieces (default: the model's)")
-    parser.add_argument("--temperature", type=float, default=0.7, help="of the draw, 0 = likeliest (default 0.7)")
-    parser.add_argument("--steps", type=int, default=8, help="passes of the masked method (default 8)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same caption (default 0)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=usual.CAPTION_TEMPERATURE,
+        help="of the draw, 0 = likeliest (default %(default)g)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=usual.STEPS, help="passes of the masked method (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=usual.SEED, help="same seed, same caption (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a photo, with all candidates")
     parser.set_defaults(func=run)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gptface import decoding_defaults as usual
 from gptface.cli.device import add_device_option, usable_device
 from gptface.cli.paths import local_path
 from gptface.cli.photos import check_files, read_photos
@@ -52,15 +53,20 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
 
 def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("decoding")
-    group.add_argument("--seed", type=int, default=0, help="same seed, same picture (default 0)")
-    group.add_argument("--steps", type=int, default=8, help="passes of masked decoding (default 8)")
+    group.add_argument("--seed", type=int, default=usual.SEED, help="same seed, same picture (default %(default)s)")
+    group.add_argument("--steps", type=int, default=usual.STEPS, help="passes of masked decoding (default %(default)s)")
     group.add_argument(
         "--order",
         choices=("confidence", "halton", "random"),
-        default="confidence",
-        help="which tokens are kept first: the surest, those spread widest, or any (default confidence)",
+        default=usual.ORDER,
+        help="which tokens are kept first: the surest, those spread widest, or any (default %(default)s)",
     )
-    group.add_argument("--temperature", type=float, default=1.0, help="of the token draw, 0 = likeliest (default 1)")
+    group.add_argument(
+        "--temperature",
+        type=float,
+        default=usual.TEMPERATURE,
+        help="of the token draw, 0 = likeliest (default %(default)g)",
+    )
     group.add_argument(
         "--refresh",
         type=int,
@@ -70,26 +76,38 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--top-k", type=int, default=None, metavar="K", help="draw among the K likeliest tokens only")
     group.add_argument(
-        "--guidance-scale", type=float, default=2.0, metavar="S", help="classifier-free guidance, 1 = off (default 2)"
+        "--guidance-scale",
+        type=float,
+        default=usual.GUIDANCE_SCALE,
+        metavar="S",
+        help="classifier-free guidance, 1 = off (default %(default)g)",
     )
     group.add_argument(
         "--match-guidance",
         choices=("none", "first_order", "exact"),
-        default="first_order",
-        help="guidance by the image-text matching head (default first_order)",
+        default=usual.MATCH_GUIDANCE,
+        help="guidance by the image-text matching head (default %(default)s)",
     )
     group.add_argument(
-        "--match-weight", type=float, default=12.0, metavar="W", help="weight of that guidance, 0 = off (default 12)"
+        "--match-weight",
+        type=float,
+        default=usual.MATCH_WEIGHT,
+        metavar="W",
+        help="weight of that guidance, 0 = off (default %(default)g)",
     )
     group.add_argument(
         "--match-bound",
         type=float,
-        default=5.0,
+        default=usual.MATCH_BOUND,
         metavar="NATS",
-        help="first_order: how far it may move a token's distribution (default 5)",
+        help="first_order: how far it may move a token's distribution (default %(default)g)",
     )
     group.add_argument(
-        "--match-candidates", type=int, default=4, metavar="N", help="exact: candidates scored a step (default 4)"
+        "--match-candidates",
+        type=int,
+        default=usual.MATCH_CANDIDATES,
+        metavar="N",
+        help="exact: candidates scored a step (default %(default)s)",
     )
     group.add_argument(
         "--best-of",

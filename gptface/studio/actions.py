@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from gptface import decoding_defaults as usual
 from gptface.data.procedural import ProceduralFaces
 from gptface.errors import InputError
 from gptface.studio.commands import Place, drawn_face_command, generate_command
 from gptface.studio.history import Candidate, History, Step
 from gptface.studio.names import readable
+from gptface.studio.stopping import StopSign, stoppable
 from gptface.studio.wishes import LARGEST_SEED, Decoding, Wish
 from gptface.systems.gptface.generation import AutoregressiveSettings, FaceGenerator
 
@@ -27,12 +30,14 @@ class Actions:
     """A generator and where it runs.
 
     Attributes:
-        generator: shared by all who use the page; calls must come one after another.
+        generator: shared by all who use the page.
         place: for the commands.
+        turn: held while the generator works, so that calls come one after another whoever makes them.
     """
 
     generator: FaceGenerator
     place: Place = field(default_factory=Place)
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def image_size(self) -> int:
@@ -58,15 +63,28 @@ class Actions:
         face = ProceduralFaces(number, size, occluder_probability=float(covered))[0]
         return History.start(face.image, f"Drawn face {number}", drawn_face_command(number, size, covered))
 
-    def edits(self, photo: np.ndarray, wish: Wish, count: int = 1) -> Iterator[Candidate]:
+    def edits(
+        self, photo: np.ndarray, wish: Wish, count: int = 1, sign: StopSign | None = None
+    ) -> Iterator[Candidate]:
         """Candidates of an edit, one as soon as it is made; each as its own command makes it, whatever their number.
+
+        Args:
+            photo: what is edited.
+            wish: how.
+            count: of candidates.
+            sign: ends it.
 
         Raises:
             InputError: nothing is found where the wish takes place, or a count out of range.
+            Stopped: the sign is up.
         """
         _check_count(count, wish.decoding.seed)
+        sign = sign or StopSign()
+        settings = stoppable(wish.decoding.settings(), sign)
         for seed in range(wish.decoding.seed, wish.decoding.seed + count):
-            result = wish.apply(self.generator, photo, seed)
+            with self.turn:
+                sign.check()
+                result = wish.apply(self.generator, photo, seed, settings)
             mask, source = result.masks[0], result.sources[0].replace("_", " ")
             told = (
                 f"{mask.mean():.0%} of the picture renewed (found by the {source}), seed {seed}, "
@@ -74,13 +92,24 @@ class Actions:
             )
             yield Candidate(result.images[0], seed, float(result.match[0]), result.captions[0], told)
 
-    def faces(self, words: str, decoding: Decoding, count: int = 1) -> Iterator[Candidate]:
-        """Faces of words, one as soon as it is made; no words ask for any face."""
+    def faces(
+        self, words: str, decoding: Decoding, count: int = 1, sign: StopSign | None = None
+    ) -> Iterator[Candidate]:
+        """Faces of words, one as soon as it is made; no words ask for any face.
+
+        Raises:
+            InputError: a count out of range.
+            Stopped: the sign is up.
+        """
         _check_count(count, decoding.seed)
+        sign = sign or StopSign()
+        settings = stoppable(decoding.settings(), sign)
         for seed in range(decoding.seed, decoding.seed + count):
-            result = self.generator.generate(
-                words, seed, settings=decoding.settings(), negative_captions=decoding.negative or None
-            )
+            with self.turn:
+                sign.check()
+                result = self.generator.generate(
+                    words, seed, settings=settings, negative_captions=decoding.negative or None
+                )
             match = float(result.match[0])
             yield Candidate(result.images[0], seed, match, words, f"seed {seed}, match {match:+.1f}")
 
@@ -89,11 +118,17 @@ class Actions:
         origin = generate_command(candidate.said, decoding, candidate.seed, self.place)
         return History.start(candidate.picture, f"“{candidate.said}”" if candidate.said else "Any face", origin)
 
-    def describe(self, photo: np.ndarray, seed: int = 0, candidates: int = 4) -> list[str]:
+    def describe(
+        self, photo: np.ndarray, seed: int = usual.SEED, candidates: int = usual.CAPTION_CANDIDATES
+    ) -> list[str]:
         """Captions of a photo, the one that fits best first."""
-        result = self.generator.caption(
-            photo, candidates=candidates, seeds=seed, autoregressive=AutoregressiveSettings(0.7)
-        )
+        with self.turn:
+            result = self.generator.caption(
+                photo,
+                candidates=candidates,
+                seeds=seed,
+                autoregressive=AutoregressiveSettings(usual.CAPTION_TEMPERATURE),
+            )
         return list(dict.fromkeys(result.candidates[0]))
 
     def warm_up(self) -> None:

@@ -19,14 +19,15 @@ from gptface.morphable import (
     named_values,
     write_head,
 )
+from gptface.studio.names import readable_shape
 
 if TYPE_CHECKING:
     from gptface.systems.facegpt.face_system import FaceSystem
 
-__all__ = ["MESH", "MOST_SLIDERS", "FoundHead", "Head", "Heads", "ShapeSlider", "told_weights"]
+__all__ = ["MESH", "MOST_SLIDERS", "FoundHead", "Head", "Heads", "ShapeSlider", "Sliders", "told_weights"]
 
 MOST_SLIDERS = 60
-"""Of a kind: statistical models have hundreds of modes, of which the first matter most."""
+"""Of a kind at once: statistical models have hundreds of modes, of which the first matter most."""
 SliderKind = Literal["identity", "expression"]
 KINDS = ("identity", "expression", "albedo")
 MESH = "face.glb"
@@ -43,6 +44,27 @@ class ShapeSlider:
     name: str
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Sliders:
+    """Some shapes of a kind: those that are shown, how many are called so, and how many there are."""
+
+    shown: tuple[ShapeSlider, ...]
+    fitting: int
+    all: int
+
+    @property
+    def told(self) -> str:
+        """Which are shown, where that is not all of them; else empty."""
+        if len(self.shown) == self.all:
+            return ""
+        if not self.shown:
+            return f"None of {self.all} is called so."
+        first, last = (readable_shape(shape.name) for shape in (self.shown[0], self.shown[-1]))
+        which = first if len(self.shown) == 1 else f"{first} to {last}"
+        others = ". Find others by name." if len(self.shown) < self.fitting else "."
+        return f"{len(self.shown)} of {self.all}: {which}{others}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,13 +149,22 @@ class Heads:
             self._loaded[name] = load_morphable_model(name)
         return self._loaded[name]
 
-    def sliders(self, name: str, kind: SliderKind) -> list[ShapeSlider]:
-        """The first shapes of a kind: 0 to 1 of blendshapes, ± 3 standard deviations of the others."""
+    def sliders(self, name: str, kind: SliderKind, called: str = "") -> Sliders:
+        """The first shapes of a kind: 0 to 1 of blendshapes, ± 3 standard deviations of the others.
+
+        Args:
+            name: of the model.
+            kind: of the shapes.
+            called: part of a name, as the model or the page has it; only what is called so is shown.
+        """
         model = self.morphable(name)
         names: tuple[str, ...] = getattr(model, f"{kind}_names")
         blendshapes = kind == "expression" and model.expression_kind == "blendshape"
         low, high = (0.0, 1.0) if blendshapes else (-DEVIATIONS, DEVIATIONS)
-        return [ShapeSlider(each, low, high) for each in names[:MOST_SLIDERS]]
+        part = called.strip().casefold()
+        fitting = [each for each in names if part in f"{each}\n{readable_shape(each)}".casefold()]
+        shown = tuple(ShapeSlider(each, low, high) for each in fitting[:MOST_SLIDERS])
+        return Sliders(shown, len(fitting), len(names))
 
     def somebody(self, name: str, seed: int) -> Head:
         """A head of nobody: its identity drawn from the model's own spread."""

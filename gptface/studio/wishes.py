@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gptface import decoding_defaults as usual
 from gptface.data.metadata import without_surrogates
 from gptface.errors import InputError
 from gptface.faces.areas import region_area
@@ -46,7 +47,7 @@ def checked_words(words: str | None) -> str:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How tokens are decoded; the defaults are those of the command line.
+    """How tokens are decoded; what is not said here is as the commands' defaults have it.
 
     Attributes:
         seed: of the first candidate; the next has the next.
@@ -57,11 +58,11 @@ class Decoding:
         negative: words to move away from.
     """
 
-    seed: int = 0
-    steps: int = 8
-    guidance_scale: float = 2.0
-    match_guidance: MatchMode = "first_order"
-    temperature: float = 1.0
+    seed: int = usual.SEED
+    steps: int = usual.STEPS
+    guidance_scale: float = usual.GUIDANCE_SCALE
+    match_guidance: MatchMode = usual.MATCH_GUIDANCE
+    temperature: float = usual.TEMPERATURE
     negative: str = ""
 
     def __post_init__(self) -> None:
@@ -74,10 +75,12 @@ class Decoding:
         """For the generator."""
         return DecodingSettings(
             steps=self.steps,
-            order=ORDERS["confidence"](),
+            order=ORDERS[usual.ORDER](),
             temperature=self.temperature,
             classifier_free=ClassifierFreeGuidance(self.guidance_scale),
-            matching=ITMGuidance(self.match_guidance, 12.0, kl_bound=5.0),
+            matching=ITMGuidance(
+                self.match_guidance, usual.MATCH_WEIGHT, kl_bound=usual.MATCH_BOUND, candidates=usual.MATCH_CANDIDATES
+            ),
         )
 
 
@@ -122,11 +125,20 @@ class Wish:
         """Whether what was brushed is filled from around it: nothing was said of what it should show."""
         return self.kind == "brush" and not self.words
 
-    def apply(self, generator: FaceGenerator, photo: np.ndarray, seed: int) -> EditResult:
-        """Carry the wish out on uint8 ``(H, W, 3)``, as the command of :mod:`~gptface.studio.commands` does."""
+    def apply(
+        self, generator: FaceGenerator, photo: np.ndarray, seed: int, settings: DecodingSettings | None = None
+    ) -> EditResult:
+        """Carry the wish out on uint8 ``(H, W, 3)``, as the command of :mod:`~gptface.studio.commands` does.
+
+        Args:
+            generator: that edits.
+            photo: what is edited.
+            seed: of the draw.
+            settings: the wish's own, by default; or those in a wrapping that changes no picture.
+        """
         options: dict[str, Any] = {
             "seeds": seed,
-            "settings": self.decoding.settings(),
+            "settings": settings or self.decoding.settings(),
             "negative_captions": self.decoding.negative or None,
         }
         if self.kind == "cover":

@@ -35,6 +35,15 @@ def test_links_out_of_docs_lead_to_pages_of_what_is_there() -> None:
     assert "```python needs=" not in text  # what is said to tests is not shown
 
 
+def test_links_to_what_pages_are_made_of_lead_to_the_pages() -> None:
+    found = Pages()
+    for page in ("start.md", "index.md"):
+        found.add_document(ROOT / "docs" / page)
+    assert "](notebooks/edit_a_face.md)" in found.pages["start.md"]
+    assert "](commands/index.md)" in found.pages["index.md"]
+    assert not [place for place in found.pages if "gptface/cli" in place or "notebooks" in place]
+
+
 def test_the_first_mention_of_a_command_or_an_operator_is_a_link() -> None:
     prose = "`vq_lookup`, `vq_lookup`, [`gather_rows`](a.md), `gptface edit --seed 1`"
     text = f"# `vq_lookup`\n\n{prose}\n\n```\n`Fixed`\n```\n"

@@ -87,6 +87,14 @@ def test_the_command_of_a_made_face_says_all(words: str, decoding: Decoding, see
     assert (parsed.negative_caption or "") == decoding.negative
 
 
+@pytest.mark.parametrize("command", ["edit", "inpaint", "unmask", "generate"])
+def test_what_the_page_starts_with_is_what_the_commands_do_where_nothing_is_said(command: str) -> None:
+    given = {"generate": [], "edit": ["a.png", "--attribute", "Bald"], "inpaint": ["a.png", "--mask", "m.png"]}
+    words = [command, *given.get(command, ["a.png"]), "--output", "b.png"]
+    parsed = build_parser(command).parse_args(words)
+    assert decoding_settings(parsed) == Decoding().settings() and parsed.seed == Decoding().seed
+
+
 def run(commands: str, folder: Path) -> None:
     """The lines as a shell runs them, `gptface` in this process."""
     before = Path.cwd()

@@ -10,7 +10,8 @@ import pytest
 
 from gptface.cli.main import main
 from gptface.errors import InputError
-from gptface.studio.heads import Head, Heads, told_weights
+from gptface.morphable import MorphableModel
+from gptface.studio.heads import MOST_SLIDERS, Head, Heads, told_weights
 from gptface.studio.names import readable_shape
 from tests.systems.facegpt.small_system import small_system
 
@@ -21,10 +22,26 @@ def heads() -> Heads:
 
 
 def test_sliders_go_as_far_as_the_models_shapes_do(heads: Heads) -> None:
-    expression, identity = heads.sliders("synthetic", "expression"), heads.sliders("synthetic", "identity")
+    expression, identity = (heads.sliders("synthetic", kind).shown for kind in ("expression", "identity"))
     assert (len(expression), len(identity)) == (53, 32)
     assert {(each.low, each.high) for each in expression} == {(0.0, 1.0)}
     assert {(each.low, each.high) for each in identity} == {(-3.0, 3.0)}
+
+
+def test_of_many_shapes_the_first_have_sliders_and_the_others_are_found_by_name(
+    statistical: MorphableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gptface.studio.heads.load_morphable_model", lambda name: statistical)
+    heads = Heads(["many.npz"])
+    first = heads.sliders("many.npz", "identity")
+    assert [each.name for each in first.shown] == [f"identity{index:03d}" for index in range(MOST_SLIDERS)]
+    assert first.told == "60 of 150: Identity 000 to Identity 059. Find others by name."
+    found = heads.sliders("many.npz", "identity", " Identity 14 ")
+    assert [each.name for each in found.shown] == [f"identity14{digit}" for digit in range(10)]
+    assert found.told == "10 of 150: Identity 140 to Identity 149."
+    assert heads.sliders("many.npz", "identity", "identity149").told == "1 of 150: Identity 149."
+    assert heads.sliders("many.npz", "identity", "jaw").told == "None of 150 is called so."
+    assert heads.sliders("many.npz", "expression").told == ""
 
 
 def test_the_command_writes_the_same_mesh(heads: Heads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,92 +15,14 @@ import pytest
 from PIL import Image
 
 from gptface.studio import Actions, Decoding, Wish
-from gptface.studio.heads import Heads
+from tests.studio.browser import IN_A_BROWSER, PATIENCE, click, download, edited, open_photo, pixels, said
 
 pytest.importorskip("gradio", reason='the page needs Gradio: pip install "gptface[studio]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH"),
-]
+pytestmark = IN_A_BROWSER
 
-PATIENCE = 120_000
-"""Milliseconds: a machine that does much else is slow, and not wrong."""
 SECONDS = 3.0
 """Of computing that the first edit after the click may take."""
-
-
-@pytest.fixture(scope="module")
-def address(actions: Actions) -> Iterator[str]:
-    from gptface.studio.serving import serving
-    from tests.systems.facegpt.small_system import small_system
-
-    actions.warm_up()
-    with serving(actions, Heads(facegpt=small_system(), folder="runs/facegpt"), port=0) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as engine:
-        started = engine.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def visit(address: str, browser: Any) -> Iterator[Callable[[], Any]]:
-    """Open the page as one more person, with a session of their own; nothing may be asked of another host."""
-    contexts, elsewhere = [], []
-
-    def open_page() -> Any:
-        context = browser.new_context(viewport={"width": 1280, "height": 960})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("request", lambda request: elsewhere.append(request.url) if _leaves(request.url, address) else None)
-        page.goto(address)
-        page.wait_for_selector("#picture img")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not elsewhere, "the page asks other hosts"
-
-
-def _leaves(url: str, address: str) -> bool:
-    return not url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
-
-
-def click(page: Any, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def edited(page: Any) -> None:
-    """Wait for the slider of before and after."""
-    page.wait_for_selector("#slider img")
-
-
-def said(page: Any, words: str) -> None:
-    playwright.expect(page.locator("#message")).to_contain_text(words, timeout=PATIENCE)
-
-
-def open_photo(page: Any, path: Path) -> None:
-    page.locator("#open-photo input[type=file], input[type=file]").first.set_input_files(path)
-
-
-def download(page: Any, name: str) -> bytes:
-    with page.expect_download() as waiting:
-        page.locator(f"#{name}").click()
-    return Path(waiting.value.path()).read_bytes()
-
-
-def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)))
 
 
 @pytest.fixture
@@ -317,31 +238,6 @@ def test_a_face_of_words_can_be_edited_and_described(visit: Callable[[], Any], a
     click(page, "Describe this face")
     playwright.expect(page.locator("#message p")).not_to_have_text("“a bald man”", timeout=PATIENCE)
     assert page.locator("#message [role=alert]").count() == 0
-
-
-def test_a_head_by_sliders_and_of_words_is_a_mesh(visit: Callable[[], Any]) -> None:
-    trimesh = pytest.importorskip("trimesh")
-    page = visit()
-    page.get_by_role("tab", name="3D").click()
-    page.locator("#mesh canvas").wait_for()
-
-    def mesh() -> Any:
-        return trimesh.load(io.BytesIO(download(page, "save-mesh")), file_type="glb", force="mesh")
-
-    neutral = mesh()
-    page.get_by_text("The same on the command line").last.click()
-    slider = page.get_by_role("slider", name="Jaw open").first
-    slider.focus()
-    for _ in range(30):
-        page.keyboard.press("ArrowRight")
-    playwright.expect(page.locator("#mesh-command")).to_contain_text("jawOpen=0.3", timeout=PATIENCE)
-    opened = mesh()
-    assert opened.vertices.shape == neutral.vertices.shape
-    assert 0.001 < np.abs(opened.vertices - neutral.vertices).max() < 0.05, "metres that a chin moves"
-    page.get_by_label("A head in words").fill("a man with a wide nose")
-    click(page, "Make it of the words")
-    playwright.expect(page.locator("#mesh-command")).to_contain_text("gptface sculpt", timeout=PATIENCE)
-    assert mesh().vertices.shape == neutral.vertices.shape
 
 
 def test_a_narrow_window_has_no_sideways_scroll(visit: Callable[[], Any]) -> None:

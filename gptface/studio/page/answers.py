@@ -10,6 +10,7 @@ import gradio as gr
 
 from gptface.studio.actions import sentence
 from gptface.studio.page.look import message
+from gptface.studio.stopping import Stopped
 
 __all__ = ["MODEL", "Updates", "answers"]
 
@@ -21,13 +22,18 @@ MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api
 
 
 def answers(place: gr.HTML) -> Callable[[Callable[..., Iterator[Updates]]], Callable[..., Iterator[Updates]]]:
-    """A decorator for events that yield updates: a failure becomes one more update, a sentence at ``place``."""
+    """A decorator for events that yield updates: a failure becomes one more update, a sentence at ``place``.
+
+    What was stopped adds nothing: who stopped it says so.
+    """
 
     def decorate(event: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Updates]]:
         @functools.wraps(event)
         def answer(*inputs: Any) -> Iterator[Updates]:
             try:
                 yield from event(*inputs)
+            except Stopped:
+                yield {}
             except Exception as error:
                 yield {place: message(sentence(error), wrong=True)}
 

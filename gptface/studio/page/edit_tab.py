@@ -16,7 +16,9 @@ from gptface.studio.page.answers import MODEL, Updates, answers
 from gptface.studio.page.decoding_choices import DecodingChoices, whole
 from gptface.studio.page.edit_view import BRUSH_TAB, THUMBNAIL, EditView
 from gptface.studio.page.look import message
+from gptface.studio.page.stop_button import StopButton
 from gptface.studio.photos import enlarged, read_photo
+from gptface.studio.stopping import Making
 from gptface.studio.wishes import Wish, checked_words
 
 __all__ = ["build_edit_tab"]
@@ -68,7 +70,9 @@ def build_edit_tab(page: gr.Blocks, actions: Actions) -> EditView:
                 label="In words (optional)", placeholder="a woman with blond hair", lines=1, elem_id="words"
             )
             count = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Candidates, side by side")
-            go = gr.Button("Edit", variant="primary", elem_id="edit")
+            with gr.Row(equal_height=True):
+                go = gr.Button("Edit", variant="primary", scale=3, elem_id="edit")
+                stop = StopButton.build("stop")
             decoding = DecodingChoices.build()
         with gr.Column(scale=7, min_width=420):
             view = EditView.build()
@@ -88,11 +92,12 @@ def build_edit_tab(page: gr.Blocks, actions: Actions) -> EditView:
         yield view.restart(history, place)
 
     @answer
-    def edit(history: History, *inputs: Any) -> Iterator[Updates]:
+    def edit(making: Making, history: History, *inputs: Any) -> Iterator[Updates]:
+        sign = making.begin()
         photo = history.now.picture
         wish, many = _wish(photo.shape[:2], *inputs)
         made: list[Candidate] = []
-        for candidate in actions.edits(photo, wish, many):
+        for candidate in actions.edits(photo, wish, many, sign):
             made.append(candidate)
             if many > 1:
                 yield {
@@ -136,10 +141,17 @@ def build_edit_tab(page: gr.Blocks, actions: Actions) -> EditView:
     draw.click(draw_face, [number, covered], **shown, show_progress="hidden")
     number.submit(draw_face, [number, covered], **shown, show_progress="hidden")
     wished = [kind, attribute, way, expression, regions, view.editor, words, count, *decoding.inputs]
-    gr.on(
-        [go.click, words.submit], edit, [view.history, *wished], view.outputs,
+    begins = [go.click, words.submit]
+    stop.wake(begins)
+    event = gr.on(
+        begins, edit, [stop.making, view.history, *wished], view.outputs,
         show_progress_on=[view.picture, view.slider], **MODEL,
     )  # fmt: skip
+
+    def stopped(history: History) -> Updates:
+        return view.show(history, place, f"Stopped. This is “{history.now.title}”.")
+
+    stop.stops(event, stopped, [view.history], view.outputs)
     view.describe.click(describe, view.history, view.message, **MODEL)
     view.undo.click(undo, view.history, **shown, show_progress="hidden")
     view.redo.click(redo, view.history, **shown, show_progress="hidden")

@@ -14,7 +14,9 @@ from gptface.studio.page.answers import MODEL, Updates, answers
 from gptface.studio.page.decoding_choices import DecodingChoices, whole
 from gptface.studio.page.edit_view import SESSION, EditView
 from gptface.studio.page.look import message
+from gptface.studio.page.stop_button import StopButton
 from gptface.studio.photos import enlarged
+from gptface.studio.stopping import Making
 from gptface.studio.wishes import Decoding, checked_words
 
 __all__ = ["build_made_tab"]
@@ -40,7 +42,9 @@ def build_made_tab(actions: Actions, view: EditView, tabs: gr.Tabs, edit_tab: st
                 info="Empty asks for any face.", elem_id="made-words",
             )  # fmt: skip
             count = gr.Slider(1, MOST_CANDIDATES, 4, step=1, label="How many")
-            go = gr.Button("Make", variant="primary", elem_id="make")
+            with gr.Row(equal_height=True):
+                go = gr.Button("Make", variant="primary", scale=3, elem_id="make")
+                stop = StopButton.build("stop-making")
             decoding = DecodingChoices.build()
         with gr.Column(scale=7, min_width=420):
             gallery = gr.Gallery(
@@ -55,24 +59,23 @@ def build_made_tab(actions: Actions, view: EditView, tabs: gr.Tabs, edit_tab: st
     chosen = gr.State(0)
     answer = answers(place)
 
+    def shown(faces: Made) -> Updates:
+        pictures = [(enlarged(each.picture, SHOWN), f"seed {each.seed}") for each in faces[0]]
+        return {gallery: gr.update(value=pictures, selected_index=0 if pictures else None), made: faces, chosen: 0}
+
     @answer
-    def make(words: str, count: Any, *inputs: Any) -> Iterator[Updates]:
+    def make(making: Making, words: str, count: Any, *inputs: Any) -> Iterator[Updates]:
+        sign = making.begin()
         settings, many = DecodingChoices.read(*inputs), whole(count, "number of faces")
         faces: list[Candidate] = []
-        for face in actions.faces(checked_words(words), settings, many):
+        for face in actions.faces(checked_words(words), settings, many, sign):
             faces.append(face)
             yield {
-                gallery: gr.update(
-                    value=[(enlarged(each.picture, SHOWN), f"seed {each.seed}") for each in faces], selected_index=0
-                ),
+                **shown((tuple(faces), settings)),
                 place: message(f"{len(faces)} of {many} are made."),
+                further: gr.update(interactive=True),
             }
-        yield {
-            made: (tuple(faces), settings),
-            chosen: 0,
-            place: message("Choose one to edit it further."),
-            further: gr.update(interactive=True),
-        }
+        yield {place: message("Choose one to edit it further.")}
 
     def choose(made: Made, event: gr.SelectData) -> Updates:
         index = int(event.index)
@@ -88,11 +91,16 @@ def build_made_tab(actions: Actions, view: EditView, tabs: gr.Tabs, edit_tab: st
             tabs: gr.update(selected=edit_tab),
         }
 
-    made_inputs = [words, count, *decoding.inputs]
-    gr.on(
-        [go.click, words.submit], make, made_inputs, [gallery, place, made, chosen, further],
+    def stopped(faces: Made) -> Updates:
+        return {**shown(faces), place: message("Stopped. What was made before can be chosen.")}
+
+    begins = [go.click, words.submit]
+    stop.wake(begins)
+    event = gr.on(
+        begins, make, [stop.making, words, count, *decoding.inputs], [gallery, place, made, chosen, further],
         show_progress_on=gallery, **MODEL,
     )  # fmt: skip
+    stop.stops(event, stopped, [made], [gallery, made, chosen, place])
     gallery.select(choose, made, [chosen, place], api_visibility="private", show_progress="hidden")
     further.click(
         edit_further, [made, chosen], [*view.outputs, tabs, place], api_visibility="private", show_progress="hidden"
