@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gptface.errors import InputError
+from gptface.evaluation.classifier import check_savable
 from gptface.evaluation.device import pick_device
 from gptface.evaluation.encoders import FaceEncoder
 from gptface.evaluation.fine_tuning import Recipe
@@ -31,6 +32,7 @@ from gptface.evaluation.landmark_metrics import (
     outer_eye_distance,
     point_errors,
 )
+from gptface.evaluation.landmark_model import save_landmark_model
 from gptface.evaluation.landmark_regression import (
     LANDMARK_RECIPE,
     PatchRegressor,
@@ -72,6 +74,7 @@ class LandmarkTest:
         sheet: PNG of the first test faces with the points found, or ``None``.
         table: Markdown file, or ``None``.
         plot: PNG of the distribution of the test faces' errors, or ``None``.
+        save: folder for the last regressor (``landmark_model``), or ``None``.
         facts: further entries of the JSON.
     """
 
@@ -90,6 +93,7 @@ class LandmarkTest:
     sheet: Path | None = None
     table: Path | None = None
     plot: Path | None = None
+    save: Path | None = None
     facts: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -122,7 +126,10 @@ def measure_landmarks(
         InputError: whatever of the wish cannot be had, before anything is fitted.
     """
     device = pick_device(wish.device)
-    size = training_size(encoder().image_size)
+    opened = encoder()
+    if wish.save is not None:
+        check_savable(opened)
+    size = training_size(opened.image_size)
     train = _read(wish.train, wish.train_landmarks, size, wish.group, "training")
     test = _read(wish.test, wish.test_landmarks, size, wish.group, "test")
     if train.points.shape[1] != test.points.shape[1]:
@@ -193,6 +200,8 @@ def measure_landmarks(
         "portrait_window": None if portraits is None else list(portraits.window),
         **measured,
     }
+    if wish.save is not None:
+        save_landmark_model(regressor, wish.save, train_paths=summary["train_paths"], train_faces=len(train))
     if wish.sheet is not None:
         _draw(wish.sheet, test, {name: points for name, (points, _) in found.items()})
     if wish.table is not None:

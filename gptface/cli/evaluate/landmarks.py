@@ -50,6 +50,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--table", type=local_path, metavar="MD", help="also write a Markdown table, with what was measured on what")
     add("--plot", type=local_path, metavar="PNG", help="also draw the distribution of the errors")
     add("--sheet", type=local_path, metavar="PNG", help="draw points given and found on some test faces")
+    add(
+        "--save",
+        type=local_path,
+        metavar="DIR",
+        help="also keep the regression, fine-tuned unless --frozen-only, for `evaluate inpainting` and `smiles`",
+    )
     parser.set_defaults(func=run)
 
 
@@ -80,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             sheet=arguments.sheet,
             table=arguments.table,
             plot=arguments.plot,
+            save=arguments.save,
             facts=(("encoder", str(folder)),),
         ),
         encoder=lambda: open_encoder(folder),

@@ -14,8 +14,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "system",
         help="a trained GPTFace: reconstruction, masked modelling and matching",
-        description="Reconstruction, masked modelling and matching of a trained GPTFace on held-out faces.",
-        epilog="example: gptface evaluate system --system runs/real/system --faces 'faces/val-*.tar' "
+        description="Reconstruction, masked modelling and matching of a trained GPTFace on held-out faces. Where faces "
+        "have an expression in their metadata and captions say some, matching is also measured against captions that "
+        "say another expression.",
+        epilog="example: gptface evaluate system --system runs/real/system --faces 'faces/val-*.tar' --group person "
         "--output runs/real/evaluation.json",
     )
     add_system_option(parser)
@@ -30,6 +32,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the masks and the pairs (default 0)")
     parser.add_argument(
         "--faces-seed", type=int, help="seed of the procedural faces (default: one that no training uses)"
+    )
+    parser.add_argument(
+        "--group", metavar="FIELD", help="metadata field of the person, whom intervals of matching draw anew"
     )
     parser.add_argument("--output", type=local_path, help="also write the numbers as JSON")
     parser.set_defaults(func=run)
@@ -46,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         seed=arguments.seed,
         faces_seed=HELD_OUT_SEED if arguments.faces_seed is None else arguments.faces_seed,
+        group=arguments.group,
         output=arguments.output,
     )
     print(format_numbers(evaluate(request)))

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from gptface.configuration import Section, Share, Weight
 from gptface.data.configuration import DataSection
+from gptface.data.views import ViewSection
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 from gptface.models.configuration_tokenizer import FaceTokenizerConfig
@@ -24,6 +25,7 @@ __all__ = [
     "LossWeights",
     "MatchingSection",
     "PairWeightingSection",
+    "PictureViewSection",
     "PretrainSection",
     "RegimeShares",
     "TokenizerLossWeights",
@@ -175,6 +177,21 @@ class LossWeights(Section):
         return self
 
 
+class PictureViewSection(ViewSection):
+    """Further views of every picture, encoded beside it once: its cuts, turns and lights have other codes, so that
+    faces can be learnt and not photos by heart. Pictures and views come in turn, an epoch each (needs
+    ``cache_codes`` and pictures)."""
+
+    count: Annotated[int, Field(ge=0, le=64)] = 0
+    """So many of each picture; they and the picture are encoded before the training. 0: the picture alone."""
+    scale: tuple[float, float] = (0.75, 1.0)
+    aspect: tuple[float, float] = (0.93, 1.07)
+    rotation: Annotated[float, Field(ge=0, le=180)] = 7.0
+    brightness: Share = 0.1
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    gamma: Annotated[float, Field(ge=0, le=3)] = 0.25
+
+
 class PretrainSection(LoopSection):
     """The face–language transformer."""
 
@@ -189,6 +206,7 @@ class PretrainSection(LoopSection):
     cache_codes: bool = True
     """Encode every image once (and mirrored, with data.flip), so that training touches no pixels; needs data.cache.
     Off: images are read by the loader and encoded as they come. Token shards (data.source) are encoded already."""
+    views: PictureViewSection = PictureViewSection()
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
     caption_dropout: Share = 0.1
@@ -212,6 +230,8 @@ class PretrainSection(LoopSection):
     def _consistent(self) -> Self:
         if self.pair_weighting.start < 1 and not self.cache_codes:
             raise InputError("pair_weighting.start: less than 1 needs cache_codes, which is off")
+        if self.views.count > 0 and not self.cache_codes:
+            raise InputError(f"views.count: {self.views.count} needs cache_codes, which is off")
         if self.contrastive.pairs > self.batch_size and not self.cache_codes:
             raise InputError(f"contrastive.pairs: more than batch_size ({self.batch_size}) needs cache_codes")
         if self.losses.edits != 1 and self.image_masks.edits == 0:
@@ -247,6 +267,11 @@ class Configuration(Section):
         self.tokenizer_config()
         if self.data.source == "tokens" and not self.pretrain.cache_codes:
             raise InputError("pretrain.cache_codes: must be true with data.source: tokens, which are codes already")
+        if self.data.source == "tokens" and self.pretrain.views.count > 0:
+            raise InputError(
+                f"pretrain.views.count: {self.pretrain.views.count}; must be 0 with data.source: tokens, which hold no "
+                "pictures that views could be cut from"
+            )
         return self
 
     def tokenizer_config(self) -> FaceTokenizerConfig:

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from gptface.data.batches import FaceBatch
-from gptface.data.cache import FaceCache
-from gptface.data.pixels import images_to_tensor
 from gptface.data.text import load_text_tokenizer, train_text_tokenizer
-from gptface.errors import InputError
-from gptface.files import atomic_directory, atomic_write
+from gptface.files import atomic_directory
 from gptface.models import FaceTokenizer
-from gptface.progress import Display, format_duration
 from gptface.systems.gptface.configuration import Configuration
+from gptface.systems.gptface.picture_codes import PictureCodes
 
 __all__ = [
     "PairMaker",
     "Pairs",
-    "encode_images",
     "prepare_text_tokenizer",
     "tokenizer_identity",
 ]
-
-ENCODING_BATCH = 128
 
 
 @dataclass
@@ -71,20 +62,20 @@ class PairMaker:
 
     Args:
         tokenizer: encodes.
-        codes: of all faces of the cache, as :func:`encode_images` gives them.
+        codes: of all faces of the cache.
     """
 
-    def __init__(self, tokenizer: FaceTokenizer, codes: Tensor | None = None) -> None:
+    def __init__(self, tokenizer: FaceTokenizer, codes: PictureCodes | None = None) -> None:
         self.tokenizer = tokenizer
         self.codes = codes
 
     def __call__(self, faces: FaceBatch) -> Pairs:
         assert faces.text_ids is not None and faces.text_lengths is not None
+        regions = faces.token_regions
         if faces.codes is not None:
             codes = faces.codes
         elif self.codes is not None:
-            assert faces.rows is not None
-            codes = self.codes[faces.mirrored.long(), faces.rows].long()
+            codes, regions = self.codes.of(faces)
         else:
             assert faces.images is not None
             codes = self.tokenizer.encode(faces.images)
@@ -94,7 +85,7 @@ class PairMaker:
             faces.text_lengths,
             faces.sample_ids,
             faces.rows,
-            faces.token_regions,
+            regions,
             faces.host_lengths,
         )
 
@@ -121,51 +112,6 @@ def prepare_text_tokenizer(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     return load_text_tokenizer(folder)
-
-
-def encode_images(
-    cache: FaceCache,
-    tokenizer: FaceTokenizer,
-    identity: str,
-    *,
-    flips: bool,
-    accelerator: Accelerator | None = None,
-    verbose: bool = True,
-) -> Tensor:
-    """The codes of every image of ``cache``, and with ``flips`` of its mirror image: int32 (1 or 2, n, N).
-
-    They lie on the tokenizer's device and are kept beside the cache, under a name made of ``identity``, the
-    tokenizer's: a second run with the same tokenizer reads them.
-    """
-    path = cache.folder / f"codes-{identity}-{'both' if flips else 'once'}.npz"
-    if (accelerator is None or accelerator.is_main_process) and not path.is_file():
-        codes = _encode_images(cache, tokenizer, flips, verbose)
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, codes=codes.numpy())
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
-    try:
-        return torch.from_numpy(np.load(path)["codes"]).to(tokenizer.device)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path}: is not a readable file of codes ({error}); remove it to have it made again"
-        ) from None
-
-
-@torch.no_grad()
-def _encode_images(cache: FaceCache, tokenizer: FaceTokenizer, flips: bool, verbose: bool) -> Tensor:
-    device = tokenizer.device
-    begun, count, sides = time.monotonic(), len(cache), (False, True) if flips else (False,)
-    result = torch.empty(len(sides), count, int(np.prod(tokenizer.config.grid)), dtype=torch.int32)
-    with Display("encoding", verbose) as display:
-        for side, mirrored in enumerate(sides):
-            for start in range(0, count, ENCODING_BATCH):
-                images = cache.image_tensor[start : start + ENCODING_BATCH]
-                pixels = images_to_tensor(images.flip(2) if mirrored else images, device)
-                result[side, start : start + len(images)] = tokenizer.encode(pixels).int().cpu()
-                share = (side * count + start + len(images)) / (len(sides) * count)
-                display.advance(share, f"{format_duration((time.monotonic() - begun) * (1 - share) / share)} left")
-    return result
 
 
 def tokenizer_identity(folder: Path) -> str:

@@ -22,13 +22,8 @@ from gptface.systems.gptface.initialisation import initialise_image_embeddings
 from gptface.systems.gptface.masking import TEXT_SHARE
 from gptface.systems.gptface.mixed_batch import row_counts
 from gptface.systems.gptface.objective import PretrainingObjective
-from gptface.systems.gptface.pairs import (
-    PairMaker,
-    Pairs,
-    encode_images,
-    prepare_text_tokenizer,
-    tokenizer_identity,
-)
+from gptface.systems.gptface.pairs import PairMaker, Pairs, prepare_text_tokenizer, tokenizer_identity
+from gptface.systems.gptface.picture_codes import encode_images
 from gptface.systems.gptface.system import FaceSystem
 from gptface.systems.gptface.transformer import FaceLanguageModel
 from gptface.training.declaration import StageContext
@@ -170,7 +165,13 @@ class PretrainingStage(Stage):
         codes = None
         if section.cache_codes and faces.tokens is None:
             assert faces.cache is not None  # the configuration sees to it
-            codes = encode(faces.cache, flips=data.flip, verbose=verbose)
+            codes = encode(
+                faces.cache,
+                flips=data.flip,
+                views=section.views,
+                regions=needs.token_regions is not None,
+                verbose=verbose,
+            )
         compared = max(section.batch_size, section.contrastive.pairs if section.losses.contrastive > 0 else 0)
         make = PairMaker(self.tokenizer, codes)
         self.batches = faces.batches(needs, make, batch_size=compared, seed=section.seed)

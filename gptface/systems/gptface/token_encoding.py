@@ -36,7 +36,8 @@ from gptface.errors import InputError
 from gptface.faces.region_grid import region_grid
 from gptface.faces.templates import TEMPLATES
 from gptface.models import FaceTokenizer
-from gptface.systems.gptface.pairs import ENCODING_BATCH, tokenizer_identity
+from gptface.systems.gptface.pairs import tokenizer_identity
+from gptface.systems.gptface.picture_codes import ENCODING_BATCH
 from gptface.training.declaration import StageInput
 
 __all__ = ["EncodeWish", "encode_shards"]

@@ -14,6 +14,7 @@ from gptface.data.shards import FaceShards
 from gptface.errors import InputError
 from gptface.evaluation.labelled_faces import read_labelled_faces
 from gptface.evaluation.landmark_faces import read_landmark_faces
+from gptface.evaluation.portrait_pairs import read_pairs
 from gptface.morphable import matrix_to_angles, rotation_6d_to_matrix
 from gptface.progress import Display
 from gptface.systems.facegpt.data.backgrounds import PhotoBackgrounds
@@ -27,7 +28,7 @@ from gptface.systems.facegpt.evaluation.known_truth import levels_of, measure_kn
 from gptface.systems.facegpt.evaluation.methods import joined, part
 from gptface.systems.facegpt.evaluation.photos import Photos, measure_consistency, measure_photos, probe_expressions
 from gptface.systems.facegpt.evaluation.sheets import draw_heads, draw_sentences
-from gptface.systems.facegpt.evaluation.studio import measure_pairs, read_pairs
+from gptface.systems.facegpt.evaluation.studio import measure_pairs
 from gptface.systems.facegpt.evaluation.systems import OpenSystems, Wanted, open_systems, write_summary
 from gptface.systems.facegpt.evaluation.text_alone import Sculpt, measure_sentences, speaking, wishes
 from gptface.systems.facegpt.evaluation.text_baseline import (

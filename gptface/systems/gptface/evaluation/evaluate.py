@@ -25,6 +25,7 @@ class EvaluationRequest:
     count: int = 512
     seed: int = 0
     faces_seed: int = HELD_OUT_SEED
+    group: str | None = None
     output: Path | None = None
 
     def __post_init__(self) -> None:
@@ -40,7 +41,9 @@ def evaluate(request: EvaluationRequest) -> dict[str, Any]:
         faces = shard_faces(request.faces, size, request.count)
     else:
         faces = procedural_faces(request.count, size, request.faces_seed)
-    numbers: dict[str, Any] = dict(measure_system(system, faces, seed=request.seed)[0])
+    if request.group is not None and not any(request.group in sample.metadata for sample in faces.samples):
+        raise InputError(f"--group: no face has a field {request.group!r} in its metadata")
+    numbers: dict[str, Any] = dict(measure_system(system, faces, group=request.group, seed=request.seed)[0])
     numbers["skipped"] = faces.skipped
     if request.output is not None:
         write_numbers(request.output, numbers)

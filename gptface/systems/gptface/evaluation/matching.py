@@ -9,7 +9,7 @@ import torch
 from gptface.ops import ImageRandom, sample_span_mask
 from gptface.systems.gptface import FaceLanguageModel, Regime, build_sequence
 
-__all__ = ["MatchingQuality", "match_log_odds", "measure_matching"]
+__all__ = ["MatchingQuality", "hide_half", "match_log_odds", "measure_matching"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,19 @@ def match_log_odds(
     return torch.cat(scores)
 
 
+def hide_half(model: FaceLanguageModel, codes: torch.Tensor, *, seed: int = 0) -> torch.Tensor:
+    """``codes (N, tokens)`` with half of each picture's tokens unknown, as half-way through decoding."""
+    height, width = model.config.image_grid
+    mask = sample_span_mask(
+        ImageRandom((height, width), 0.5),
+        [codes.shape[1]] * len(codes),
+        seed=seed,
+        step=0,
+        sample_ids=torch.arange(len(codes)),
+    ).mask
+    return codes.masked_fill(mask, model.vocabulary.image_size)
+
+
 def _other_caption(text_ids: torch.Tensor, text_lengths: torch.Tensor) -> torch.Tensor:
     """For each row the next row (cyclically) with another, non-empty caption; itself where there is none."""
     captions = [tuple(row[:length].tolist()) for row, length in zip(text_ids, text_lengths.tolist(), strict=True)]
@@ -84,16 +97,8 @@ def measure_matching(
     codes, own_ids, own_lengths = codes[usable], text_ids[usable], text_lengths[usable]
     other_ids, other_lengths = text_ids[other][usable], text_lengths[other][usable]
 
-    height, width = model.config.image_grid
-    mask = sample_span_mask(
-        ImageRandom((height, width), 0.5),
-        [codes.shape[1]] * len(codes),
-        seed=seed,
-        step=0,
-        sample_ids=torch.arange(len(codes)),
-    ).mask
     results = []
-    for image in (codes, codes.masked_fill(mask, model.vocabulary.image_size)):
+    for image in (codes, hide_half(model, codes, seed=seed)):
         matched = match_log_odds(model, image, own_ids, own_lengths)
         mismatched = match_log_odds(model, image, other_ids, other_lengths)
         accuracy = float(torch.cat([matched > 0, mismatched <= 0]).float().mean())

@@ -11,6 +11,7 @@ import torch
 from gptface.errors import InputError
 from gptface.evaluation.labelled_faces import read_labelled_faces
 from gptface.evaluation.landmark_faces import LandmarkFaces
+from gptface.evaluation.portrait_pairs import PortraitPairs, read_pairs
 from gptface.morphable import FaceParameters, MorphableModel, load_morphable_model
 from gptface.systems.facegpt.evaluation.methods import FITTING, MEAN_FACE, Reconstruct, part
 from gptface.systems.facegpt.evaluation.photos import (
@@ -25,7 +26,7 @@ from gptface.systems.facegpt.evaluation.photos import (
     read_photos,
 )
 from gptface.systems.facegpt.evaluation.sheets import draw_heads
-from gptface.systems.facegpt.evaluation.studio import PortraitPairs, measure_pairs, pair_lines, read_pairs
+from gptface.systems.facegpt.evaluation.studio import measure_pairs, pair_lines
 from tests.systems.facegpt.evaluation.drawn_photos import SIDE, write_drawn_photos
 
 
