@@ -27,6 +27,7 @@ def test_evaluate_command_measures(
         (["--system", "nowhere"], "there is no such folder"),
         (["--system", "SYSTEM", "--faces", "absent-*.tar"], "absent"),
         (["--system", "SYSTEM", "--count", "1"], "at least 2"),
+        (["--system", "SYSTEM", "--count", "2", "--group", "person"], "no face has a field 'person'"),
     ],
 )
 def test_bad_input_to_evaluate_is_one_sentence_and_nothing_written(
