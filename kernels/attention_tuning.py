@@ -92,7 +92,7 @@ def rank(problem: Problem, chosen: Configuration, code: MachineCode, table: str)
     """Smaller is better: instructions that move spilled registers in the loops, powers too many, whether products wait
     for one another, cycles a score.
 
-    Cycles are the busiest unit's, or the serial ones over the programs of a multiprocessor where these are more; half
+    Cycles are the busiest unit's, or those in order over the programs of a multiprocessor where these are more; half
     of a short sequence's tiles are taken to be partial, a quarter of a long one's. They are 0 for a table whose GPU
     ``kernel_cost`` does not know, and for float32.
     """
@@ -103,7 +103,7 @@ def rank(problem: Problem, chosen: Configuration, code: MachineCode, table: str)
     )
     extra = max(0, cost.extra_exponentials) if bits == 16 else 0
     share = 0.5 if rows is not None else 0.25
-    full, partial = (max(tile.overlapped, tile.serial / max(1, cost.blocks)) for tile in (cost.full, cost.partial))
+    full, partial = (max(tile.overlapped, tile.in_order / max(1, cost.blocks)) for tile in (cost.full, cost.partial))
     cycles = ((1 - share) * full + share * partial) / (chosen.block_m * chosen.block_n)
     return cost.spilled_in_loops, extra, cost.serialised, cycles if known else 0.0
 

@@ -4,17 +4,19 @@ Nothing here is measured. A pass through a loop is taken apart by :mod:`gptface.
 rates, those for scalar instructions are in the CUDA C++ programming guide ("throughput of native arithmetic
 instructions"), those for matrix products follow from the dense bfloat16 rates of NVIDIA's data sheets. Two bounds are
 made of them: *overlapped*, the busiest unit alone, which nothing can beat; and *serial*, the matrix unit and then the
-busiest of the others, which is what a single program gets whose softmax waits for its scores. With several programs a
-multiprocessor the truth lies between. Memory beyond the multiprocessor, latency and launches are not in it.
+busiest of the others, as if a program never had both at work. *In order* lies between: a program's instructions one
+after the other, products running beside them from where they are issued to where the code waits for them. With several
+programs a multiprocessor, others fill the waits. Memory beyond the multiprocessor, latency and launches are not in it.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gptface.kernels.compilation import MachineCode
 from gptface.kernels.machine_code import (
+    Instruction,
     Loop,
     loops,
     matrix_multiply_adds,
@@ -24,8 +26,8 @@ from gptface.kernels.machine_code import (
 )
 
 __all__ = [
-    "MACHINES", "AttentionCost", "Cost", "LookupCost", "Machine", "attention_cost", "blocks", "lookup_cost",
-    "loop_cost",
+    "MACHINES", "AttentionCost", "Cost", "LookupCost", "Machine", "attention_cost", "blocks", "in_order",
+    "lookup_cost", "loop_cost",
 ]  # fmt: skip
 
 _SHARED_OF_MULTIPROCESSOR = 228 * 1024  # bytes on sm_90 and sm_100, of which each block takes 1 KiB for the system
@@ -67,6 +69,7 @@ class Cost:
         multiply: float32 arithmetic, 128 lanes; integer products, 64.
         select: comparisons, selections, maxima, logic, additions of integers, conversions, 64 lanes.
         memory: registers to and from shared memory and cache, 128 bytes a cycle.
+        in_order: of the whole pass, by :func:`in_order`.
     """
 
     tensor: float
@@ -75,6 +78,7 @@ class Cost:
     multiply: float
     select: float
     memory: float
+    in_order: float = 0.0
 
     @property
     def busiest(self) -> str:
@@ -99,10 +103,10 @@ class Cost:
         return "tensor" if self.tensor >= self.other else self.busiest
 
     def __add__(self, more: Cost) -> Cost:
-        return Cost(*(getattr(self, name) + getattr(more, name) for name in ("tensor", *_BUSY)))
+        return Cost(*(getattr(self, name) + getattr(more, name) for name in ("tensor", *_BUSY, "in_order")))
 
     def __mul__(self, times: float) -> Cost:
-        return Cost(*(getattr(self, name) * times for name in ("tensor", *_BUSY)))
+        return Cost(*(getattr(self, name) * times for name in ("tensor", *_BUSY, "in_order")))
 
 
 def loop_cost(loop: Loop, warps: int, machine: Machine, multiply_adds: int | None = None) -> Cost:
@@ -114,13 +118,12 @@ def loop_cost(loop: Loop, warps: int, machine: Machine, multiply_adds: int | Non
     counts, each = loop.counts(), warps / 4  # warps a scheduler
     tensor = 0.0
     for instruction in loop.instructions:
-        if adds := matrix_multiply_adds(instruction):
-            rate = machine.tensor / (2 if "TF32" in instruction.name else 1)
-            tensor += max(adds / rate, matrix_operand_bytes(instruction) / 128) * (warps / 4)
+        tensor += _tensor_cycles(instruction, warps, machine)
+    told = tensor > 0.0
     if tensor == 0.0 and counts["matrix"]:
         tensor = (multiply_adds or 0) / machine.tensor
     packed = sum(bool(re.match(r"F(FMA|MUL|ADD)2", instruction.name)) for instruction in loop.instructions)
-    return Cost(
+    cost = Cost(
         tensor,
         each * len(loop.instructions),
         8 * each * (counts["exponential"] + counts["special"]),
@@ -128,6 +131,36 @@ def loop_cost(loop: Loop, warps: int, machine: Machine, multiply_adds: int | Non
         2 * each * counts["select"],
         warps * sum(memory_cycles(instruction) for instruction in loop.instructions),
     )
+    return replace(cost, in_order=in_order(loop, warps, machine, cost.other) if told else cost.serial)
+
+
+def _tensor_cycles(instruction: Instruction, warps: int, machine: Machine) -> float:
+    """Of one of Hopper's matrix instructions, for all warp groups of a program; 0 for others."""
+    rate = machine.tensor / (2 if "TF32" in instruction.name else 1)
+    return max(matrix_multiply_adds(instruction) / rate, matrix_operand_bytes(instruction) / 128) * (warps / 4)
+
+
+def in_order(loop: Loop, warps: int, machine: Machine, other: float) -> float:
+    """Cycles of a pass through ``loop`` in the steady state, for a program that has a multiprocessor to itself.
+
+    Instructions are issued evenly over ``other`` cycles, those of the busiest unit. Products queue up in the matrix
+    unit, and ``WARPGROUP.DEPBAR`` waits for them: for all groups but so many of the last as it says.
+    """
+    step = other / max(1, len(loop.instructions))
+    now = free = before = 0.0
+    groups: list[float] = []
+    for _ in range(4):
+        before = now
+        for instruction in loop.instructions:
+            now += step
+            if cycles := _tensor_cycles(instruction, warps, machine):
+                free = max(free, now) + cycles
+                if "gsb0" in instruction.operands:
+                    groups.append(free)
+            elif instruction.name.startswith("WARPGROUP.DEPBAR"):
+                left = int(instruction.operands.split(",")[1], 16) if "," in instruction.operands else 0
+                now = max(now, *groups[: len(groups) - left][-1:], now)
+    return now - before
 
 
 def blocks(code: MachineCode, warps: int) -> int:

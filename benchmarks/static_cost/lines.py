@@ -51,7 +51,8 @@ class AttentionLine:
             **asdict(cost),
             "kernel": entry.kernel, "bits": entry.bits, "block_d": entry.block_d, "rows": entry.rows,
             "full": _cycles(cost.full), "partial": _cycles(cost.partial),
-            "serial": cost.rate(machine, cost.full.serial), "overlapped": cost.rate(machine, cost.full.overlapped),
+            "serial": cost.rate(machine, cost.full.serial), "in_order": cost.rate(machine, cost.full.in_order),
+            "overlapped": cost.rate(machine, cost.full.overlapped),
         }  # fmt: skip
 
 

@@ -41,9 +41,10 @@ and their machine code is taken apart. **No time on this page was taken on a GPU
 reach and which unit stands in its way; memory beyond a multiprocessor, latency and launches are not in it.
 
 *Cycles* are those of one multiprocessor for 128 × 128 scores. *Tensor* is the matrix unit's; *other* is the busiest
-unit beside it. *Serial* adds the two: what one program gets whose softmax waits for its scores. *Overlapped* is the
-larger one: what nothing can beat. *Its blocks* is between: the serial cycles over the programs that share a
-multiprocessor, where these are more than the overlapped ones.
+unit beside it. *Serial* adds the two, as if a program never had both at work. *Overlapped* is the larger one: what
+nothing can beat. *In order* is between: one program's instructions one after the other, with products running beside
+them from where they are issued to where the code waits for them. *Its blocks* are the cycles in order over the programs
+that share a multiprocessor, where these are more than the overlapped ones.
 The rates assumed are in `gptface/kernels/kernel_cost.py`. A mask has one interval a row; *partial* tiles hide some.
 """
 
@@ -55,7 +56,7 @@ def _scaled(record: Mapping[str, Any], cycles: float) -> int:
 
 def _with_blocks(record: Mapping[str, Any]) -> float:
     """TFLOP/s of all programs of a multiprocessor together."""
-    return float(min(record["overlapped"], record["serial"] * max(1, record["blocks"])))
+    return float(min(record["overlapped"], record["in_order"] * max(1, record["blocks"])))
 
 
 def _tile(chosen: Mapping[str, Any]) -> str:
@@ -74,8 +75,8 @@ def attention_table(records: Sequence[Mapping[str, Any]], architecture: str) -> 
         return ""
     rows = [
         "| kernel | D | bits | rows | tile, warps, stages | registers, spilled (in loops) | blocks | powers a score "
-        "| matrix work | waits, fences | tensor + other | partial: other | serial / its blocks / overlapped TFLOP/s "
-        "| in the way |",
+        "| matrix work | waits, fences | tensor + other | partial: other "
+        "| serial / in order / its blocks / overlapped TFLOP/s | in the way |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
@@ -86,7 +87,8 @@ def attention_table(records: Sequence[Mapping[str, Any]], architecture: str) -> 
             f"| {one['blocks']} | {one['exponentials']:.2f} | {one['duplicated']:.2f}× "
             f"| {one['waits']}, {one['fences']} | {_scaled(one, full['tensor'])} + {_scaled(one, full['other'])} "
             f"({full['busiest']}) | {_scaled(one, partial['other'])} ({partial['busiest']}) "
-            f"| {one['serial']:.0f} / {_with_blocks(one):.0f} / {one['overlapped']:.0f} | {full['in_the_way']} |"
+            f"| {one['serial']:.0f} / {one['in_order']:.0f} / {_with_blocks(one):.0f} / {one['overlapped']:.0f} "
+            f"| {full['in_the_way']} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -122,25 +124,29 @@ def _bfloat16(
     return next((record for record in records if wanted.items() <= record.items()), None)
 
 
-def backward_rate(both: Sequence[Mapping[str, Any]], width: int) -> tuple[float, float, float]:
-    """Serial, with its blocks, and overlapped TFLOP/s of the records of both backward kernels together."""
+def backward_rate(both: Sequence[Mapping[str, Any]], width: int) -> tuple[float, float, float, float]:
+    """Serial, in order, with its blocks, and overlapped TFLOP/s of the records of both backward kernels together."""
     machine = MACHINES[both[0]["architecture"]]
     work = 2 * _BACKWARD_PRODUCTS * SQUARE * width * machine.clock * machine.multiprocessors / 1e12
     serial = [_scaled(one, one["full"]["tensor"] + one["full"]["other"]) for one in both]
     overlapped = [_scaled(one, max(one["full"]["tensor"], one["full"]["other"])) for one in both]
-    shared = [max(low, high / max(1, one["blocks"])) for one, low, high in zip(both, overlapped, serial, strict=True)]
-    return work / sum(serial), work / sum(shared), work / sum(overlapped)
+    in_order = [_scaled(one, one["full"]["in_order"]) for one in both]
+    shared = [max(low, high / max(1, one["blocks"])) for one, low, high in zip(both, overlapped, in_order, strict=True)]
+    return work / sum(serial), work / sum(in_order), work / sum(shared), work / sum(overlapped)
 
 
 def _aims(records: Sequence[Mapping[str, Any]]) -> str:
-    rows = ["| | aim | serial | its blocks | overlapped | what stands in the way |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| | aim | serial | in order | its blocks | overlapped | what stands in the way |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for (direction, width), aim in AIMS.items():
         kernels = ("forward",) if direction == "forward" else ("grad_query", "grad_key_value")
         parts = [one for kernel in kernels if (one := _bfloat16(records, kernel, width, None)) is not None]
         if len(parts) < len(kernels):
             continue
         if direction == "forward":
-            rates = parts[0]["serial"], _with_blocks(parts[0]), parts[0]["overlapped"]
+            rates = parts[0]["serial"], parts[0]["in_order"], _with_blocks(parts[0]), parts[0]["overlapped"]
         else:
             rates = backward_rate(parts, width)
         why = "; ".join(
@@ -204,7 +210,8 @@ def write_page(path: Path, numbers: Mapping[str, Any]) -> None:
         "Long sequences on sm_90, full tiles. The aim is one for the serial bound.\n",
         _aims(records),
         "A serial bound is missed where a program's softmax waits for its own scores; no unit is full there. Two\n"
-        "blocks a multiprocessor, or the next tile's scores issued before this tile's softmax, fill that time.\n",
+        "blocks a multiprocessor, or the next tile's scores issued before this tile's softmax, fill that time.\n"
+        "[Schedules that were weighed](attention-gpu.md#schedules-that-were-weighed) says what of it is taken.\n",
         f"The mixed batch of pre-training (B {BATCH}, S {LENGTH}, {HEADS} heads of 64), its programs placed on the "
         "multiprocessors\none after the other: the first tiles of all heads before the second ones, as the kernels "
         "have it where the L2\ncache holds all heads; or head by head. Launches are not in it:\n",
@@ -225,9 +232,12 @@ def write_page(path: Path, numbers: Mapping[str, Any]) -> None:
         ):
             parts += [f"## {operator}, {architecture} ({machine.name})\n", table] if table else []
     parts.append(
-        "On sm_100 the matrix unit's cycles follow from the products, because its instructions do not tell their\n"
-        "shape; traffic of tensor memory is not counted. float32 attention and `ieee` lookups run without matrix\n"
-        "units; their *other* is everything.\n"
+        "On sm_100 products are `tcgen05` instructions (`UTCHMMA`): one thread asks for them, and a barrier in shared\n"
+        "memory says when they are done. The code tells neither their shape nor which of them a wait is for. So the\n"
+        "matrix unit's cycles follow from the products, at 4,096 multiply-adds a cycle, and *in order* is taken to be\n"
+        "the serial cycles. Moves between tensor memory and registers (`LDTM`, `STTM`) count as instructions, their\n"
+        "traffic does not. Everything else is counted at the rates of sm_90. float32 attention and `ieee` lookups run\n"
+        "without matrix units; their *other* is everything.\n"
     )
     if missing := numbers["missing"]:
         kinds = Counter(tuple(name.split("-")[0].split()) for name in missing)

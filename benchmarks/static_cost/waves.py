@@ -1,7 +1,7 @@
 """The mixed batch of pre-training on a whole GPU, simulated: programs placed on multiprocessors in their order.
 
-A program is its tiles' cycles; the programs that share a multiprocessor share its busiest unit. So a last wave that
-leaves multiprocessors idle shows, which no bound of a single tile does. Memory and launches are not in it.
+A program is its tiles' cycles in order; programs that share a multiprocessor share its busiest unit. So a last wave
+that leaves multiprocessors idle shows, which no bound of a single tile does. Memory and launches are not in it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def programs(record: Mapping[str, Any], visible: Tensor, heads: int, tile_by_til
 
     def program(count: tuple[int, int]) -> Program:
         costs = list(zip(count, (full, partial), strict=True))
-        alone = START + sum(n * (cost["tensor"] + cost["other"]) for n, cost in costs)
+        alone = START + sum(n * cost["in_order"] for n, cost in costs)
         return Program(alone, sum(n * max(cost["tensor"], cost["other"]) for n, cost in costs))
 
     of_heads = [[program(count) for count in sample] for sample in tiles for _ in range(heads)]

@@ -40,7 +40,7 @@ def test_tiles_are_full_partial_or_left_out() -> None:
 def test_the_mixed_batch_has_a_program_for_every_tile_of_every_head() -> None:
     visible = mixed_batch()
     assert visible.shape == (8, LENGTH, LENGTH)
-    cost = {"tensor": 1.0, "other": 2.0}
+    cost = {"tensor": 1.0, "other": 2.0, "in_order": 3.0}
     record = {
         "kernel": "forward", "configuration": {"block_m": 64, "block_n": 64}, "full": cost, "partial": cost,
     }  # fmt: skip

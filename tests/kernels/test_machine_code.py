@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gptface.kernels.compilation import MachineCode
-from gptface.kernels.kernel_cost import MACHINES, attention_cost, blocks, lookup_cost, loop_cost
+from gptface.kernels.kernel_cost import MACHINES, attention_cost, blocks, in_order, lookup_cost, loop_cost
 from gptface.kernels.machine_code import (
     Instruction,
+    Loop,
     loops,
     matrix_multiply_adds,
     matrix_operand_bytes,
@@ -178,3 +179,19 @@ def test_cost_of_a_lookup() -> None:
     assert cost.duplicated == 1.0 and cost.tile_multiply_adds == 64**3
     with pytest.raises(ValueError, match="no loop with products"):
         lookup_cost("bf16", MachineCode(64, 0, 0, "", assembly="/*0000*/ EXIT ;"), machine, 64, 64, 32, 4, 64)
+
+
+def test_cycles_in_order_run_products_beside_what_does_not_wait_for_them() -> None:
+    """Two products of 64 cycles and 100 cycles of instructions: waited for at once, or before the next is issued."""
+    product = Instruction("", "HGMMA.64x128x16.F32.BF16", "R24, R4, gdesc[UR8], R24, gsb0")
+    work = [Instruction("", "FADD", "R1, R1, R2")] * 48
+
+    def cycles(*instructions: Instruction) -> float:
+        loop = Loop(tuple(range(len(instructions))), instructions)
+        return in_order(loop, 4, MACHINES["sm_90"], float(len(instructions)))
+
+    wait = Instruction("", "WARPGROUP.DEPBAR.LE", "gsb0, 0x0")
+    assert cycles(product, wait, *work, product, wait, *work) == 2 * (1 + 64 + 48)
+    assert cycles(product, *work, wait, product, *work, wait) == 2 * (1 + 64)
+    all_but_one = Instruction("", "WARPGROUP.DEPBAR.LE", "gsb0, 0x1")
+    assert cycles(product, all_but_one, *work, product, all_but_one, *work) == 2 * 64, "the matrix unit never rests"
