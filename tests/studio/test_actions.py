@@ -20,7 +20,7 @@ def test_candidates_come_one_by_one_each_from_its_seed(actions: Actions) -> None
     photo = actions.drawn_face(19).now.picture
     wish = Wish("attribute", "Blond_Hair", decoding=Decoding(seed=3, steps=2, match_guidance="none"))
     several = list(actions.edits(photo, wish, 2))
-    alone = next(actions.edits(photo, Wish("attribute", "Blond_Hair", decoding=Decoding(4, 2, 2.0, "none"))))
+    alone = next(actions.edits(photo, Wish("attribute", "Blond_Hair", decoding=Decoding(4, 2, match_guidance="none"))))
     assert [each.seed for each in several] == [3, 4]
     assert np.array_equal(several[1].picture, alone.picture)
     assert not np.array_equal(several[0].picture, several[1].picture)
