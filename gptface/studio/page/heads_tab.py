@@ -111,7 +111,11 @@ def build_heads_tab(page: gr.Blocks, heads: Heads, view: EditView) -> None:
                     for shape in found.shown:
                         weight = min(max(getattr(head, kind).get(shape.name, 0.0), shape.low), shape.high)
                         label = readable_shape(shape.name)
-                        bars.append(gr.Slider(shape.low, shape.high, weight, step=0.01, label=label, buttons=[]))
+                        # Said, not left to Gradio: laid out anew, it takes a slider that is not at 0 for a display.
+                        bar = gr.Slider(
+                            shape.low, shape.high, weight, step=0.01, label=label, buttons=[], interactive=True
+                        )
+                        bars.append(bar)
 
             @answer
             def move(seen: gr.Model3D, head: Head, *weights: float) -> Iterator[Updates]:
