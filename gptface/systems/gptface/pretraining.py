@@ -158,7 +158,8 @@ class PretrainingStage(Stage):
             images=not section.cache_codes,
             token_regions=tokenizer.config.grid if section.needs_regions else None,
             text=(self.text_tokenizer, data.text_length),
-            without_regions="pretrain.image_masks.regions and .edits must be 0, pretrain.losses.regions empty",
+            without_regions="pretrain.image_masks.regions and pretrain.image_masks.edits: must be 0 and "
+            "pretrain.losses.regions empty",
         )
         encode = partial(encode_images, tokenizer=self.tokenizer, identity=identity, accelerator=accelerator)
         text_length = faces.text_width(needs)
