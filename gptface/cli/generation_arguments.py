@@ -51,7 +51,8 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     add_device_option(parser)
 
 
-def add_decoding_options(parser: argparse.ArgumentParser) -> None:
+def add_decoding_options(parser: argparse.ArgumentParser, *, choosing: bool = True) -> None:
+    """The options of :func:`decoding_settings`; with ``choosing`` also those beside them, which measurements fix."""
     group = parser.add_argument_group("decoding")
     group.add_argument("--seed", type=int, default=usual.SEED, help="same seed, same picture (default %(default)s)")
     group.add_argument("--steps", type=int, default=usual.STEPS, help="passes of masked decoding (default %(default)s)")
@@ -109,6 +110,8 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="exact: candidates scored a step (default %(default)s)",
     )
+    if not choosing:
+        return
     group.add_argument(
         "--best-of",
         type=int,

@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--output", type=local_path, metavar="FILE", help="also write everything as JSON")
     add("--table", type=local_path, metavar="MD", help="also write a Markdown table")
     add("--sheet", type=local_path, metavar="PNG", help="draw eight people: at rest, their smile, and the results")
-    add_decoding_options(parser)
+    add_decoding_options(parser, choosing=False)
     parser.set_defaults(func=run)
 
 

@@ -234,7 +234,9 @@ class Masking:
             return None
         if pairs.regions is None:
             raise InputError("pairs.regions: losses.regions needs the region of every token, got none")
-        return self.region_weights.to(pairs.regions.device)[pairs.regions]
+        if self.region_weights.device != pairs.regions.device:
+            self.region_weights = self.region_weights.to(pairs.regions.device)  # once
+        return self.region_weights[pairs.regions]
 
     def _first_word(self) -> int:
         """The lowest id that is not a special token, where those come first; random replacements start there."""

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gptface.errors import InputError
+from gptface.models.packing import Packing
 from gptface.ops import IntervalMask
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
 from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Raster
@@ -115,6 +117,17 @@ class SpatialMerging(nn.Module):
         row, column = positions // columns, positions % columns
         first = (row - row % self.side) * columns + column - column % self.side
         return torch.where(image, slots - positions + first, slots)
+
+    def check(self, packing: Packing, position_ids: Tensor, segment_ids: Tensor) -> None:
+        """Raise :class:`InputError` where ``packing`` computes slots that share another's; looked at on CPUs alone."""
+        if packing.places.device.type != "cpu" or torch.compiler.is_compiling():
+            return
+        packed = packing.places.view(position_ids.shape) >= 0
+        if bool((packed & ~self.computed(position_ids, segment_ids)).any()):
+            raise InputError(
+                f"packing must leave out all image tokens but the first of each square of {self.side} x {self.side}: "
+                "give first_of_squares(grid, side) as image_kept of build_sequence"
+            )
 
     def join(self, states: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
         """``(B, S, C)`` states of tokens to those of slots: a square's in its first token's slot, others as they were.

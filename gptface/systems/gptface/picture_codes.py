@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def _read(path: Path, device: torch.device) -> dict[str, Tensor]:
         with np.load(path) as arrays:
             found = {name: torch.from_numpy(arrays[name]).to(device) for name in arrays.files}
         return {"codes": found["codes"], **found}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: is not a readable file of codes ({error}); remove it to have it made again"
         ) from None

@@ -170,7 +170,8 @@ def build_sequence(
             device only. The transformer's layers then run on so many rows instead of all slots (see
             :mod:`gptface.models.packing`). By default they run on all of them.
         image_kept: ``(B, N)`` bool: image tokens that the layers compute and attend to; the others' hidden states are
-            zero. Needs ``num_tokens``, which then counts them alone. By default all.
+            zero, unless they share the slot of one that is kept. Needs ``num_tokens``, which then counts them alone. By
+            default all.
 
     Raises:
         InputError: for tensors whose shapes do not fit together. Values are not looked at (that would synchronise).

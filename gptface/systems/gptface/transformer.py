@@ -154,7 +154,9 @@ class FaceLanguageModel(StrictPreTrainedModel):
             regimes: ``(B,)`` int64.
             attention_mask: intervals ``(B or 1, S, K, 2)``.
             inputs_embeds: in place of what :meth:`embed_tokens` gives, for gradients with respect to soft tokens.
-            packing: of ``attention_mask``; the layers then compute the valid slots alone.
+            packing: of ``attention_mask``; the layers then compute the valid slots alone. Where squares of tokens share
+                slots, made with their first tokens as ``image_kept`` of
+                :func:`~gptface.systems.gptface.sequence.build_sequence`.
             depths: a list that receives the residual stream before the first layer and after each layer,
                 ``num_hidden_layers + 1`` tensors ``(B, S, C)``.
             caches: one a layer, of capacity S, which take the keys and values of the slots that are computed, in place
@@ -164,7 +166,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
 
         Returns:
             ``(B, S, C)`` after the final normalisation, or ``(B, n, C)`` of the ``slots``. Rows of padding carry no
-            meaning (with ``packing`` they are zero).
+            meaning (with ``packing`` they are zero, unless squares of tokens share slots).
         """
         if slots is not None and not caches:
             raise InputError("slots needs caches that a pass over all slots has filled, got none")
@@ -200,10 +202,9 @@ class FaceLanguageModel(StrictPreTrainedModel):
             states = states + told
         if self.merging is None:
             if caches is not None:
-                hidden = self._through_caches(states, attention_mask, caches, slots)
+                hidden = self.final_norm(self._through_caches(states, attention_mask, caches, slots))
             else:
-                hidden = self._through_layers(states, attention_mask, packing, depths)
-            hidden = self.final_norm(hidden)
+                hidden = self._through_layers(states, attention_mask, packing, depths, self.final_norm)
         else:
             hidden = self._through_squares(
                 states, position_ids, segment_ids, attention_mask, packing, depths, caches, slots
@@ -214,9 +215,14 @@ class FaceLanguageModel(StrictPreTrainedModel):
         return hidden + functional.pad(at_cls, (0, 0, 0, hidden.shape[1] - 1))
 
     def _through_layers(
-        self, states: Tensor, mask: IntervalMask, packing: Packing | None, depths: list[Tensor] | None
+        self,
+        states: Tensor,
+        mask: IntervalMask,
+        packing: Packing | None,
+        depths: list[Tensor] | None,
+        norm: nn.Module | None = None,
     ) -> Tensor:
-        """``states (B, S, C)`` to hidden states; see :meth:`forward`."""
+        """``states (B, S, C)`` to hidden states, through ``norm`` in the end; see :meth:`forward`."""
         if packing is not None:
             states, mask = packing.pack(states), packing.attention_mask
         states = self.dropout(states)
@@ -227,12 +233,14 @@ class FaceLanguageModel(StrictPreTrainedModel):
                 collected.append(states)
         if depths is not None:
             depths += collected if packing is None else [packing.unpack(depth) for depth in collected]
+        if norm is not None:
+            states = norm(states)
         return states if packing is None else packing.unpack(states)
 
     def _through_caches(
         self, states: Tensor, mask: IntervalMask, caches: Sequence[KeyValueCache], slots: Tensor | None
     ) -> Tensor:
-        """``states (B, S, C)`` to the hidden states of all slots, or of ``slots (B, n)`` by keys and values held."""
+        """``states (B, S, C)`` to states of all slots, or of ``slots (B, n)`` by keys and values held, without norm."""
         batch, capacity = states.shape[:2]
         places = slots
         if places is None:
@@ -265,6 +273,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
         joined = merging.join(states, *where)
         collected: list[Tensor] | None = None if depths is None else []
         if packing is not None:
+            merging.check(packing, *where)
             hidden = self._through_layers(joined, mask, packing, collected)
         else:
             computed = ComputedSlots.of(merging.computed(*where), states.shape[1] - merging.left_out, mask)

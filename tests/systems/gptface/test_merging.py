@@ -121,6 +121,13 @@ def test_packed_it_is_the_same(regimes: list[int]) -> None:
     assert rows == [plain.token_ids.numel() - 3 * LEFT_OUT, count]
 
 
+def test_packed_with_slots_that_share_anothers_it_is_an_error() -> None:
+    model = make_model()
+    lengths = int(sequence_of(model, [0, 0, 0]).lengths.sum())
+    with pytest.raises(InputError, match="packing must leave out all image tokens but the first of each square of 2"):
+        model.forward_sequence(sequence_of(model, [0, 0, 0], num_tokens=lengths))
+
+
 @torch.no_grad()
 def test_features_of_every_depth_repeat_a_squares_state() -> None:
     model = make_model()

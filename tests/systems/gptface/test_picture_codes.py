@@ -77,10 +77,12 @@ def test_codes_are_kept_by_what_the_views_are(cache: FaceCache, monkeypatch: pyt
     torch.testing.assert_close(again.views, first.views)
     assert encoded(cache, None).views.shape == (0, 2, COUNT, 16)
     (file,) = {*cache.folder.glob("codes-tiny-both-views-*.npz")} - before
-    file.write_bytes(b"no codes")
+    whole = file.read_bytes()
     try:
-        with pytest.raises(InputError, match="is not a readable file of codes"):
-            encoded(cache, PictureViewSection(count=1))
+        for found in (b"no codes", b"", whole[: len(whole) // 2]):
+            file.write_bytes(found)
+            with pytest.raises(InputError, match="is not a readable file of codes"):
+                encoded(cache, PictureViewSection(count=1))
     finally:
         file.unlink()
 

@@ -172,7 +172,7 @@ def _people(faces: FaceSet, group: str | None) -> np.ndarray:
         return np.arange(len(faces.samples))
     if not any(group in sample.metadata for sample in faces.samples):
         raise InputError(f"--group: no face has a field {group!r} in its metadata")
-    return np.array([str(sample.metadata.get(group, row)) for row, sample in enumerate(faces.samples)])
+    return np.array([str(sample.metadata.get(group, f"face {row}")) for row, sample in enumerate(faces.samples)])
 
 
 def _paint(faces: FaceSet, name: str, seed: int) -> Holes:

@@ -239,7 +239,7 @@ class _Report:
                 "setting",
                 "judge agrees",
                 "95 % interval",
-                "against no guidance",
+                "against one draw",
                 "sharpness",
                 "regions right",
                 "pixels changed outside the mask",
@@ -250,7 +250,9 @@ class _Report:
             f"{len(trials)} fresh faces, one wish each; the judge is a classifier trained on the generator's labels "
             "from another seed. The comparison is paired: same faces, same random numbers (p: exact McNemar test). "
             "Sharpness is the gradient energy inside the masks over that of the generator's own pictures there; "
-            "regions are right where the judge sees the part of the face that the generator's own picture has.",
+            "regions are right where the judge sees the part of the face that the generator's own picture has. "
+            "What the system's parser chose among is judged by another network, but both learnt from labels of the same "
+            "generator: they err alike now and then.",
             note=True,
         )
         wishes, at_best = sorted(best.by_wish), by_wish(trials, ceiling)

@@ -236,6 +236,7 @@ def _edited(
             expressions=expression,
             region_maps=list(maps[part]),
             seeds=[seed + start + place for place in range(len(chosen))],
+            best_of=1,  # chosen by a parser, systems with and without one could not be compared
         )
         images += result.images
         masks += result.masks

@@ -43,10 +43,10 @@ def draw_strip(system: FaceSystem, settings: DecodingSettings, path: Path, *, se
     hole[round(0.35 * size) : round(0.6 * size), round(0.2 * size) : round(0.55 * size)] = True
     cells = [
         ("a face", photo),
-        ("blond hair", generator.edit(photo, attributes="Blond_Hair").images[0]),
-        ("a hat", generator.edit(photo, attributes="Wearing_Hat").images[0]),
-        ("glasses", generator.edit(photo, attributes="Eyeglasses").images[0]),
-        ("surprise", generator.edit(photo, expressions="surprise").images[0]),
+        ("blond hair", generator.edit(photo, attributes="Blond_Hair", best_of=1).images[0]),
+        ("a hat", generator.edit(photo, attributes="Wearing_Hat", best_of=1).images[0]),
+        ("glasses", generator.edit(photo, attributes="Eyeglasses", best_of=1).images[0]),
+        ("surprise", generator.edit(photo, expressions="surprise", best_of=1).images[0]),
         ("covered", covered.image),
         ("uncovered", generator.unmask(covered.image, covered.occluder_mask).images[0]),
         ("a hole", mask_overlay(photo, hole)),

@@ -181,7 +181,9 @@ class FaceGenerator:
             settings, keep_history: as in :meth:`generate`.
             best_of: candidates a photo, of which the best is kept: by the system's parser, where an attribute or an
                 expression is named that it knows, else by the matching head. By default
-                :data:`~gptface.systems.gptface.generation.ranking.CANDIDATES` in the first case, else 1.
+                :data:`~gptface.systems.gptface.generation.ranking.CANDIDATES` in the first case, else 1. A name counts
+                even where captions or masks are given beside it, and for all photos or none: one that the parser does
+                not know leaves all to the matching head.
             hide: fill the masked pixels from their surroundings before the tokens are computed, so that the codes
                 around the mask, whose receptive fields reach into it, know nothing of what is removed.
             dilation: renew this many rings of tokens around the mask as well.
