@@ -251,7 +251,7 @@ class _Report:
             "from another seed. The comparison is paired: same faces, same random numbers (p: exact McNemar test). "
             "Sharpness is the gradient energy inside the masks over that of the generator's own pictures there; "
             "regions are right where the judge sees the part of the face that the generator's own picture has. "
-            "What the system's parser chose among is judged by another network, but both learnt from labels of the same "
+            "What the system's parser chose is judged by another network, but both learnt from labels of the same "
             "generator: they err alike now and then.",
             note=True,
         )
