@@ -69,17 +69,19 @@ class ComputedSlots:
         most = int(marked.sum(1).max()) if marked.numel() else 0
         return marked.long().argsort(dim=1, descending=True, stable=True)[:, :most]
 
-    def scattered(self, states: Tensor, ranks: Tensor) -> Tensor:
+    def ranked(self, states: Tensor, ranks: Tensor) -> Tensor:
         """``(B, L', C)`` of the slots of these ``ranks`` to ``(B, L, C)``; zero in the others."""
-        batch, _, width = states.shape
-        empty = states.new_zeros(batch, self.places.shape[1], width)
-        return empty.scatter(1, ranks.unsqueeze(-1).expand(-1, -1, width), states)
+        return _laid_out(states, ranks, self.places.shape[1])
 
     def put(self, states: Tensor) -> Tensor:
         """``(B, L, C)`` to ``(B, S, C)``; zero in the other slots."""
-        batch, _, width = states.shape
-        empty = states.new_zeros(batch, self.ranks.shape[1], width)
-        return empty.scatter(1, self.places.unsqueeze(-1).expand(-1, -1, width), states)
+        return _laid_out(states, self.places, self.ranks.shape[1])
+
+
+def _laid_out(states: Tensor, places: Tensor, count: int) -> Tensor:
+    """``(B, n, C)`` to their ``places (B, n)`` among ``count``: ``(B, count, C)``, zero elsewhere."""
+    batch, _, width = states.shape
+    return states.new_zeros(batch, count, width).scatter(1, places.unsqueeze(-1).expand(-1, -1, width), states)
 
 
 class SpatialMerging(nn.Module):
@@ -112,7 +114,7 @@ class SpatialMerging(nn.Module):
     def slots(self, slots: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
         """``(B, n)`` int64 slots of tokens to those in which their squares are computed."""
         positions = position_ids.gather(1, slots)
-        image = (segment_ids.gather(1, slots) == IMAGE_SEGMENT) & (positions < self.tokens)
+        image = self._image_tokens(positions, segment_ids.gather(1, slots))
         columns = self.grid[1]
         row, column = positions // columns, positions % columns
         first = (row - row % self.side) * columns + column - column % self.side
@@ -138,7 +140,7 @@ class SpatialMerging(nn.Module):
         squares = self.merge(self._by_square(raster.collect(states)))  # (B, h/m, w/m, C)
         laid = squares[:, :, None, :, None]
         laid = functional.pad(laid, (0, 0, 0, self.side - 1, 0, 0, 0, self.side - 1)).flatten(3, 4).flatten(1, 3)
-        image = (segment_ids == IMAGE_SEGMENT) & (position_ids < self.tokens)
+        image = self._image_tokens(position_ids, segment_ids)
         return torch.where(image.unsqueeze(-1), raster.spread(laid), states)
 
     def part(self, hidden: Tensor, states: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
@@ -146,15 +148,19 @@ class SpatialMerging(nn.Module):
         raster = Raster(position_ids, segment_ids, self.tokens)
         parts = self.split(self._squares(raster.collect(hidden)))  # (B, h/m, w/m, m²·C)
         own = raster.spread(self._by_token(parts))
-        image = (segment_ids == IMAGE_SEGMENT) & (position_ids < self.tokens)
+        image = self._image_tokens(position_ids, segment_ids)
         return torch.where(image.unsqueeze(-1), own + states, hidden)
 
     def repeat(self, hidden: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
         """``(B, S, C)`` hidden states of slots, every image token with its square's."""
         raster = Raster(position_ids, segment_ids, self.tokens)
         own = raster.spread(self._by_token(self._squares(raster.collect(hidden)).repeat(1, 1, 1, self.side**2)))
-        image = (segment_ids == IMAGE_SEGMENT) & (position_ids < self.tokens)
+        image = self._image_tokens(position_ids, segment_ids)
         return torch.where(image.unsqueeze(-1), own, hidden)
+
+    def _image_tokens(self, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """bool: which slots hold image tokens; the image's ``[SEP]`` is none."""
+        return (segment_ids == IMAGE_SEGMENT) & (position_ids < self.tokens)
 
     def flops_per_picture(self) -> int:
         """Floating-point operations of one picture, forward."""

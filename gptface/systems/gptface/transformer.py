@@ -283,7 +283,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
                 squares = None if slots is None else computed.shared(merging.slots(slots, *where))
                 hidden = self._through_caches(computed.take(joined), computed.attention_mask, caches, squares)
                 if squares is not None:
-                    hidden = computed.scattered(hidden, squares)
+                    hidden = computed.ranked(hidden, squares)
             hidden = computed.put(hidden)
             if collected is not None:
                 collected = [computed.put(depth) for depth in collected]
