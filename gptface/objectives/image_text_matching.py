@@ -114,8 +114,8 @@ def same_captions(text_ids: Tensor, text_lengths: Tensor) -> Tensor:
         text_lengths: ``(B,)`` int64.
     """
     inside = torch.arange(text_ids.shape[1], device=text_ids.device) < text_lengths.unsqueeze(1)
-    ids = torch.where(inside, text_ids, -1)
-    return (ids.unsqueeze(0) == ids.unsqueeze(1)).all(-1)
+    ids = torch.where(inside, text_ids, -1).T  # tokens first: all() over the last dimension would go number by number
+    return (ids.unsqueeze(1) == ids.unsqueeze(2)).all(0)
 
 
 def random_negatives(sample_ids: Tensor, *, seed: int, step: int | Tensor, excluded: Tensor | None = None) -> Negatives:

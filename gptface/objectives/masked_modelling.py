@@ -28,16 +28,16 @@ def gathered_token_losses(
     """The loss of every chosen row, and whether its best guess was right.
 
     Args:
-        hidden: ``(B, S, C)``.
-        positions: ``(M,)`` int64, packed ``b * S + s``; −1 names no row.
+        hidden: ``(B, S, C)``, or rows ``(N, C)``.
+        positions: ``(M,)`` int64, packed ``b * S + s``, or row numbers; −1 names no row.
         labels: ``(M,)`` int64; ignored where the position is −1.
         project: hidden rows ``(M, C)`` to logits ``(M, V)``, such as ``model.image_logits``.
 
     Returns:
         ``losses (M,)`` float32 and ``correct (M,)`` bool; 0 and ``False`` where the position is −1.
     """
-    if hidden.ndim != 3:
-        raise InputError(f"hidden must have shape (B, S, C), got {tuple(hidden.shape)}")
+    if hidden.ndim not in (2, 3):
+        raise InputError(f"hidden must have shape (B, S, C) or (N, C), got {tuple(hidden.shape)}")
     if positions.ndim != 1 or positions.shape != labels.shape:
         raise InputError(
             f"positions and labels must be vectors of the same length, "

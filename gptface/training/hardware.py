@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptface.errors import InputError
 
-__all__ = ["forward_flops", "has_fast_bf16", "mixed_precision", "peak_flops", "peak_memory_gib"]
+__all__ = ["forward_flops", "has_fast_bf16", "keep_freed_memory", "mixed_precision", "peak_flops", "peak_memory_gib"]
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -40,6 +42,23 @@ def mixed_precision(wanted: str, device: torch.device) -> str:
             raise InputError("precision: bf16 does not exist on this GPU, use float32 or auto")
         return "bf16"
     return "bf16" if has_fast_bf16(device) else "no"
+
+
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees for its next allocations; whether its C library (glibc) can.
+
+    A training step on a processor frees and allocates the same hundreds of megabytes again and again. By default, glibc
+    gives blocks of megabytes back to the system at once, and each of their pages costs a fault when it comes again. The
+    process grows to its peak, as it does anyway, and stays there.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    return False
 
 
 def peak_flops(device: torch.device, precision: str) -> float:

@@ -39,6 +39,7 @@ from gptface.training.configuration import LoopSection
 from gptface.training.configuration_files import configuration_to_yaml
 from gptface.training.continuation import check_budget, check_same_run, goes_further
 from gptface.training.declaration import StageContext, StageDeclaration
+from gptface.training.hardware import keep_freed_memory
 from gptface.training.loggers import STATE, ExperimentLoggers, check_loggers
 from gptface.training.loop import Loop, Outcome, build_accelerator
 from gptface.training.stage import Stage
@@ -90,6 +91,8 @@ def run_stage(
     # One process may run several stages, each with a precision of its own.
     AcceleratorState._reset_state()
     accelerator = build_accelerator(section)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     run = _identity(name, configuration, section, identities, accelerator.num_processes)
     summary = target / "summary.json"
     if accelerator.is_main_process:

@@ -97,6 +97,6 @@ def test_nothing_is_asked_of_the_host() -> None:
 def test_shapes_that_do_not_fit() -> None:
     index = torch.zeros(4, dtype=torch.int64)
     with pytest.raises(InputError, match=r"hidden must have shape"):
-        gathered_cross_entropy(torch.zeros(S, C), index, index, nn.Linear(C, V))
+        gathered_cross_entropy(torch.zeros(C), index, index, nn.Linear(C, V))
     with pytest.raises(InputError, match=r"same length, got \(4,\) and \(3,\)"):
         gathered_cross_entropy(torch.zeros(B, S, C), index, index[:3], nn.Linear(C, V))

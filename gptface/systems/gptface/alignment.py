@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
-from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Raster, Regime
+from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Regime
 
-__all__ = ["Alignment", "Telling"]
+__all__ = ["Alignment", "Telling", "words_among"]
 
 # Of the towers' token embeddings, which enter the towers at unit size: a rate made for matrices moves small parameters
 # faster. Between 0.02 and 0.06 it makes no difference.
@@ -97,33 +97,34 @@ class Alignment(nn.Module):
         seen, said = self.embed(picture, caption)
         return seen @ said.T * torch.exp(-self.log_temperature.clamp(-4.6, 0.0))
 
-    def forward(
-        self, embeddings: Tensor, position_ids: Tensor, segment_ids: Tensor, regimes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, picture: Tensor, others: Tensor, words: Tensor, regimes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What is added to joint sequences: to their slots before the transformer, to their [CLS] behind it.
 
         A row is told only what its regime lets it see, and the agreement, which knows both, goes to masked rows alone.
 
         Args:
-            embeddings: ``(B, S, r)`` the towers' token embeddings.
-            position_ids, segment_ids, regimes: see :class:`~gptface.systems.gptface.sequence.JointSequence`.
+            picture: ``(B, N, r)`` the towers' token embeddings of the image tokens, in raster order.
+            others: ``(B, W, r)`` those of the other slots.
+            words: ``(B, W)`` bool, which of them are the caption's words (:func:`words_among`).
+            regimes: ``(B,)``, see :class:`~gptface.systems.gptface.sequence.JointSequence`.
 
         Returns:
-            ``(B, S, C)`` and ``(B, C)``.
+            ``(B, N, C)`` for the image tokens, ``(B, W, C)`` for the other slots, ``(B, C)`` for [CLS].
         """
-        words = _words(position_ids, segment_ids)
-        raster = Raster(position_ids, segment_ids, self.positions)
-        picture = self.summarise_picture(raster.collect(embeddings))
-        caption = self.summarise_caption(embeddings, words)
+        words = words.unsqueeze(-1)
+        shown, spoken = self.summarise_picture(picture), self.summarise_caption(others, words)
 
         # Summaries grow as they learn to tell pairs apart; told as they are, they drown the words they are added to.
-        seen, said = (functional.layer_norm(summary, summary.shape[-1:]) for summary in (picture, caption))
-        told_image, told_text = regimes != int(Regime.IMAGE_TO_TEXT), regimes != int(Regime.TEXT_TO_IMAGE)
-        laid_out = self.place(said).view(-1, self.positions, self.rank) * told_image.view(-1, 1, 1)
-        to_image = self.tell_image(raster.spread(laid_out))
-        to_text = self.tell_text(seen).unsqueeze(1) * (words & told_text.view(-1, 1, 1))
-        agreement = self.agreement(picture, caption) * (regimes == int(Regime.MASKED)).unsqueeze(1)
-        return self.scale * (to_image + to_text), agreement
+        seen, said = (functional.layer_norm(summary, summary.shape[-1:]) for summary in (shown, spoken))
+        told_image, told_text = (
+            self.scale * (regimes != int(regime)).to(seen.dtype).unsqueeze(1)
+            for regime in (Regime.IMAGE_TO_TEXT, Regime.TEXT_TO_IMAGE)
+        )
+        laid_out = self.place(said) * told_image
+        to_image = self.tell_image(laid_out.view(-1, self.positions, self.rank))
+        to_words = (self.tell_text(seen) * told_text).unsqueeze(1) * words
+        agreement = self.agreement(shown, spoken) * (regimes == int(Regime.MASKED)).unsqueeze(1)
+        return to_image, to_words, agreement
 
     def flops_per_pair(self, text_length: int) -> float:
         """Floating-point operations of comparing one pair, forward and backward."""
@@ -133,7 +134,7 @@ class Alignment(nn.Module):
         return 6.0 * (weights + text_length * sum(layer.weight.numel() for layer in words))
 
 
-def _words(position_ids: Tensor, segment_ids: Tensor) -> Tensor:
-    """``(B, S, 1)`` bool: the caption's words, without [CLS] and [SEP]."""
-    text_positions = position_ids.masked_fill(segment_ids == IMAGE_SEGMENT, 0).unsqueeze(-1)
+def words_among(position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+    """bool like ``position_ids (B, S)``: the slots of the caption's words, without [CLS] and [SEP]."""
+    text_positions = position_ids.masked_fill(segment_ids == IMAGE_SEGMENT, 0)
     return (text_positions > 0) & (text_positions < text_positions.amax(1, keepdim=True))

@@ -8,6 +8,8 @@ single tokens.
             first token; the layers compute no other slot of it
     split   the square's hidden state, linear (m²·C): a part for each of its tokens, added to the token's own state
 
+Between the two, states stand in rows: a sample's squares in raster order, then its other slots in theirs.
+
 A square is seen as a whole, so that pictures cannot be predicted token by token (``Regime.TEXT_TO_IMAGE``).
 """
 
@@ -23,9 +25,9 @@ from gptface.errors import InputError
 from gptface.models.packing import Packing
 from gptface.ops import IntervalMask
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
-from gptface.systems.gptface.sequence import IMAGE_SEGMENT, Raster
+from gptface.systems.gptface.sequence import IMAGE_SEGMENT, SlotLayout
 
-__all__ = ["ComputedSlots", "SpatialMerging", "first_of_squares"]
+__all__ = ["ComputedSlots", "SpatialMerging", "SquareRows", "first_of_squares"]
 
 
 def first_of_squares(grid: tuple[int, int], side: int, device: torch.device | None = None) -> Tensor:
@@ -33,6 +35,22 @@ def first_of_squares(grid: tuple[int, int], side: int, device: torch.device | No
     rows = torch.arange(grid[0], device=device) % side == 0
     columns = torch.arange(grid[1], device=device) % side == 0
     return (rows[:, None] & columns).flatten()
+
+
+@dataclass(frozen=True)
+class SquareRows:
+    """Where the rows of a batch stand: ``R = Q + W`` a sample, of its Q squares and of its W other slots.
+
+    Attributes:
+        counts: Q and W.
+        slots: ``(B * R,)`` int64, the packed position ``b * S + s`` of each row's slot; a square's is that of its first
+            token.
+        rows: ``(B * S,)`` int64, the row ``b * R + r`` of each slot; a square's tokens share one.
+    """
+
+    counts: tuple[int, int]
+    slots: Tensor
+    rows: Tensor
 
 
 @dataclass(frozen=True)
@@ -59,10 +77,6 @@ class ComputedSlots:
         moved = before.gather(1, rows.flatten(1).long()).view_as(rows).to(torch.int32)
         return ComputedSlots(places, before[:, :-1], IntervalMask(moved, count))
 
-    def take(self, states: Tensor) -> Tensor:
-        """``(B, S, C)`` to ``(B, L, C)``."""
-        return states.gather(1, self.places.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
-
     def shared(self, slots: Tensor) -> Tensor:
         """``(B, n)`` int64 of these slots to their ranks, each once a row: ``(B, L')``, filled up by others' ranks."""
         marked = torch.zeros_like(self.places, dtype=torch.bool).scatter(1, self.ranks.gather(1, slots), True)
@@ -72,10 +86,6 @@ class ComputedSlots:
     def ranked(self, states: Tensor, ranks: Tensor) -> Tensor:
         """``(B, L', C)`` of the slots of these ``ranks`` to ``(B, L, C)``; zero in the others."""
         return _laid_out(states, ranks, self.places.shape[1])
-
-    def put(self, states: Tensor) -> Tensor:
-        """``(B, L, C)`` to ``(B, S, C)``; zero in the other slots."""
-        return _laid_out(states, self.places, self.ranks.shape[1])
 
 
 def _laid_out(states: Tensor, places: Tensor, count: int) -> Tensor:
@@ -131,32 +141,43 @@ class SpatialMerging(nn.Module):
                 "give first_of_squares(grid, side) as image_kept of build_sequence"
             )
 
-    def join(self, states: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
-        """``(B, S, C)`` states of tokens to those of slots: a square's in its first token's slot, others as they were.
+    def rows(self, layout: SlotLayout) -> SquareRows:
+        """Where the rows of a batch stand that is laid out like this."""
+        tokens, others = layout.counts
+        squares = tokens // self.side**2
+        device = layout.token_slots.device
+        order = torch.arange(tokens, device=device)
+        row, column = order // self.grid[1], order % self.grid[1]
+        square = row // self.side * (self.grid[1] // self.side) + column // self.side
+        first = torch.nonzero_static(first_of_squares(self.grid, self.side, device), size=squares).squeeze(1)
 
-        The slots that are not :meth:`computed` hold zeros.
+        batch = len(layout.token_slots) // tokens
+        slots = torch.cat(
+            [layout.token_slots.view(batch, tokens)[:, first], layout.other_slots.view(batch, others)], dim=1
+        )
+        token, other = layout.slot_tokens, layout.slot_others
+        beside = other + (other // max(others, 1) + 1) * squares  # behind the squares of its own and all former samples
+        own = square[token % tokens] + token // tokens * (squares + others)
+        return SquareRows(
+            counts=(squares, others),
+            slots=slots.flatten(),
+            rows=torch.where(token < 0, beside, own),
+        )
+
+    def join(self, tokens: Tensor, others: Tensor) -> Tensor:
+        """States of image tokens ``(B, N, C)`` and of the other slots ``(B, W, C)`` to those of rows ``(B, R, C)``."""
+        squares = self.merge(self._by_square(tokens)).flatten(1, 2)
+        return torch.cat([squares, others.to(squares.dtype)], dim=1)
+
+    def part(self, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states of rows ``(B, R, C)``, from the layers, to those of image tokens ``(B, N, C)`` and other slots.
+
+        ``tokens (B, N, C)`` are the image tokens' own states before the layers.
         """
-        raster = Raster(position_ids, segment_ids, self.tokens)
-        squares = self.merge(self._by_square(raster.collect(states)))  # (B, h/m, w/m, C)
-        laid = squares[:, :, None, :, None]
-        laid = functional.pad(laid, (0, 0, 0, self.side - 1, 0, 0, 0, self.side - 1)).flatten(3, 4).flatten(1, 3)
-        image = self._image_tokens(position_ids, segment_ids)
-        return torch.where(image.unsqueeze(-1), raster.spread(laid), states)
-
-    def part(self, hidden: Tensor, states: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
-        """``(B, S, C)`` hidden states of slots to those of tokens, with their own ``states`` before the layers."""
-        raster = Raster(position_ids, segment_ids, self.tokens)
-        parts = self.split(self._squares(raster.collect(hidden)))  # (B, h/m, w/m, m²·C)
-        own = raster.spread(self._by_token(parts))
-        image = self._image_tokens(position_ids, segment_ids)
-        return torch.where(image.unsqueeze(-1), own + states, hidden)
-
-    def repeat(self, hidden: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
-        """``(B, S, C)`` hidden states of slots, every image token with its square's."""
-        raster = Raster(position_ids, segment_ids, self.tokens)
-        own = raster.spread(self._by_token(self._squares(raster.collect(hidden)).repeat(1, 1, 1, self.side**2)))
-        image = self._image_tokens(position_ids, segment_ids)
-        return torch.where(image.unsqueeze(-1), own, hidden)
+        squares = self.tokens // self.side**2
+        rows, columns = self.grid[0] // self.side, self.grid[1] // self.side
+        parts = self.split(hidden[:, :squares]).unflatten(2, (self.side, self.side, -1)).unflatten(1, (rows, columns))
+        return tokens + parts.permute(0, 1, 3, 2, 4, 5).flatten(1, 4), hidden[:, squares:]
 
     def _image_tokens(self, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
         """bool: which slots hold image tokens; the image's ``[SEP]`` is none."""
@@ -166,17 +187,8 @@ class SpatialMerging(nn.Module):
         """Floating-point operations of one picture, forward."""
         return 2 * (self.tokens // self.side**2) * (self.merge.weight.numel() + self.split.weight.numel())
 
-    def _squares(self, tokens: Tensor) -> Tensor:
-        """``(B, N, C)`` in raster order to the first token of every square, ``(B, h/m, w/m, C)``."""
-        return tokens.unflatten(1, self.grid)[:, :: self.side, :: self.side]
-
     def _by_square(self, tokens: Tensor) -> Tensor:
         """``(B, N, C)`` in raster order to ``(B, h/m, w/m, m²·C)``."""
         rows, columns = self.grid[0] // self.side, self.grid[1] // self.side
         cut = tokens.unflatten(1, (rows, self.side, columns, self.side))
         return cut.permute(0, 1, 3, 2, 4, 5).flatten(3)
-
-    def _by_token(self, squares: Tensor) -> Tensor:
-        """``(B, h/m, w/m, m²·C)`` to ``(B, N, C)`` in raster order."""
-        cut = squares.unflatten(3, (self.side, self.side, -1))
-        return cut.permute(0, 1, 3, 2, 4, 5).flatten(1, 4)

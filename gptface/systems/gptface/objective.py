@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,12 +68,18 @@ class PretrainingObjective(nn.Module):
         compared, pairs = pairs, pairs.first(self.section.batch_size)
         batch, keep = moment.handover.pop("composed", None) or self._composed(pairs, moment)
         counts = self._batch_counts(batch, compared) if moment.counts is None else StepCounts(*moment.counts.unbind())
-        hidden = self.model.forward_sequence(batch.sequence)
+        # Only what a loss is read from leaves the layers: targets, and the [CLS] of rows that are judged.
+        rows, slots = batch.sequence.token_ids.shape
+        judged = torch.arange(rows, device=compared.codes.device)
+        judged = torch.cat([judged[: batch.masked], judged[rows - batch.mismatched :]]) * slots
+        targets = (batch.masked_image, batch.masked_text, batch.next_image, batch.next_text)
+        wanted = [*(each.positions for each in targets), judged]
+        hidden = self.model.forward_sequence(batch.sequence, wanted=torch.cat(wanted))
+        *hidden_of, of_judged = hidden.split([len(each) for each in wanted])
 
         weights = self.section.losses
-        losses, parts = self._modelling(hidden, batch, counts)
-        judged = torch.cat([hidden[: batch.masked], hidden[len(hidden) - batch.mismatched :]])
-        verdicts = self.model.match_logits(judged)
+        losses, parts = self._modelling(hidden_of, batch, counts)
+        verdicts = self.model.match_logits(of_judged.unsqueeze(1))
         loss, parts["matching_accuracy"] = self._matching(verdicts, batch, counts)
         losses.append(weights.matching * loss)
         parts["matching"] = loss
@@ -132,21 +139,29 @@ class PretrainingObjective(nn.Module):
         return self.pair_scores.keep_probability(pairs.rows, moment.share)
 
     def _modelling(
-        self, hidden: Tensor, batch: MixedBatch, counts: StepCounts
+        self, hidden: Sequence[Tensor], batch: MixedBatch, counts: StepCounts
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Weighted losses of masked and next tokens of both modalities, and what is logged of them."""
+        """Weighted losses of masked and next tokens of both modalities, and what is logged of them.
+
+        ``hidden`` of each kind's targets, ``(M, C)``.
+        """
         model, weights = self.model, self.section.losses
         losses: list[Tensor] = []
         parts: dict[str, Tensor] = {}
-        for name, weight, targets, project in (
-            ("masked_image", 1.0, batch.masked_image, model.image_logits),
-            ("masked_text", weights.masked_text, batch.masked_text, model.text_logits),
-            ("text_to_image", weights.text_to_image, batch.next_image, model.image_logits),
-            ("image_to_text", weights.image_to_text, batch.next_text, model.text_logits),
+        for states, (name, weight, targets, project) in zip(
+            hidden,
+            (
+                ("masked_image", 1.0, batch.masked_image, model.image_logits),
+                ("masked_text", weights.masked_text, batch.masked_text, model.text_logits),
+                ("text_to_image", weights.text_to_image, batch.next_image, model.image_logits),
+                ("image_to_text", weights.image_to_text, batch.next_text, model.text_logits),
+            ),
+            strict=True,
         ):
+            numbers = torch.arange(len(states), device=states.device)
             loss, accuracy = gathered_cross_entropy(
-                hidden,
-                targets.positions,
+                states,
+                torch.where(targets.positions < 0, -1, numbers),
                 targets.labels,
                 project,
                 weights=targets.weights,

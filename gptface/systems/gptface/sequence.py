@@ -19,18 +19,17 @@ from enum import IntEnum
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gptface.errors import InputError
-from gptface.models.packing import Packing, pack_layout
+from gptface.models.packing import Packing, pack_layout, rearrange_rows
 from gptface.ops import IntervalMask
 
 __all__ = [
     "IMAGE_SEGMENT",
     "JointSequence",
     "JointVocabulary",
-    "Raster",
     "Regime",
+    "SlotLayout",
     "build_sequence",
 ]
 
@@ -124,28 +123,84 @@ class JointSequence:
     packing: Packing | None = None
 
 
-class Raster:
-    """Where the image tokens of joint sequences stand, whatever the regime: from slots to raster order, and back.
+class SlotLayout:
+    """Where the image tokens of joint sequences stand, and where all other slots: apart, and joined again.
+
+    Most slots are image tokens, and what concerns them alone, or words alone, need not be computed in every slot.
 
     Args:
-        position_ids, segment_ids: ``(B, S)``, see :class:`JointSequence`; pictures have all of their tokens.
-        tokens: of an image, ``N``.
+        position_ids, segment_ids: ``(B, S)``, see :class:`JointSequence`.
+        tokens: of an image, ``N``. A picture may lack some, while it is written token by token.
+        others: ``W``, how many slots of a row may be of the other kind.
+
+    Attributes:
+        token_slots, other_slots: ``(B * N,)`` in raster order and ``(B * W,)`` ascending, int64: the packed position
+            ``b * S + s`` of each; −1 where there is none.
+        slot_tokens, slot_others: ``(B * S,)`` int64, their inverses; −1 where a slot is of the other kind.
+
+    Raises:
+        InputError: a row with more slots of the other kind; looked for on CPUs alone, and not in compiled code.
     """
 
-    def __init__(self, position_ids: Tensor, segment_ids: Tensor, tokens: int) -> None:
-        self.tokens = tokens
-        # Slots that are no image token all go to row N, which is not read; the image's [SEP] has position N already.
-        self._places = torch.where(segment_ids == IMAGE_SEGMENT, position_ids, tokens).unsqueeze(-1)
+    def __init__(self, position_ids: Tensor, segment_ids: Tensor, tokens: int, others: int) -> None:
+        self.shape = position_ids.shape
+        self.counts = tokens, others
+        # The image's [SEP] has position N.
+        image = (segment_ids == IMAGE_SEGMENT) & (position_ids < tokens)
+        if image.device.type == "cpu" and not torch.compiler.is_compiling():
+            found = (~image).sum(1)
+            if bool((found > others).any()):
+                raise InputError(
+                    f"segment_ids must have at most {others} slots a row that are no token of a picture, "
+                    f"got {found.tolist()}"
+                )
+        places = torch.where(image, position_ids, (~image).cumsum(1) - 1)
+        self.token_slots, self.slot_tokens = _inverted(places, image, tokens)
+        self.other_slots, self.slot_others = _inverted(places, ~image, others)
 
-    def collect(self, slots: Tensor) -> Tensor:
+    def tokens(self, slots: Tensor) -> Tensor:
         """``(B, S, r)`` to those of the image tokens in raster order, ``(B, N, r)``."""
-        batch, _, rank = slots.shape
-        rows = slots.new_zeros(batch, self.tokens + 1, rank)
-        return rows.scatter(1, self._places.expand(-1, -1, rank), slots)[:, : self.tokens]
+        rows = rearrange_rows(slots.flatten(0, 1), self.token_slots, self.slot_tokens)
+        return rows.unflatten(0, (self.shape[0], self.counts[0]))
 
-    def spread(self, raster: Tensor) -> Tensor:
-        """``(B, N, r)`` to the image tokens' slots, ``(B, S, r)``; zero elsewhere."""
-        return functional.pad(raster, (0, 0, 0, 1)).gather(1, self._places.expand(-1, -1, raster.shape[-1]))
+    def others(self, slots: Tensor) -> Tensor:
+        """``(B, S, r)`` to those of the other slots, in their order, ``(B, W, r)``."""
+        rows = rearrange_rows(slots.flatten(0, 1), self.other_slots, self.slot_others)
+        return rows.unflatten(0, (self.shape[0], self.counts[1]))
+
+    def joined(self, tokens: Tensor, others: Tensor) -> Tensor:
+        """``(B, N, C)`` and ``(B, W, C)`` to all slots, ``(B, S, C)``."""
+        rows = torch.cat([tokens.flatten(0, 1), others.flatten(0, 1)])
+        behind = torch.where(self.slot_tokens < 0, self.slot_others + len(self.token_slots), self.slot_tokens)
+        return rearrange_rows(rows, behind, torch.cat([self.token_slots, self.other_slots])).unflatten(0, self.shape)
+
+    def taken(self, tokens: Tensor, others: Tensor, wanted: Tensor) -> Tensor:
+        """``(M, C)`` the rows of :meth:`joined` at ``wanted (M,)`` int64, packed positions; zero where that is −1.
+
+        No slot may be named twice: gradients are gathered, not added.
+        """
+        taker = wanted.new_full((len(self.slot_tokens) + 1,), -1)  # which row each slot goes to
+        rows = torch.arange(len(wanted), device=wanted.device)
+        taker = taker.scatter(0, torch.where(wanted < 0, len(taker) - 1, wanted), rows)
+        nowhere, slots = wanted < 0, wanted.clamp_min(0)
+        parts = []
+        for states, inverse, there in (
+            (tokens, self.slot_tokens, self.token_slots),
+            (others, self.slot_others, self.other_slots),
+        ):
+            source = inverse.index_select(0, slots).masked_fill(nowhere, -1)
+            parts.append(rearrange_rows(states.flatten(0, 1), source, taker.index_select(0, there)))
+        return parts[0] + parts[1]
+
+
+def _inverted(places: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Of the ``chosen (B, S)`` slots, whose ``places (B, S)`` are below ``count``: the packed position of the slot at
+    each place ``(B * count,)``, and the packed place of each slot ``(B * S,)``, −1 where there is none."""
+    batch, slots = places.shape
+    rows = torch.arange(batch, device=places.device).unsqueeze(1)
+    here = torch.arange(slots, device=places.device) + rows * slots
+    there = places.new_full((batch, count + 1), -1).scatter(1, torch.where(chosen, places, count), here)
+    return there[:, :count].flatten(), torch.where(chosen, places + rows * count, -1).flatten()
 
 
 def build_sequence(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
-from gptface.systems.gptface.sequence import Raster, Regime
+from gptface.systems.gptface.sequence import Regime
 
 __all__ = ["Surroundings"]
 
@@ -39,18 +39,17 @@ class Surroundings(nn.Module):
         self.around = nn.Conv2d(config.surroundings_rank, config.surroundings_size, REACH, padding=REACH // 2)
         self.tell = nn.Linear(config.surroundings_size, config.hidden_size, bias=False)
 
-    def forward(self, embeddings: Tensor, position_ids: Tensor, segment_ids: Tensor, regimes: Tensor) -> Tensor:
-        """What is added to the slots of joint sequences: ``(B, S, C)``, zero but at image tokens.
+    def forward(self, embeddings: Tensor, regimes: Tensor) -> Tensor:
+        """What is added to image tokens: ``(B, N, C)``.
 
         Args:
-            embeddings: ``(B, S, r)`` its token embeddings, at about unit size.
-            position_ids, segment_ids, regimes: see :class:`~gptface.systems.gptface.sequence.JointSequence`.
+            embeddings: ``(B, N, r)`` its token embeddings in raster order, at about unit size.
+            regimes: ``(B,)``, see :class:`~gptface.systems.gptface.sequence.JointSequence`.
         """
-        raster = Raster(position_ids, segment_ids, self.grid[0] * self.grid[1])
-        maps = raster.collect(embeddings).unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels last in memory
+        maps = embeddings.unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels last in memory
         around = functional.gelu(self.around(maps)).permute(0, 2, 3, 1).flatten(1, 2)
-        told = self.tell(around) * (regimes != int(Regime.TEXT_TO_IMAGE)).view(-1, 1, 1)
-        return self.scale * raster.spread(told)
+        heard = self.scale * (regimes != int(Regime.TEXT_TO_IMAGE)).to(around.dtype)
+        return self.tell(around * heard.view(-1, 1, 1))
 
     def flops_per_picture(self) -> int:
         """Floating-point operations of one picture, forward."""

@@ -13,15 +13,15 @@ from gptface.hub import Description
 from gptface.models.flops import transformer_flops
 from gptface.models.heads import MatchHead, TokenHead
 from gptface.models.loading import StrictPreTrainedModel
-from gptface.models.packing import Packing
+from gptface.models.packing import Packing, rearrange_rows
 from gptface.models.patches import FactorisedPositions
 from gptface.models.transformer_layer import KeyValueCache, TransformerLayer
-from gptface.ops import IntervalMask
-from gptface.systems.gptface.alignment import Alignment
+from gptface.ops import IntervalMask, gather_rows
+from gptface.systems.gptface.alignment import Alignment, words_among
 from gptface.systems.gptface.configuration_language import FaceLanguageConfig
 from gptface.systems.gptface.initialisation import initialise_weights
 from gptface.systems.gptface.merging import ComputedSlots, SpatialMerging
-from gptface.systems.gptface.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime
+from gptface.systems.gptface.sequence import IMAGE_SEGMENT, JointSequence, JointVocabulary, Regime, SlotLayout
 from gptface.systems.gptface.surroundings import Surroundings
 
 __all__ = ["FaceLanguageModel"]
@@ -125,13 +125,25 @@ class FaceLanguageModel(StrictPreTrainedModel):
         ``(..., C)``, and behind the transformer's those of the alignment towers and of the surroundings, where there
         are any (``config.embedding_sizes``).
         """
-        parts = [self, *(part for part in (self.alignment, self.surroundings) if part is not None)]
-        embedded = [part.token_embeddings(token_ids) for part in parts]
+        embedded = [part for part in self._embeddings(token_ids) if part.shape[-1]]
         return embedded[0] if len(embedded) == 1 else torch.cat(embedded, -1)
 
+    def _embeddings(self, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the transformer, the alignment towers and the surroundings, ``config.embedding_sizes`` wide."""
+        own = self.token_embeddings(token_ids)
+        towers, around = (
+            own[..., :0] if part is None else part.token_embeddings(token_ids)
+            for part in (self.alignment, self.surroundings)
+        )
+        return own, towers, around
+
     def _position_table(self) -> Tensor:
-        """All position embeddings in one table: the text's, then the image's row by row, then the image's ``[SEP]``."""
-        return torch.cat([self.text_positions.weight, self.image_positions(), self.image_end.weight])
+        """All position embeddings in one table, each with its segment's added: the text's, then the image's row by row,
+        then the image's ``[SEP]``."""
+        text, image = self.segment_embeddings.weight.unbind()
+        return torch.cat(
+            [self.text_positions.weight + text, self.image_positions() + image, self.image_end.weight + image]
+        )
 
     def forward(
         self,
@@ -145,6 +157,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
         depths: list[Tensor] | None = None,
         caches: Sequence[KeyValueCache] | None = None,
         slots: Tensor | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of joint sequences.
 
@@ -163,56 +176,119 @@ class FaceLanguageModel(StrictPreTrainedModel):
                 and without dropout: for decoding, without gradients. Not with ``packing`` or ``depths``.
             slots: ``(B, n)`` int64, the slots to compute, with ``caches`` that a pass over all slots has filled; the
                 others' keys and values stay as they were.
+            wanted: ``(M,)`` int64, packed positions ``b * S + s``, no slot twice: those whose hidden states are asked
+                for, where few are. −1 names none; what is given for it carries no meaning. Not with ``caches``.
 
         Returns:
-            ``(B, S, C)`` after the final normalisation, or ``(B, n, C)`` of the ``slots``. Rows of padding carry no
-            meaning (with ``packing`` they are zero, unless squares of tokens share slots).
+            ``(B, S, C)`` after the final normalisation, ``(B, n, C)`` of the ``slots``, or ``(M, C)`` of the ones
+            ``wanted``. Rows of padding carry no meaning (with ``packing`` they are zero, unless squares of tokens share
+            slots).
         """
         if slots is not None and not caches:
             raise InputError("slots needs caches that a pass over all slots has filled, got none")
         if caches is not None and (packing is not None or depths is not None):
             raise InputError("caches goes neither with packing nor with depths")
-        if inputs_embeds is None:
-            if token_ids is None:
-                raise InputError("token_ids or inputs_embeds must be given, got neither")
-            inputs_embeds = self.embed_tokens(token_ids)
-        if inputs_embeds.shape[:2] != position_ids.shape:
+        if caches is not None and wanted is not None:
+            raise InputError("wanted does not go with caches: name the slots to compute as slots")
+        if inputs_embeds is None and token_ids is None:
+            raise InputError("token_ids or inputs_embeds must be given, got neither")
+        name, given = ("token_ids", token_ids) if inputs_embeds is None else ("inputs_embeds", inputs_embeds)
+        assert given is not None
+        if given.shape[:2] != position_ids.shape:
             raise InputError(
-                f"inputs_embeds {tuple(inputs_embeds.shape)} and position_ids {tuple(position_ids.shape)} "
+                f"{name} {tuple(given.shape)} and position_ids {tuple(position_ids.shape)} "
                 "must agree in their first two dimensions"
             )
-        sizes = self.config.embedding_sizes
-        if inputs_embeds.shape[-1] != sum(sizes):
+        width = sum(self.config.embedding_sizes)
+        if inputs_embeds is not None and inputs_embeds.shape[-1] != width:
             raise InputError(
-                f"inputs_embeds must be {sum(sizes)} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
+                f"inputs_embeds must be {width} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
             )
-        own, for_towers, for_surroundings = inputs_embeds.split(sizes, -1)
-        positions = position_ids + (segment_ids == IMAGE_SEGMENT) * self.text_positions.num_embeddings
-        states = (
-            own
-            + functional.embedding(positions, self._position_table())
-            + self.segment_embeddings(segment_ids)
-            + self.regime_embeddings(regimes).unsqueeze(1)
-        )
-        if self.surroundings is not None:
-            states = states + self.surroundings(for_surroundings, position_ids, segment_ids, regimes)
+        layout = None
+        if self.alignment is not None or self.surroundings is not None or self.merging is not None:
+            layout = self._slot_layout(position_ids, segment_ids)
         agreement = None
-        if self.alignment is not None:
-            told, agreement = self.alignment(for_towers, position_ids, segment_ids, regimes)
-            states = states + told
-        if self.merging is None:
+        if layout is None:
+            embeddings = self.token_embeddings(token_ids) if inputs_embeds is None else inputs_embeds
+            states = self._placed(embeddings, position_ids, segment_ids, regimes)
+        else:
+            tokens, others, agreement = self._apart(given, position_ids, segment_ids, regimes, layout)
+        if layout is not None and self.merging is not None:
+            hidden = self._through_squares(
+                tokens,
+                others,
+                layout,
+                position_ids,
+                segment_ids,
+                attention_mask,
+                packing,
+                depths,
+                caches,
+                slots,
+                wanted,
+            )
+        else:
+            if layout is not None:
+                states = layout.joined(tokens, others)
             if caches is not None:
                 hidden = self.final_norm(self._through_caches(states, attention_mask, caches, slots))
             else:
-                hidden = self._through_layers(states, attention_mask, packing, depths, self.final_norm)
-        else:
-            hidden = self._through_squares(
-                states, position_ids, segment_ids, attention_mask, packing, depths, caches, slots
-            )
+                hidden = self._through_layers(states, attention_mask, packing, depths, wanted)
         if agreement is None or slots is not None:
             return hidden
-        at_cls = agreement.to(hidden.dtype).unsqueeze(1)
-        return hidden + functional.pad(at_cls, (0, 0, 0, hidden.shape[1] - 1))
+        agreement = agreement.to(hidden.dtype)
+        if wanted is not None:
+            sample, slot = wanted // position_ids.shape[1], wanted % position_ids.shape[1]
+            at_cls = (slot == 0).unsqueeze(1)
+            return hidden + agreement.index_select(0, sample.clamp_min(0)) * at_cls
+        return hidden + functional.pad(agreement.unsqueeze(1), (0, 0, 0, hidden.shape[1] - 1))
+
+    def _slot_layout(self, position_ids: Tensor, segment_ids: Tensor) -> SlotLayout:
+        slots, tokens = position_ids.shape[1], self.config.num_image_tokens
+        others = slots - tokens
+        if self.merging is None:  # a picture may be half written
+            others = max(others, min(slots, self.config.max_text_length + 3))
+        return SlotLayout(position_ids, segment_ids, tokens, others)
+
+    def _placed(self, embeddings: Tensor, position_ids: Tensor, segment_ids: Tensor, regimes: Tensor) -> Tensor:
+        """``embeddings (B, S, C)`` of slots with their places, segments and regimes added."""
+        positions = position_ids + (segment_ids == IMAGE_SEGMENT) * self.text_positions.num_embeddings
+        placed = embeddings + functional.embedding(positions, self._position_table())
+        return placed + self.regime_embeddings(regimes).unsqueeze(1)
+
+    def _apart(
+        self, given: Tensor, position_ids: Tensor, segment_ids: Tensor, regimes: Tensor, layout: SlotLayout
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """States before the layers, of image tokens ``(B, N, C)`` and of the other slots ``(B, W, C)``.
+
+        With what towers and surroundings tell them; and the towers' agreement ``(B, C)``. ``given`` are the token ids
+        ``(B, S)`` or what :meth:`embed_tokens` makes of them ``(B, S, E)``.
+        """
+        if given.ndim == 2:
+            tokens, for_towers, for_surroundings = self._embeddings(_at(given, layout.token_slots))
+            others, others_for_towers, _ = self._embeddings(_at(given, layout.other_slots))
+            if self.merging is None:
+                missing = (layout.token_slots < 0).view(*tokens.shape[:2], 1)
+                for_towers, for_surroundings = (
+                    part.masked_fill(missing, 0.0) for part in (for_towers, for_surroundings)
+                )
+        else:
+            sizes = self.config.embedding_sizes
+            tokens, for_towers, for_surroundings = layout.tokens(given).split(sizes, -1)
+            others, others_for_towers, _ = layout.others(given).split(sizes, -1)
+        positions, segments = (_at(values, layout.other_slots) for values in (position_ids, segment_ids))
+        count = layout.counts[0]
+        table = self._position_table()[self.text_positions.num_embeddings :][:count]
+        tokens = tokens + table + self.regime_embeddings(regimes).unsqueeze(1)
+        others = self._placed(others, positions, segments, regimes)
+        agreement = None
+        if self.surroundings is not None:
+            tokens = tokens + self.surroundings(for_surroundings, regimes)
+        if self.alignment is not None:
+            words = words_among(positions, segments)
+            to_tokens, to_others, agreement = self.alignment(for_towers, others_for_towers, words, regimes)
+            tokens, others = tokens + to_tokens, others + to_others
+        return tokens, others, agreement
 
     def _through_layers(
         self,
@@ -220,22 +296,31 @@ class FaceLanguageModel(StrictPreTrainedModel):
         mask: IntervalMask,
         packing: Packing | None,
         depths: list[Tensor] | None,
-        norm: nn.Module | None = None,
+        wanted: Tensor | None,
     ) -> Tensor:
-        """``states (B, S, C)`` to hidden states, through ``norm`` in the end; see :meth:`forward`."""
+        """``states (B, S, C)`` to hidden states of all slots, or of those ``wanted (M,)``; see :meth:`forward`."""
         if packing is not None:
             states, mask = packing.pack(states), packing.attention_mask
+        collected: list[Tensor] | None = None if depths is None else []
+        states = self._layers(states, mask, collected)
+        if depths is not None and collected is not None:
+            depths += collected if packing is None else [packing.unpack(depth) for depth in collected]
+        if wanted is not None:
+            if packing is not None:
+                wanted = torch.where(wanted < 0, -1, packing.places.index_select(0, wanted.clamp_min(0)))
+            return self.final_norm(gather_rows(states, wanted))
+        states = self.final_norm(states)
+        return states if packing is None else packing.unpack(states)
+
+    def _layers(self, states: Tensor, mask: IntervalMask, depths: list[Tensor] | None) -> Tensor:
         states = self.dropout(states)
-        collected = [states]
+        if depths is not None:
+            depths.append(states)
         for layer in self.layers:
             states = layer(states, mask)
             if depths is not None:
-                collected.append(states)
-        if depths is not None:
-            depths += collected if packing is None else [packing.unpack(depth) for depth in collected]
-        if norm is not None:
-            states = norm(states)
-        return states if packing is None else packing.unpack(states)
+                depths.append(states)
+        return states
 
     def _through_caches(
         self, states: Tensor, mask: IntervalMask, caches: Sequence[KeyValueCache], slots: Tensor | None
@@ -257,7 +342,9 @@ class FaceLanguageModel(StrictPreTrainedModel):
 
     def _through_squares(
         self,
-        states: Tensor,
+        tokens: Tensor,
+        others: Tensor,
+        layout: SlotLayout,
         position_ids: Tensor,
         segment_ids: Tensor,
         mask: IntervalMask,
@@ -265,34 +352,44 @@ class FaceLanguageModel(StrictPreTrainedModel):
         depths: list[Tensor] | None,
         caches: Sequence[KeyValueCache] | None,
         slots: Tensor | None,
+        wanted: Tensor | None,
     ) -> Tensor:
-        """As the layers, over one slot for every square of image tokens; see :meth:`forward`. After the final norm."""
+        """As :meth:`_through_layers` or :meth:`_through_caches`, over one slot for every square of image tokens."""
         merging = self.merging
         assert merging is not None
-        where = (position_ids, segment_ids)
-        joined = merging.join(states, *where)
-        collected: list[Tensor] | None = None if depths is None else []
+        batch, count = position_ids.shape
+        rows = merging.rows(layout)
+        joined = merging.join(tokens, others).flatten(0, 1)
+        # Between rows and the slots of the layers: which row comes to each slot there, and where each row goes.
         if packing is not None:
-            merging.check(packing, *where)
-            hidden = self._through_layers(joined, mask, packing, collected)
+            merging.check(packing, position_ids, segment_ids)
+            sources, inner, packed = packing.sources, packing.attention_mask, 1
+            there = packing.places.index_select(0, rows.slots)
         else:
-            computed = ComputedSlots.of(merging.computed(*where), states.shape[1] - merging.left_out, mask)
-            if caches is None:
-                hidden = self._through_layers(computed.take(joined), computed.attention_mask, None, collected)
-            else:
-                squares = None if slots is None else computed.shared(merging.slots(slots, *where))
-                hidden = self._through_caches(computed.take(joined), computed.attention_mask, caches, squares)
-                if squares is not None:
-                    hidden = computed.ranked(hidden, squares)
-            hidden = computed.put(hidden)
-            if collected is not None:
-                collected = [computed.put(depth) for depth in collected]
+            computed = ComputedSlots.of(merging.computed(position_ids, segment_ids), count - merging.left_out, mask)
+            first = torch.arange(batch, device=mask.device).unsqueeze(1)
+            sources, inner, packed = (computed.places + first * count).flatten(), computed.attention_mask, batch
+            there = (computed.ranks + first * computed.places.shape[1]).flatten().index_select(0, rows.slots)
+        source = torch.where(sources < 0, -1, rows.rows.index_select(0, sources.clamp_min(0)))
+        states = rearrange_rows(joined, source, there).unflatten(0, (packed, -1))
+        collected: list[Tensor] | None = None if depths is None else []
+        if caches is None:
+            states = self._layers(states, inner, collected)
+        else:
+            squares = None if slots is None else computed.shared(merging.slots(slots, position_ids, segment_ids))
+            states = self._through_caches(states, inner, caches, squares)
+            if squares is not None:
+                states = computed.ranked(states, squares)
         if depths is not None and collected is not None:
-            depths += [merging.repeat(depth, *where) for depth in collected]
-        hidden = self.final_norm(merging.part(hidden, states, *where))
+            for depth in collected:  # all tokens of a square with its state
+                there_again = rearrange_rows(depth.flatten(0, 1), there, source)
+                depths.append(there_again.index_select(0, rows.rows).unflatten(0, (batch, count)))
+        back = rearrange_rows(states.flatten(0, 1), there, source).unflatten(0, (batch, -1))
+        image, beside = merging.part(back, tokens)
         if slots is not None:
-            hidden = hidden.gather(1, slots.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-        return hidden
+            named = (slots + torch.arange(batch, device=slots.device).unsqueeze(1) * count).flatten()
+            return self.final_norm(layout.taken(image, beside, named).unflatten(0, slots.shape))
+        return self.final_norm(layout.joined(image, beside) if wanted is None else layout.taken(image, beside, wanted))
 
     def forward_sequence(
         self,
@@ -300,8 +397,9 @@ class FaceLanguageModel(StrictPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         caches: Sequence[KeyValueCache] | None = None,
         slots: Tensor | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
-        """:meth:`forward` on a whole :class:`~gptface.systems.gptface.sequence.JointSequence`: ``(B, S, C)``."""
+        """:meth:`forward` on a whole :class:`~gptface.systems.gptface.sequence.JointSequence`."""
         return self(
             sequence.token_ids,
             sequence.position_ids,
@@ -312,6 +410,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
             packing=sequence.packing,
             caches=caches,
             slots=slots,
+            wanted=wanted,
         )
 
     def layer_states(self, sequence: JointSequence) -> tuple[Tensor, ...]:
@@ -363,3 +462,8 @@ class FaceLanguageModel(StrictPreTrainedModel):
             count = 1 if isinstance(lengths, int) else len(lengths)
             forward += count * self.merging.flops_per_picture()
         return forward * (3 if training else 1)
+
+
+def _at(values: Tensor, slots: Tensor) -> Tensor:
+    """Of ``values (B, S)`` those at packed positions ``slots (B * n,)``: ``(B, n)``; any value where that is −1."""
+    return values.flatten().index_select(0, slots.clamp_min(0)).view(len(values), -1)

@@ -121,6 +121,45 @@ def test_packed_it_is_the_same(regimes: list[int]) -> None:
     assert rows == [plain.token_ids.numel() - 3 * LEFT_OUT, count]
 
 
+@pytest.mark.parametrize("squares", [1, 2])
+@pytest.mark.parametrize("packed", [False, True])
+def test_wanted_slots_alone_are_what_they_are_among_all(squares: int, packed: bool) -> None:
+    model = make_model(alignment_size=16, surroundings_size=16, spatial_merge_size=squares)
+    if packed and not model.packing_pays():
+        pytest.skip("no implementation of attention here leaves out what is hidden")
+    regimes = [0, 2, 0]
+    sequence = sequence_of(model, regimes)
+    if packed:
+        first = first_of_squares(GRID, squares).expand(3, -1)
+        left_out = 0 if model.merging is None else LEFT_OUT
+        sequence = sequence_of(
+            model, regimes, num_tokens=int(sequence.lengths.sum()) - 3 * left_out, image_kept=first
+        )
+    valid = torch.arange(sequence.token_ids.shape[1]) < sequence.lengths[:, None]
+    slots = valid.flatten().nonzero().flatten()
+    wanted = slots[torch.randperm(len(slots), generator=torch.Generator().manual_seed(2))[:40]]
+    wanted[[3, 17]] = -1
+    soft = model.embed_tokens(sequence.token_ids).detach().requires_grad_()
+    weights = torch.randn(40, 32, generator=torch.Generator().manual_seed(3)) * (wanted >= 0).unsqueeze(1)
+    results = []
+    for found in (
+        model.forward_sequence(sequence, inputs_embeds=soft, wanted=wanted),
+        model.forward_sequence(sequence, inputs_embeds=soft).flatten(0, 1)[wanted],
+    ):
+        (gradient,) = torch.autograd.grad((found * weights).sum(), soft)
+        results.append((found[wanted >= 0].detach(), gradient))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_without_all_tokens_of_a_picture_is_an_error() -> None:
+    model = make_model()
+    sequence = sequence_of(model, [0, 0, 0])
+    sequence.segment_ids[1, sequence.image_slots[1, 5]] = 0
+    with pytest.raises(InputError, match=r"at most 10 slots a row that are no token of a picture, got \[10, 11, 10\]"):
+        model.forward_sequence(sequence)
+
+
 def test_packed_with_slots_that_share_anothers_it_is_an_error() -> None:
     model = make_model()
     lengths = int(sequence_of(model, [0, 0, 0]).lengths.sum())

@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
+from gptface.ops import gather_rows
 from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel, Regime, pair_scores
 from gptface.systems.gptface.configuration import PretrainSection
 from gptface.systems.gptface.masking import Targets, dealt, joint_positions
@@ -165,7 +166,7 @@ def test_mismatched_and_unmasked_rows_get_no_gradient_from_masked_modelling() ->
     torch.manual_seed(1)
     batch = objective.compose(pairs, moment)
     hidden = torch.randn(len(batch.sequence.token_ids), batch.sequence.token_ids.shape[1], 32, requires_grad=True)
-    objective.model.forward_sequence = lambda _: hidden  # type: ignore[method-assign,assignment]
+    objective.model.forward_sequence = lambda _, wanted: gather_rows(hidden, wanted)  # type: ignore[method-assign,assignment]
     torch.manual_seed(1)
     _, parts = objective(pairs, moment)
     (gradient,) = torch.autograd.grad(parts["masked_image"] + parts["masked_text"], hidden)
@@ -183,7 +184,7 @@ def test_matching_reads_masked_and_mismatched_rows_only() -> None:
     batch_rows = row_counts(objective.section, 16)
     total = sum(batch_rows)
     hidden = torch.randn(total, WIDTH + TOKENS + 3, 32, requires_grad=True)
-    objective.model.forward_sequence = lambda _: hidden  # type: ignore[method-assign,assignment]
+    objective.model.forward_sequence = lambda _, wanted: gather_rows(hidden, wanted)  # type: ignore[method-assign,assignment]
     _, parts = objective(pairs, Moment(0, 0, 0.0))
     (gradient,) = torch.autograd.grad(parts["matching"], hidden)
     touched = gradient.abs().sum((1, 2)) > 0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gptface.systems.gptface import FaceLanguageConfig, FaceLanguageModel, Regime
-from gptface.systems.gptface.sequence import JointSequence, build_sequence
+from gptface.systems.gptface.sequence import JointSequence, SlotLayout, build_sequence
 
 TEXT, CODES, GRID = 64, 32, (8, 8)
 CONFIG = FaceLanguageConfig.tiny(
@@ -33,13 +33,8 @@ def told(model: FaceLanguageModel, codes: Tensor, regime: Regime) -> Tensor:
     assert model.surroundings is not None
     sequence = sequences(model, codes, regime)
     embeddings = model.surroundings.token_embeddings(sequence.token_ids)
-    result = model.surroundings(embeddings, sequence.position_ids, sequence.segment_ids, sequence.regimes)
-    rows = torch.arange(len(codes)).unsqueeze(1)
-    image = result[rows, sequence.image_slots]
-    everywhere = torch.ones(result.shape[:2], dtype=torch.bool)
-    everywhere[rows, sequence.image_slots] = False
-    assert not result[everywhere].any()
-    return image.unflatten(1, GRID)
+    layout = SlotLayout(sequence.position_ids, sequence.segment_ids, len(codes[0]), 9)
+    return model.surroundings(layout.tokens(embeddings), sequence.regimes).unflatten(1, GRID)
 
 
 def test_a_token_is_told_of_the_five_by_five_around_it() -> None:
