@@ -14,7 +14,8 @@ __all__ = ["SUBJECTS", "add_parser"]
 
 # Each is a module of this package with `add_parser` and `run`, light to import: they are all imported for the help.
 SUBJECTS = (
-    *("system", "inpainting", "smiles", "probe", "finetune", "attributes", "landmarks", "parsing", "regions", "leak"),
+    *("system", "captions", "inpainting", "smiles"),
+    *("probe", "finetune", "attributes", "landmarks", "parsing", "regions", "leak"),
     *("masked", "face3d_truth", "face3d_text", "face3d_emission", "face3d_photos", "face3d_studio"),
 )
 

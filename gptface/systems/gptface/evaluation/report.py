@@ -293,7 +293,7 @@ class _Report:
         def edit(trials: Sequence[EditTrial]) -> tuple[np.ndarray, np.ndarray]:
             images, masks = [], []
             for part in _parts(trials, 40):
-                named = {"attributes" if part[0].kind == "attribute" else "expressions": [t.target for t in part]}
+                named = {"attributes" if part[0].kind == "attribute" else "expressions": [t.wish for t in part]}
                 result = self.generator.edit(
                     [trial.image for trial in part],
                     [trial.caption for trial in part],

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
 
 from gptface.evaluation.page import Page
 from gptface.models import FaceParser
 from gptface.systems.gptface import FaceSystem
-from gptface.systems.gptface.evaluation.report import ReportRequest, write_report
-from gptface.systems.gptface.generation import ITMGuidance
+from gptface.systems.gptface.evaluation.edit_trials import draw_trials
+from gptface.systems.gptface.evaluation.report import ReportRequest, _Report, write_report
+from gptface.systems.gptface.generation import FaceGenerator, ITMGuidance
 
 
 def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -48,3 +55,20 @@ def test_report_measures_and_writes_everything(folders: dict[str, Path], tmp_pat
     assert len(list((tmp_path / "report").glob("*.png"))) == 9
     assert numbers["of_another_system"] == {"error": 0.5}
     assert len(lines) == 10 and lines[-1] == "report 10/10: of another system"
+
+
+def test_candidates_of_glasses_to_be_taken_off_are_not_ranked_by_how_well_glasses_show(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = FaceSystem.from_pretrained(folders["system"])
+    request = ReportRequest(system, FaceParser.from_pretrained(folders["judge"]), tmp_path)
+    trials = draw_trials(10, kind="attribute", seed=1, start=0, size=system.tokenizer.config.image_size)
+    asked: list[str] = []
+
+    def edit(_: FaceGenerator, images: Sequence[np.ndarray], *_further: Any, **named: Any) -> SimpleNamespace:
+        asked.extend(named["attributes"])
+        return SimpleNamespace(images=images, masks=[image[..., 0] > 0 for image in images])
+
+    monkeypatch.setattr(FaceGenerator, "edit", edit)
+    _Report(request, lambda _: None).editor(request.settings, best_of=2)(trials)
+    assert asked == [trial.wish for trial in trials] and "no Eyeglasses" in asked
