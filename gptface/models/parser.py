@@ -200,19 +200,8 @@ class FaceParser(StrictPreTrainedModel):
 
     def forward(self, images: Tensor) -> FaceParserOutput:
         """``images (B, 3, image_size, image_size)`` in [−1, 1], of any floating dtype, to :class:`FaceParserOutput`."""
-        side = self.config.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, side, side):
-            raise InputError(f"images must have shape (B, 3, {side}, {side}), got {tuple(images.shape)}")
-        if not images.is_floating_point():
-            raise InputError(f"images must be floating point in [-1, 1], got {images.dtype}")
-        stride = self.config.stem_stride
-        maps = functional.pixel_unshuffle(images.to(self.stem.weight.dtype), stride)
-        maps = maps.contiguous(memory_format=torch.channels_last)
-        maps = self.stem(maps)
-        levels = []
-        for level, down in enumerate(self.down):
-            maps = down(maps if level == 0 else self.reduce[level - 1](maps))
-            levels.append(maps)
+        levels = self.features(images)
+        maps, stride = levels[-1], self.config.stem_stride
         parts = [part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))]
         parts.append(functional.adaptive_avg_pool2d(self.placed(levels[-1]), 4).flatten(1))
         for index, (enlarge, up) in enumerate(zip(self.enlarge, self.up, strict=True)):
@@ -229,6 +218,24 @@ class FaceParser(StrictPreTrainedModel):
         return FaceParserOutput(
             region_logits=regions.float(), attribute_logits=parts[0] + direct[0], expression_logits=parts[1] + direct[1]
         )
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What the encoder makes of ``images (B, 3, image_size, image_size)`` in [−1, 1]: the maps of every level.
+
+        ``(B, C, h, w)`` each, finest first, of ``config.channels``.
+        """
+        side = self.config.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, side, side):
+            raise InputError(f"images must have shape (B, 3, {side}, {side}), got {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise InputError(f"images must be floating point in [-1, 1], got {images.dtype}")
+        maps = functional.pixel_unshuffle(images.to(self.stem.weight.dtype), self.config.stem_stride)
+        maps = self.stem(maps.contiguous(memory_format=torch.channels_last))
+        levels = []
+        for level, down in enumerate(self.down):
+            maps = down(maps if level == 0 else self.reduce[level - 1](maps))
+            levels.append(maps)
+        return levels
 
     @torch.no_grad()
     def regions(self, images: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from gptface.objectives.incubation import incubation_loss
 from gptface.objectives.layout import layout_cells, layout_loss
 from gptface.objectives.masked_modelling import gathered_cross_entropy, gathered_token_losses
 from gptface.objectives.patches import normalised_patches, patch_loss, restored_patches
+from gptface.objectives.perceptual import feature_loss
 from gptface.objectives.photometric import photometric_errors, photometric_weights
 from gptface.objectives.projected_landmarks import landmark_errors
 from gptface.objectives.reconstruction import (
@@ -43,6 +44,7 @@ __all__ = [
     "components_seen",
     "contrastive_loss",
     "discriminator_hinge_loss",
+    "feature_loss",
     "gathered_cross_entropy",
     "gathered_token_losses",
     "generator_hinge_loss",

@@ -48,8 +48,13 @@ class TokenizerLossWeights(Section):
     regions: dict[str, Weight] = {}
     """How many other pixels one of a facial region counts for ("eyes": 4), so that a small codebook spends itself where
     the expression is (Make-A-Scene, 2203.13131, weighs faces so). Needs region maps and ``data.cache``."""
+    features: Weight = 0.0
+    """Features of a trained parser (`--parser DIR`, gptface.objectives.perceptual): parts of a face that it would take
+    for others cost more than a shade. 0: none is looked through."""
     adversarial: Weight = 0.0
     """Patch discriminator, hinge loss; 0: no discriminator is made."""
+    adversarial_channels: Annotated[int, Field(ge=8)] = 64
+    """Of the discriminator's first layer; 64 is VQGAN's (arXiv 2012.09841), for pictures of 256²."""
     adversarial_start: Share = 0.5
     """Share of the training after which the discriminator joins."""
 

@@ -115,7 +115,7 @@ def prepare_text_tokenizer(
 
 
 def tokenizer_identity(folder: Path) -> str:
-    """A short digest of a saved tokenizer's configuration and weights."""
+    """A short digest of a saved tokenizer's (or other model's) configuration and weights."""
     digest = hashlib.sha256()
     for name in ("config.json", "model.safetensors"):
         digest.update((folder / name).read_bytes())

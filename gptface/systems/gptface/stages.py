@@ -22,8 +22,9 @@ TOKENIZER = StageDeclaration(
             "a trained tokenizer whose decoder alone learns on: its codes keep their meaning",
             required=False,
         ),
+        StageInput("parser", "a trained parser, for tokenizer.losses.features", required=False),
     ),
-    identify={"tokenizer": tokenizer_identity},
+    identify={"tokenizer": tokenizer_identity, "parser": tokenizer_identity},
 )
 PRETRAIN = StageDeclaration(
     name="pretrain",

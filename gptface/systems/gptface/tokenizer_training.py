@@ -1,4 +1,4 @@
-"""Training the image tokenizer: reconstruction, commitment, and a patch discriminator where one is asked for."""
+"""Training the image tokenizer: reconstruction and commitment; if asked for, a parser's features and a discriminator."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from gptface.data.pixels import images_to_tensor
 from gptface.errors import InputError
 from gptface.faces.regions import REGIONS
 from gptface.files import atomic_directory
-from gptface.models import FaceTokenizer, FaceTokenizerConfig, FaceTokenizerOutput
+from gptface.models import FaceParser, FaceTokenizer, FaceTokenizerConfig, FaceTokenizerOutput
 from gptface.models.discriminator import PatchDiscriminator
 from gptface.models.principal_components import start_from_principal_components
 from gptface.objectives import (
     adversarial_weight,
     discriminator_hinge_loss,
+    feature_loss,
     generator_hinge_loss,
     psnr,
     reconstruction_counts,
@@ -38,9 +39,6 @@ __all__ = [
     "WeightedImages",
     "region_importance",
 ]
-
-# First layer of the patch discriminator, as in VQGAN (arXiv 2012.09841).
-DISCRIMINATOR_CHANNELS = 64
 
 
 @dataclass
@@ -76,7 +74,7 @@ def image_share(batch: WeightedImages, moment: Moment) -> Tensor | float:
 class TokenizerObjective(nn.Module):
     """The generator's side: ``forward(batch, moment) -> (loss, parts)``.
 
-    The discriminator is only looked through: its weights belong to another phase and get no gradient here.
+    Discriminator and parser are only looked through: the one's weights belong to another phase, the other's to nobody.
     """
 
     def __init__(
@@ -85,13 +83,15 @@ class TokenizerObjective(nn.Module):
         weights: TokenizerLossWeights,
         discriminator: PatchDiscriminator | None = None,
         *,
+        parser: FaceParser | None = None,
         decoder_alone: bool = False,
     ) -> None:
         super().__init__()
         self.decoder_alone = decoder_alone
         self.tokenizer = tokenizer
         self.weights = weights
-        self._discriminator = (discriminator,)  # in a tuple, so that it is not registered as a part of this module
+        # In a tuple, so that they are not registered as parts of this module.
+        self._seen_through = (discriminator, parser)
 
     def forward(self, batch: WeightedImages, moment: Moment) -> Losses:
         images, share = batch.images, image_share(batch, moment)
@@ -105,7 +105,12 @@ class TokenizerObjective(nn.Module):
             counts=None if moment.counts is None else moment.counts[1:],
         )
         loss = parts.pop("total")
-        discriminator = self._discriminator[0]
+        discriminator, parser = self._seen_through
+        if parser is not None:
+            parts["features"] = weights.features * share * feature_loss(
+                parser.features(reconstruction), parser.features(images)
+            )
+            loss = loss + parts["features"]
         if discriminator is not None and moment.share >= weights.adversarial_start:
             discriminator.requires_grad_(False)
             adversarial = share * generator_hinge_loss(discriminator(reconstruction))
@@ -170,9 +175,13 @@ class TokenizerStage(Stage):
         self.tokenizer.train()
         discriminator = None
         if section.losses.adversarial > 0:
-            discriminator = PatchDiscriminator(DISCRIMINATOR_CHANNELS)
+            discriminator = PatchDiscriminator(section.losses.adversarial_channels)
         self.objective = TokenizerObjective(
-            self.tokenizer, section.losses, discriminator, decoder_alone=decoder_alone
+            self.tokenizer,
+            section.losses,
+            discriminator,
+            parser=_parser(context, section, configuration.data.image_size),
+            decoder_alone=decoder_alone,
         )
         hidden = kernels(self.tokenizer.encoder, self.tokenizer.decoder)
         self.phases = [Phase("tokenizer", self.objective, matrices=hidden)]
@@ -251,6 +260,27 @@ class TokenizerStage(Stage):
             "codebook_usage": float((counts > 0).float().mean()),
             "codebook_perplexity": float(perplexity),
         }
+
+
+def _parser(context: StageContext, section: TokenizerSection, image_size: int) -> FaceParser | None:
+    """The parser whose features the loss is read from, where it is; nothing of it learns.
+
+    Raises:
+        InputError: one is needed and not given, or given and not needed, or of another size.
+    """
+    folder = context.inputs.get("parser")
+    if (folder is not None) != (section.losses.features > 0):
+        raise InputError(
+            "tokenizer.losses.features: needs --parser DIR, which is not given"
+            if folder is None
+            else "--parser: nothing is read of it where tokenizer.losses.features is 0"
+        )
+    if folder is None:
+        return None
+    parser = FaceParser.from_pretrained(folder, dtype=torch.float32)
+    if parser.config.image_size != image_size:
+        raise InputError(f"--parser: it sees {parser.config.image_size} pixels, but data.image_size is {image_size}")
+    return parser.eval().requires_grad_(False).to(context.accelerator.device)
 
 
 def _takes_components(config: FaceTokenizerConfig) -> bool:
