@@ -89,6 +89,28 @@ def test_the_discriminator_joins_when_its_time_has_come(face_cache: Path, tmp_pa
     assert len(state["modules"]) == 2
 
 
+def test_a_tokenizer_learns_through_a_parser_that_learns_nothing(face_cache: Path, tmp_path: Path) -> None:
+    parser = run_stage(PARSER, tiny_parser(face_cache, "parser.steps=2"), tmp_path / "parser", verbose=False)
+    before = (parser / "model.safetensors").read_bytes()
+    seeing = tiny(
+        face_cache, "tokenizer.steps=2", "tokenizer.log_every=1", "tokenizer.losses.features=1"
+    )
+    run_stage(TOKENIZER, seeing, tmp_path / "seeing", verbose=False, parser=parser)
+    assert all(line["features"] > 0 for line in losses(tmp_path / "seeing"))
+    assert (parser / "model.safetensors").read_bytes() == before
+    blind = tiny(face_cache, "tokenizer.steps=2", "tokenizer.log_every=1")
+    run_stage(TOKENIZER, blind, tmp_path / "blind", verbose=False)
+    assert not any("features" in line for line in losses(tmp_path / "blind"))
+    weights = [
+        FaceTokenizer.from_pretrained(tmp_path / run / "tokenizer").state_dict() for run in ("seeing", "blind")
+    ]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    with pytest.raises(InputError, match=r"tokenizer\.losses\.features: needs --parser DIR"):
+        run_stage(TOKENIZER, seeing, tmp_path / "without", verbose=False)
+    with pytest.raises(InputError, match=r"--parser: nothing is read of it where tokenizer\.losses\.features is 0"):
+        run_stage(TOKENIZER, blind, tmp_path / "unused", verbose=False, parser=parser)
+
+
 def test_a_decoder_that_learns_on_leaves_every_code_as_it_was(
     face_cache: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Training the image tokenizer: reconstruction and commitment; if asked for, a parser's features and a discriminator."""
+"""Training the image tokenizer: reconstruction, commitment; where asked for, a parser's features, a discriminator."""
 
 from __future__ import annotations
 
