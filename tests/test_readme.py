@@ -23,7 +23,7 @@ NEEDS_THE_DEMO = "runs/demo/system"
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the demo has been run, by a system that has learnt next to nothing."""
     folder = tmp_path_factory.mktemp("demo")
-    sizes = ["data.image_size=60", "data.count=32", "data.validation_count=0", "tokenizer.model={stem_stride: 6}"]
+    sizes = ["data.image_size=64", "data.count=32", "data.validation_count=0", "tokenizer.model={stem_stride: 8}"]
     configuration = tiny(folder / "cache", *sizes, "tokenizer.steps=1", "pretrain.steps=1", "pretrain.batch_size=4")
     tokenizer = run_stage(TOKENIZER, configuration, folder / "tokenizer", verbose=False)
     run_stage(PRETRAIN, configuration, folder / NEEDS_THE_DEMO, tokenizer=tokenizer, verbose=False)
