@@ -98,7 +98,7 @@ bundled: setup
 	$(GPTFACE) train tokenizer --output runs/bundled/decoder --tokenizer runs/bundled/codes $(BUNDLED) tokenizer.seed=1 \
 		tokenizer.minutes=14
 	$(GPTFACE) train tokenizer --output runs/bundled/sharp --tokenizer runs/bundled/decoder --parser runs/bundled/parser $(BUNDLED) \
-		tokenizer.seed=1 tokenizer.minutes=10 tokenizer.losses.features=3 tokenizer.losses.adversarial=1 \
+		tokenizer.seed=1 tokenizer.minutes=5 tokenizer.losses.features=1 tokenizer.losses.adversarial=0.5 \
 		tokenizer.losses.adversarial_channels=24 tokenizer.losses.adversarial_start=0.1
 	rm -rf runs/bundled/system/tokenizer && cp -r runs/bundled/sharp/tokenizer runs/bundled/system/tokenizer
 	$(VENV)/bin/python -m gptface.systems.gptface.bundled runs/bundled/system --judge runs/bundled/judge/parser
