@@ -1,7 +1,8 @@
 """What a caption states of a face: attributes and an expression, read off this vocabulary's wordings.
 
 The opposite direction of :attr:`Attribute.present` and :attr:`Expression.nouns`. Words that are none of them state
-nothing, so it reads captions in this project's own words; of other people's it finds what happens to be put alike.
+nothing, so it reads captions in this project's own words; of other people's it finds what happens to be put alike. What
+is denied with "no", "not" or "without" is stated to be absent, and of an expression then nothing is.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from gptface.faces.expressions import EXPRESSIONS
 __all__ = ["Statements", "statements"]
 
 _COLOURS = {word: f"{word.capitalize()}_Hair" for word in ("black", "brown", "blond", "gray")}
+_COLOURS |= {"blonde": _COLOURS["blond"], "grey": _COLOURS["gray"]}
+# "Or" stands here since nobody but grammar knows whether "no hat or glasses" denies both.
+_DENIED = r"(?<![\w'])(?:(no|not|non|without|neither|nor|or)[ -](?:(?:a|an|any|wearing|very) )*)?"
 # What else is said of hair stands before the colour: "very short wavy blond hair".
 _HAIR = re.compile(
-    r"(?<![\w'])(no )?(?:(?:very|short|long|chin|length|tied|curly|wavy|straight) )*"
+    _DENIED + r"(?:(?:very|short|long|chin|length|tied|curly|wavy|straight) )*"
     + f"({'|'.join(_COLOURS)}) hair\\b"
 )
 
@@ -51,7 +55,9 @@ def _wordings() -> dict[str, tuple[str, str, bool]]:
 
 _WORDINGS = _wordings()
 # The longest first: "no glasses" is not "glasses", "a small beard on the chin" not "a beard".
-_ANY = re.compile(r"(?<![\w'])(" + "|".join(sorted(map(re.escape, _WORDINGS), key=len, reverse=True)) + r")(?![\w'])")
+_ANY = re.compile(
+    _DENIED + "(" + "|".join(sorted(map(re.escape, _WORDINGS), key=len, reverse=True)) + r")(?![\w']| on the (?!head))"
+)
 
 
 def statements(caption: str) -> Statements:
@@ -60,11 +66,15 @@ def statements(caption: str) -> Statements:
     attributes: dict[str, bool] = {}
     expressions: set[str] = set()
     for match in _HAIR.finditer(text):
-        attributes.setdefault(_COLOURS[match[2]], match[1] is None)
+        if match[1] != "or":
+            attributes.setdefault(_COLOURS[match[2]], match[1] is None)
     for match in _ANY.finditer(_HAIR.sub("hair", text)):
-        kind, name, present = _WORDINGS[match[1]]
+        kind, name, present = _WORDINGS[match[2]]
         if kind == "expression":
-            expressions.add(name)
-        else:
+            if match[1] is None:
+                expressions.add(name)
+        elif match[1] is None:
             attributes.setdefault(name, present)
+        elif match[1] != "or" and present:
+            attributes.setdefault(name, False)
     return Statements(attributes, expressions.pop() if len(expressions) == 1 else None)

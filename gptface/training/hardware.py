@@ -53,7 +53,8 @@ def keep_freed_memory() -> bool:
 
     A training step on a processor frees and allocates the same hundreds of megabytes again and again. By default, glibc
     gives blocks of megabytes back to the system at once, and each of their pages costs a fault when it comes again. The
-    process grows to its peak, as it does anyway, and stays there.
+    process stays at its peak, which may lie somewhat higher than before, since blocks of varied sizes leave gaps. It
+    holds for the life of the process.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -91,8 +91,6 @@ def run_stage(
     # One process may run several stages, each with a precision of its own.
     AcceleratorState._reset_state()
     accelerator = build_accelerator(section)
-    if accelerator.device.type == "cpu":
-        keep_freed_memory()
     run = _identity(name, configuration, section, identities, accelerator.num_processes)
     summary = target / "summary.json"
     if accelerator.is_main_process:
@@ -104,6 +102,8 @@ def run_stage(
         if verbose and accelerator.is_main_process:
             print(f"{name}: {target} is already complete ({former['steps']} steps)", flush=True)
         return target / str(former["result"])
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     set_seed(section.seed)
     stage = declaration.build(StageContext(configuration, folders, target, accelerator, resuming, verbose))
     accelerator.wait_for_everyone()  # all have seen the summary

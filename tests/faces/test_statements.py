@@ -20,6 +20,12 @@ from gptface.faces.statements import statements
         ("a person with a look of surprise, very short gray hair", {"Gray_Hair": True}, "surprise"),
         ("a happy woman with a sad look", {}, None),  # two expressions are none
         ("the hatter of glassesville posted a picture", {}, None),
+        ("a man wearing no eyeglasses, not wearing a hat", {"Eyeglasses": False, "Wearing_Hat": False}, None),
+        ("a woman without glasses who is not happy", {"Eyeglasses": False}, None),
+        ("a non-smiling man without a full beard", {}, None),
+        ("no hat or glasses", {"Wearing_Hat": False}, None),  # of the glasses only grammar knows
+        ("no hair on the chin, hair on the head", {"Bald": False}, None),
+        ("a blonde woman with long grey hair", {"Gray_Hair": True}, None),
         ("", {}, None),
     ],
 )

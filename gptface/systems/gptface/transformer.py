@@ -177,7 +177,8 @@ class FaceLanguageModel(StrictPreTrainedModel):
             slots: ``(B, n)`` int64, the slots to compute, with ``caches`` that a pass over all slots has filled; the
                 others' keys and values stay as they were.
             wanted: ``(M,)`` int64, packed positions ``b * S + s``, no slot twice: those whose hidden states are asked
-                for, where few are. −1 names none; what is given for it carries no meaning. Not with ``caches``.
+                for, where few are. What is given for −1, for padding and for slots that ``packing`` leaves out carries
+                no meaning. Not with ``caches``.
 
         Returns:
             ``(B, S, C)`` after the final normalisation, ``(B, n, C)`` of the ``slots``, or ``(M, C)`` of the ones
@@ -200,9 +201,9 @@ class FaceLanguageModel(StrictPreTrainedModel):
                 "must agree in their first two dimensions"
             )
         width = sum(self.config.embedding_sizes)
-        if inputs_embeds is not None and inputs_embeds.shape[-1] != width:
+        if inputs_embeds is not None and (inputs_embeds.ndim != 3 or inputs_embeds.shape[-1] != width):
             raise InputError(
-                f"inputs_embeds must be {width} wide, as embed_tokens makes them, got {inputs_embeds.shape[-1]}"
+                f"inputs_embeds must be (B, S, {width}), as embed_tokens makes them, got {tuple(inputs_embeds.shape)}"
             )
         layout = None
         if self.alignment is not None or self.surroundings is not None or self.merging is not None:
@@ -247,7 +248,7 @@ class FaceLanguageModel(StrictPreTrainedModel):
         slots, tokens = position_ids.shape[1], self.config.num_image_tokens
         others = slots - tokens
         if self.merging is None:  # a picture may be half written
-            others = max(others, min(slots, self.config.max_text_length + 3))
+            others = slots if others < 3 else max(others, min(slots, self.config.max_text_length + 3))
         return SlotLayout(position_ids, segment_ids, tokens, others)
 
     def _placed(self, embeddings: Tensor, position_ids: Tensor, segment_ids: Tensor, regimes: Tensor) -> Tensor:

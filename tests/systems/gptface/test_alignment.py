@@ -103,5 +103,5 @@ def test_a_negative_size_is_refused() -> None:
 def test_embeddings_of_another_width_are_refused(model: FaceLanguageModel) -> None:
     sequence = mixed(model)
     narrow = model.token_embeddings(sequence.token_ids)
-    with pytest.raises(InputError, match="inputs_embeds must be 64 wide, as embed_tokens makes them, got 32"):
+    with pytest.raises(InputError, match="inputs_embeds must be \\(B, S, 64\\), as embed_tokens makes them, got"):
         model.forward_sequence(sequence, inputs_embeds=narrow)

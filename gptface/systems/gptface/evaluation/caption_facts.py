@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gptface.data.sample import Sample
 from gptface.errors import InputError
 from gptface.evaluation.metrics import wilson_interval
+from gptface.faces.expressions import EXPRESSIONS
 from gptface.faces.statements import statements
 
 __all__ = ["FACTS", "FactCount", "count_facts"]
@@ -37,7 +38,7 @@ class FactCount:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the share."""
+        """95 % interval of the share, as if all statements were independent; a face's are not quite."""
         return wilson_interval(self.right, self.stated)
 
 
@@ -45,17 +46,24 @@ def count_facts(captions: Sequence[str], faces: Sequence[Sample]) -> dict[str, F
     """How many of the facts that captions state are true, by kind and in all (``"all"``).
 
     A caption may be silent, which counts neither way: what is asked is whether its words can be believed. What a face's
-    metadata do not label, or say to be hidden, is not counted either.
+    metadata do not label, label in words that :mod:`gptface.faces` has not, or say to be hidden, is not counted either.
 
     Args:
         captions: one a face.
         faces: with ``attributes`` and ``expression`` in their metadata, as procedural faces have them.
 
     Raises:
-        InputError: no face has either.
+        InputError: no face has any label of :data:`FACTS`.
     """
-    if not any(face.metadata.get("attributes") or face.metadata.get("expression") for face in faces):
-        raise InputError("faces: none has attributes or an expression in its metadata, so no caption can be checked")
+    looked_for = {name for names in FACTS.values() for name in names}
+    if not any(
+        looked_for & set(face.metadata.get("attributes") or ()) or face.metadata.get("expression") in EXPRESSIONS
+        for face in faces
+    ):
+        raise InputError(
+            f"faces: none has a label that captions are checked by in its metadata: an expression of "
+            f"{', '.join(EXPRESSIONS)}, or of the attributes {', '.join(sorted(looked_for))}"
+        )
     right, stated = dict.fromkeys(FACTS, 0), dict.fromkeys(FACTS, 0)
     for caption, face in zip(captions, faces, strict=True):
         said = statements(caption)
@@ -67,7 +75,7 @@ def count_facts(captions: Sequence[str], faces: Sequence[Sample]) -> dict[str, F
                     stated[kind] += 1
                     right[kind] += said.attributes[name] == labels[name]
         expression = face.metadata.get("expression")
-        if expression is not None and said.expression is not None:
+        if expression in EXPRESSIONS and said.expression is not None:
             stated["expression"] += 1
             right["expression"] += said.expression == expression
     counts = {kind: FactCount(right[kind], stated[kind]) for kind in FACTS}

@@ -44,9 +44,15 @@ def test_the_generators_own_captions_are_all_true() -> None:
     assert counts["all"].right == counts["all"].stated > 60
 
 
-def test_faces_without_labels_are_an_error() -> None:
-    with pytest.raises(InputError, match="faces: none has attributes or an expression"):
-        count_facts([""], [face()])
+def test_labels_in_other_words_are_not_counted() -> None:
+    faces = [face(expression="Happiness"), face(expression="happiness")]
+    assert count_facts(["a happy man", "a happy man"], faces)["expression"] == FactCount(1, 1)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"attributes": {"Male": 1}}, {"expression": "joy"}])
+def test_faces_without_labels_that_help_are_an_error(metadata: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="faces: none has a label that captions are checked by"):
+        count_facts([""], [face(**metadata)])
 
 
 def test_the_command_prints_a_line_a_kind_and_writes_what_was_said(
