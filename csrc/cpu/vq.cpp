@@ -36,7 +36,7 @@ const VQKernels& float32_kernels() {
 // Kernels with words of bfloat16, or null where there are none or they would not pay.
 const VQKernels* bfloat16_kernels([[maybe_unused]] const VQProblem& problem) {
 #if defined(__x86_64__)
-  if (instruction_set() == InstructionSet::avx512_bf16 && problem.width >= kLeastBFloat16Width) return &kVQAvx512Bf16;
+  if (instruction_set() >= InstructionSet::avx512_bf16 && problem.width >= kLeastBFloat16Width) return &kVQAvx512Bf16;
 #endif
   return nullptr;
 }
