@@ -35,11 +35,10 @@ ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
 TARGET_VERSION = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
+AMX_VECTORS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mfma"]
 INSTRUCTION_SETS = {
-    "_amx": [
-        "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mamx-tile",
-        "-mamx-bf16", "-mfma",
-    ],
+    "_amx": [*AMX_VECTORS, "-mamx-tile", "-mamx-bf16"],
+    "_emulated_amx_avx512_bf16": AMX_VECTORS,
     "_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"],
     "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
     "_avx2": ["-mavx2", "-mfma", "-mf16c"],

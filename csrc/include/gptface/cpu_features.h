@@ -59,13 +59,21 @@ inline InstructionSet detected_instruction_set() {
 }
 
 namespace detail {
+inline bool has_vbmi() {
+#if defined(__x86_64__) || defined(_M_X64)
+  return __builtin_cpu_supports("avx512vbmi");
+#else
+  return false;
+#endif
+}
+
 // The place of `name` among kInstructionSetNames, or -1 where it is unknown or this machine has no such thing.
 inline int usable_instruction_set(const char* name) {
   const InstructionSet best = detected_instruction_set();
   for (int i = 0; i < kInstructionSetCount; ++i) {
     if (std::strcmp(name, kInstructionSetNames[i]) != 0) continue;
     const bool usable = i == kEmulated || i <= static_cast<int>(best) ||
-        (i == kEmulatedAvx512Bf16 && best >= InstructionSet::avx512_bf16);
+        (i == kEmulatedAvx512Bf16 && best >= InstructionSet::avx512_bf16 && has_vbmi());
     return usable ? i : -1;
   }
   return -1;

@@ -46,21 +46,19 @@ struct TileRows {
 
   static GPTFACE_INLINE void transpose(const Tile& from, Tile& to) {
 #if defined(__AVX512F__)
-    __m512i a[16], b[16];
-    for (int i = 0; i < 16; ++i) a[i] = _mm512_load_si512(from.words[i]);
-    // Pairs of words, of pairs, and then of quarters of a row, change places.
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-      b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-      b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-    }
+    __m512i a[16];
+    // Within four rows, words and then pairs of words change places.
 #pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4)
-#pragma GCC unroll 2
-      for (int j = 0; j < 2; ++j) {
-        a[i + 2 * j] = _mm512_unpacklo_epi64(b[i + j], b[i + j + 2]);
-        a[i + 2 * j + 1] = _mm512_unpackhi_epi64(b[i + j], b[i + j + 2]);
-      }
+    for (int i = 0; i < 16; i += 4) {
+      const __m512i r0 = _mm512_load_si512(from.words[i]), r1 = _mm512_load_si512(from.words[i + 1]),
+                    r2 = _mm512_load_si512(from.words[i + 2]), r3 = _mm512_load_si512(from.words[i + 3]);
+      const __m512i low01 = _mm512_unpacklo_epi32(r0, r1), high01 = _mm512_unpackhi_epi32(r0, r1),
+                    low23 = _mm512_unpacklo_epi32(r2, r3), high23 = _mm512_unpackhi_epi32(r2, r3);
+      a[i] = _mm512_unpacklo_epi64(low01, low23);
+      a[i + 1] = _mm512_unpackhi_epi64(low01, low23);
+      a[i + 2] = _mm512_unpacklo_epi64(high01, high23);
+      a[i + 3] = _mm512_unpackhi_epi64(high01, high23);
+    }
     // a[4 g + c] holds columns c, c + 4, c + 8 and c + 12 of rows 4 g to 4 g + 3.
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) {
@@ -115,12 +113,36 @@ struct TileRows {
       }
   }
 
+  // Whether any number's bits, without its sign, are `least` or more; 0x7F80 is infinity.
+  static __attribute__((noinline)) bool any_from(uint32_t least, const Tile* tiles, int64_t count) {
+    const uint32_t lift = (0x8000u - least) * 0x10001u;  // to where it sets the top bit
+    uint32_t found = 0;
+    for (const Tile* tile = tiles; tile < tiles + count; ++tile) {
+      uint32_t words[kTileWords] = {};
+      for (int r = 0; r < kTileHeight; ++r)
+        for (int w = 0; w < kTileWords; ++w) words[w] |= (tile->words[r][w] & 0x7FFF7FFFu) + lift;
+      for (int w = 0; w < kTileWords; ++w) found |= words[w];
+    }
+    return (found & 0x80008000u) != 0;
+  }
+
+  // Numbers times the sign of a scale: -1, or 0, which a NaN or an infinity is not.
+  static __attribute__((noinline, cold)) void multiply_by_sign(float scale, Tile* tiles, int64_t count) {
+    for (Tile* tile = tiles; tile < tiles + count; ++tile)
+      for (int r = 0; r < kTileHeight; ++r) {
+        BFloat16 numbers[kTileDepth];
+        std::memcpy(numbers, tile->words[r], sizeof(numbers));
+        for (BFloat16& x : numbers) x = to_bfloat16<Isa>(to_float<Isa>(x) * (scale == 0.0f ? 0.0f : -1.0f));
+        std::memcpy(tile->words[r], numbers, sizeof(numbers));
+      }
+  }
+
   // Rows that are not finite, out of a matrix that by_pairs made, and into `left_out`, a byte a row; whether any is. See
   // TensorRows::leave_out.
   static __attribute__((noinline)) bool leave_out(
       const BFloat16* source, int64_t stride, int64_t rows, int64_t columns, Tile* tiles, int64_t row, bool transposed,
       unsigned char* left_out) {
-    if (all_finite<Isa>(source, stride, rows, columns)) return false;
+    if (!any_from(0x7F80, tiles, (rows + kTileDepth - 1) / kTileDepth * row)) return false;
     for (int64_t r = 0; r < rows; ++r)
       left_out[r] = leave_out_row(source + r * stride, r, columns, tiles, row, transposed);
     return true;
