@@ -9,7 +9,9 @@
 //   dV += P dO     dK += dS Q     over the block's queries, once a step
 //   dQᵀ += Kᵀ dS                  over keys, once in four steps
 //
-// so that dV, dK and dQ are loaded and stored once for four products. P and dS by rows are 16 kB for a step, and what a step
+// so that dV, dK and dQ are loaded and stored once for four products. The scores of a pair are computed beside the
+// exponentials of the pair before, and a step adds to dV and dK beside those of the next step: products and vectors of one
+// thread run side by side where they are near one another in the program. P and dS by rows are 16 kB for a step, and what a step
 // reads beside them, with a head dimension of 64, 64 kB of queries and gradients and 8 kB of keys and values: in the
 // second-level cache, mostly. Per 32 keys, 16 queries and 32 channels that is five products of two tile operations, 160
 // cycles of the tile unit, beside 32 vectors of about 30 instructions. Compiled, and proven on a tile unit in plain C++
@@ -85,125 +87,185 @@ struct AttentionAmxBackward {
     std::memset(s.grad_queries, 0, c.vectors * s.channels * sizeof(Tile));
     const int64_t steps = steps_of(c.keys);
     ahead.spread(steps);
+    StepProducts waiting;
     for (int64_t step = 0; step < steps; step += kSteps) {
       uint32_t reached[kVectors] = {};
       for (int k = 0; k < kSteps && step + k < steps; ++k) {
         ahead.step();
-        grad_step(unit, c, step, k, reached);
+        grad_step(unit, c, step, k, reached, waiting);
       }
       add_products_by_column<Isa>(
           unit, static_cast<int>(s.channels), c.vectors, reached, {s.keys_by_depth + step * s.channels, 1, s.channels},
           {s.grad_scores_by_depth, 1, kVectors}, {s.grad_queries, 1, s.channels});
     }
+    waiting.go_on(unit, s, 1, 1);
     write_grad_queries(c);
   }
 
-  // Weights and dS of step k of those at a time, which is step + k of the chunk, and what they add to dV and dK. The vectors
-  // that have to do with it get bit k of `reached`.
-  static void grad_step(TileUnit<Isa>& unit, Context& c, int64_t step, int k, uint32_t (&reached)[kVectors]) {
-    Scratch& s = c.s;
-    const int64_t from = (step + k) * kStepKeys, to = from + kStepKeys < c.keys ? from + kStepKeys : c.keys;
-    const uint32_t depth = lowest_bits(s.depth);
-    const TileGrid<const Tile> keys{s.keys + 2 * (step + k) * s.depth, s.depth, 1},
-        values{s.values + 2 * (step + k) * s.depth, s.depth, 1};
-    uint32_t pairs = 0;
-    for (int n = 0; n < c.vectors; n += 2) {
-      const bool one = reaches(c, n, from, to), other = n + 1 < c.vectors && reaches(c, n + 1, from, to);
-      if (!one && !other) continue;
-      pairs |= 1u << n / 2;
-      const int first = one ? n : n + 1, count = one && other ? 2 : 1;
-      multiply_pair<Isa, true>(unit, 2, count, depth, keys, {s.queries + first * s.depth, s.depth, 1},
-                               {s.scores + (first - n), 2, 1});
-      multiply_pair<Isa, true>(unit, 2, count, depth, values, {s.grad_outs + first * s.depth, s.depth, 1},
-                               {s.grads + (first - n), 2, 1});
-      for (int i = 0; i < 2; ++i) {
-        if (i == 0 ? one : other) {
-          reached[n + i] |= 1u << k;
-          grad_vector(c, n + i, from, to, k);
-        } else {
-          for (int64_t key = 0; key < kStepKeys; ++key) store_nothing(s, key, n + i);
-        }
+  // What a step's weights and dS add to dV and dK: products that wait for the vectors of the next step, to go on beside them.
+  struct StepProducts {
+    int64_t sums = 0;    // the step's first tile of dV and dK
+    uint32_t pairs = 0;  // bits: those of vectors that have to do with it; none, and there is nothing to do
+    int buffer = 0;      // of weights and dS
+    int done = 0;        // of the pairs of channels of dV, and then of dK
+
+    // Up to a share of all, turn / turns.
+    GPTFACE_INLINE void go_on(TileUnit<Isa>& unit, Scratch& s, int turn, int turns) {
+      if (pairs == 0) return;
+      const int each = static_cast<int>((s.channels + 1) / 2);
+      for (const int due = turn * 2 * each / turns; done < due; ++done) {
+        const bool values = done < each;
+        const int64_t channel = 2 * (values ? done : done - each);
+        multiply_pair<Isa, false>(
+            unit, 2, s.channels - channel < 2 ? 1 : 2, pairs,
+            {(values ? s.weights : s.grad_scores) + buffer * Layout::kStepTiles, 1, 2},
+            {(values ? s.grad_outs_by_depth : s.queries_by_depth) + channel, 1, s.channels},
+            {(values ? s.grad_values : s.grad_keys) + sums + channel, s.channels, 1});
       }
     }
-    if (pairs == 0) return;
-    const int channels = static_cast<int>(s.channels);
-    const int64_t sums = 2 * (step + k) * s.channels;
-    add_products<Isa>(unit, 2, channels, pairs, {s.weights, kPairs, 1}, {s.grad_outs_by_depth, 1, s.channels},
-                      {s.grad_values + sums, s.channels, 1});
-    add_products<Isa>(unit, 2, channels, pairs, {s.grad_scores, kPairs, 1}, {s.queries_by_depth, 1, s.channels},
-                      {s.grad_keys + sums, s.channels, 1});
-    if (c.any_key || c.any_query || c.any_grad_out) Repair::add_left_out(c, from);
+  };
+
+  // A pair of vectors and a step, and which of the two have to do with it.
+  struct Pair {
+    int n;
+    bool reached[2];
+  };
+
+  // Weights and dS of step k of those at a time, which is step + k of the chunk. The vectors that have to do with it get bit
+  // k of `reached`. What waits is done beside it, and what it leaves waits then.
+  static void grad_step(
+      TileUnit<Isa>& unit, Context& c, int64_t step, int k, uint32_t (&reached)[kVectors], StepProducts& waiting) {
+    Scratch& s = c.s;
+    const int64_t from = (step + k) * kStepKeys, to = from + kStepKeys < c.keys ? from + kStepKeys : c.keys;
+    StepProducts left;
+    left.sums = 2 * (step + k) * s.channels;
+    left.buffer = 1 - waiting.buffer;
+    Pair pairs[kPairs];
+    int count = 0;
+    for (int n = 0; n < c.vectors; n += 2) {
+      const Pair pair{n, {reaches(c, n, from, to), n + 1 < c.vectors && reaches(c, n + 1, from, to)}};
+      if (!pair.reached[0] && !pair.reached[1]) continue;
+      left.pairs |= 1u << n / 2;
+      pairs[count++] = pair;
+    }
+    if (count == 0) return;
+    multiply_scores(unit, s, pairs[0], step + k, 0, false);
+    multiply_scores(unit, s, pairs[0], step + k, 0, true);
+    for (int i = 0; i < count; ++i)
+      for (int j = 0; j < 2; ++j) {
+        if (i + 1 < count) multiply_scores(unit, s, pairs[i + 1], step + k, (i + 1) % 2, j == 1);
+        const int n = pairs[i].n + j;
+        Tile *weights = s.weights + left.buffer * Layout::kStepTiles,
+             *grad_scores = s.grad_scores + left.buffer * Layout::kStepTiles;
+        if (pairs[i].reached[j]) {
+          reached[n] |= 1u << k;
+          const int64_t tile = 4 * (i % 2) + 2 * j;
+          const Vector vector{n, reinterpret_cast<const float*>(s.scores[tile].words),
+                              reinterpret_cast<const float*>(s.grads[tile].words), Scratch::half_row(weights, 0, n),
+                              Scratch::half_row(grad_scores, 0, n),
+                              reinterpret_cast<BFloat16Pair*>(s.grad_scores_by_depth[k * kVectors + n].words)};
+          if (c.p.dropout)
+            grad_vector<true>(c, vector, from, to);
+          else
+            grad_vector<false>(c, vector, from, to);
+        } else {
+          store_nothing(Scratch::half_row(weights, 0, n), Scratch::half_row(grad_scores, 0, n));
+        }
+        waiting.go_on(unit, s, 2 * i + j + 1, 2 * count);
+      }
+    if (c.any_key || c.any_query || c.any_grad_out)
+      Repair::add_left_out(c, from, s.weights + left.buffer * Layout::kStepTiles,
+                           s.grad_scores + left.buffer * Layout::kStepTiles);
+    waiting = left;
+  }
+
+  // K Qᵀ, or V dOᵀ, of a step of the chunk and a pair of vectors.
+  static GPTFACE_INLINE void multiply_scores(
+      TileUnit<Isa>& unit, Scratch& s, const Pair& pair, int64_t step, int buffer, bool values) {
+    const int skipped = pair.reached[0] ? 0 : 1, count = pair.reached[0] && pair.reached[1] ? 2 : 1;
+    multiply_pair<Isa, true>(
+        unit, 2, count, lowest_bits(s.depth), {(values ? s.values : s.keys) + 2 * step * s.depth, s.depth, 1},
+        {(values ? s.grad_outs : s.queries) + (pair.n + skipped) * s.depth, s.depth, 1},
+        {(values ? s.grads : s.scores) + 4 * buffer + 2 * skipped, 1, 2});
   }
 
   static GPTFACE_INLINE bool reaches(const Context& c, int n, int64_t from, int64_t to) {
     return reaches_keys(c.mask(n), n % kPanel, c.first_key + from, c.first_key + to);
   }
 
-  // P and dS of vector n and keys [from, to) of the chunk, from the products in `scores` and `grads`; zeros for keys of the
-  // step that it has nothing to do with.
-  static void grad_vector(Context& c, int n, int64_t from, int64_t to, int k) {
-    Scratch& s = c.s;
-    const PanelMask<Isa>& mask = c.mask(n);
-    if (to - from < kStepKeys || !covers_keys(mask, n % kPanel, c.first_key + from, c.first_key + to)) {
-      for (int64_t key = 0; key < kStepKeys; ++key) store_nothing(s, key, n);
-      std::memset(s.grad_scores_by_depth + k * kVectors + n, 0, sizeof(Tile));
+  // Vector n of the block and a step: its products, 32 rows each, and where P and dS by rows go, and dS by pairs of keys.
+  struct Vector {
+    int n;
+    const float *scores, *grads;
+    BFloat16 *weights, *grad_scores;
+    BFloat16Pair* pairs;
+  };
+
+  // P and dS of keys [from, to) of the chunk; zeros for keys of the step that the vector has nothing to do with.
+  template <bool Dropout>
+  static __attribute__((noinline)) void grad_vector(Context& c, const Vector& vector, int64_t from, int64_t to) {
+    const AttentionProblem& p = c.p;
+    const int n = vector.n % kPanel;
+    const int64_t lane = vector.n * V::width, first = c.first_key + from;
+    const PanelMask<Isa>& mask = c.mask(vector.n);
+    if (to - from < kStepKeys || !covers_keys(mask, n, first, c.first_key + to)) {
+      store_nothing(vector.weights, vector.grad_scores);
+      std::memset(vector.pairs, 0, sizeof(Tile));
     }
-    mask.for_each_range(n % kPanel, c.first_key + from, c.first_key + to, [&](int64_t low, int64_t high) {
-      for (int64_t key = low; key < high; key += kKeyBlock) {
-        const bool partial = mask.classify(key, key + kKeyBlock) != TileClass::full;
-        for (int m = 0; m < kKeyBlock; m += 4) four_keys(c, mask, partial, n, key + m, key + m - c.first_key - from, k);
+    const Float scale = V::set(p.scale), minus_lse = V::subtract(V::zero(), V::load(c.s.lse + lane)),
+                delta = V::load(c.s.delta + lane);
+    mask.for_each_range(n, first, c.first_key + to, [&](int64_t low, int64_t high) __attribute__((always_inline)) {
+      for (int64_t key = low; key < high; key += 4) {
+        const bool partial = mask.classify(key, key + 4) != TileClass::full;
+        const int64_t row = key - first;
+        const float *scores = vector.scores + row * V::width, *grads = vector.grads + row * V::width;
+        Float weights[4], grad_scores[4];
+#pragma GCC unroll 4
+        for (int m = 0; m < 4; ++m) {
+          weights[m] = V::multiply_add(V::load(scores + m * V::width), scale, minus_lse);
+          grad_scores[m] = V::load(grads + m * V::width);
+        }
+        if (partial) {
+#pragma GCC unroll 4
+          for (int m = 0; m < 4; ++m) weights[m] = V::select(mask.sees(n, key + m), weights[m], V::set(-__builtin_inff()));
+        }
+#pragma GCC unroll 4
+        for (int m = 0; m < 4; ++m) weights[m] = exp<Isa, 4>(weights[m]);
+        if constexpr (Dropout) {
+          typename V::Mask dropped[4];
+          keep_masks<Isa>(p, c.batch, c.head, c.first_query + lane, key, dropped);
+#pragma GCC unroll 4
+          for (int m = 0; m < 4; ++m) {
+            const Float grad = V::select(dropped[m], V::zero(), V::multiply(grad_scores[m], V::set(p.keep_scale)));
+            grad_scores[m] = V::multiply(weights[m], V::subtract(grad, delta));
+            weights[m] = V::select(dropped[m], V::zero(), weights[m]);
+          }
+        } else {
+#pragma GCC unroll 4
+          for (int m = 0; m < 4; ++m) grad_scores[m] = V::multiply(weights[m], V::subtract(grad_scores[m], delta));
+        }
+        if (partial) {
+          // Where nothing is seen the weight is 0, but 0 · NaN of a hidden value would not be.
+#pragma GCC unroll 4
+          for (int m = 0; m < 4; ++m) grad_scores[m] = V::select(mask.sees(n, key + m), grad_scores[m], V::zero());
+        }
+#pragma GCC unroll 4
+        for (int m = 0; m < 4; ++m) {
+          V::store_bfloat16(vector.weights + (row + m) * kTileDepth, weights[m]);
+          V::store_bfloat16(vector.grad_scores + (row + m) * kTileDepth, grad_scores[m]);
+        }
+        V::store_pairs(vector.pairs + row / 2 * V::width, grad_scores[0], grad_scores[1]);
+        V::store_pairs(vector.pairs + (row / 2 + 1) * V::width, grad_scores[2], grad_scores[3]);
       }
     });
   }
 
-  // The same for four neighbouring keys from `key`, rows `row` of the step.
-  static GPTFACE_INLINE void four_keys(
-      Context& c, const PanelMask<Isa>& mask, bool partial, int n, int64_t key, int64_t row, int k) {
-    const AttentionProblem& p = c.p;
-    Scratch& s = c.s;
-    const int64_t lane = n * V::width, tile = row / kTileHeight * 2 + n % 2;
-    const float* scores = reinterpret_cast<const float*>(s.scores[tile].words[row % kTileHeight]);
-    const float* grads = reinterpret_cast<const float*>(s.grads[tile].words[row % kTileHeight]);
-    const Float scale = V::set(p.scale), minus_lse = V::subtract(V::zero(), V::load(s.lse + lane)),
-                delta = V::load(s.delta + lane);
-    Float weights[4], grad_scores[4];
-#pragma GCC unroll 4
-    for (int m = 0; m < 4; ++m) {
-      Float x = V::multiply_add(V::load(scores + m * V::width), scale, minus_lse);
-      if (partial) x = V::select(mask.sees(n % kPanel, key + m), x, V::set(-__builtin_inff()));
-      weights[m] = exp<Isa, 4>(x);
-      grad_scores[m] = V::load(grads + m * V::width);
+  // No weight between a vector and the keys of a step.
+  static GPTFACE_INLINE void store_nothing(BFloat16* weights, BFloat16* grad_scores) {
+    for (int64_t row = 0; row < kStepKeys; ++row) {
+      std::memset(weights + row * kTileDepth, 0, V::width * sizeof(BFloat16));
+      std::memset(grad_scores + row * kTileDepth, 0, V::width * sizeof(BFloat16));
     }
-    if (p.dropout) {
-      typename V::Mask dropped[4];
-      keep_masks<Isa>(p, c.batch, c.head, c.first_query + lane, key, dropped);
-#pragma GCC unroll 4
-      for (int m = 0; m < 4; ++m) {
-        const Float grad = V::select(dropped[m], V::zero(), V::multiply(grad_scores[m], V::set(p.keep_scale)));
-        grad_scores[m] = V::multiply(weights[m], V::subtract(grad, delta));
-        weights[m] = V::select(dropped[m], V::zero(), weights[m]);
-      }
-    } else {
-#pragma GCC unroll 4
-      for (int m = 0; m < 4; ++m) grad_scores[m] = V::multiply(weights[m], V::subtract(grad_scores[m], delta));
-    }
-    // Where nothing is seen the weight is 0, but 0 · NaN of a hidden value would not be.
-    if (partial)
-      for (int m = 0; m < 4; ++m) grad_scores[m] = V::select(mask.sees(n % kPanel, key + m), grad_scores[m], V::zero());
-    BFloat16Pair* pairs = reinterpret_cast<BFloat16Pair*>(s.grad_scores_by_depth[k * kVectors + n].words[row / 2]);
-#pragma GCC unroll 4
-    for (int m = 0; m < 4; ++m) {
-      V::store_bfloat16(Scratch::half_row(s.weights, row + m, n), weights[m]);
-      V::store_bfloat16(Scratch::half_row(s.grad_scores, row + m, n), grad_scores[m]);
-    }
-    V::store_pairs(pairs, grad_scores[0], grad_scores[1]);
-    V::store_pairs(pairs + V::width, grad_scores[2], grad_scores[3]);
-  }
-
-  // No weight between vector n and a key of the step.
-  static GPTFACE_INLINE void store_nothing(Scratch& s, int64_t key, int n) {
-    std::memset(Scratch::half_row(s.weights, key, n), 0, V::width * sizeof(BFloat16));
-    std::memset(Scratch::half_row(s.grad_scores, key, n), 0, V::width * sizeof(BFloat16));
   }
 
   // The block's queries and gradients in every form that the products need, its masks, and delta = sum(dO · O) − dlse.

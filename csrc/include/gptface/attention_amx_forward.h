@@ -48,7 +48,7 @@ struct AttentionAmxForward {
     unsigned char* left_out;  // (keys of a part): values that are not finite
     unsigned char* wild;      // (steps of a part): whether a key may have a score that is not finite
     Tile* queries;            // (vectors, depth), queries across
-    Tile *scores, *weights;   // of two units: (steps, 2, pair); (steps, pair), pairs of keys down
+    Tile *scores, *weights;   // of two units: (steps, pair, 2); (steps, pair), pairs of keys down
     Tile* out;                // (vectors, channels), channels down
     float *top, *total;       // (lanes): the score that the weights are relative to, and their sum
     float* next;              // (lanes): the greatest score of a unit to come
@@ -76,12 +76,12 @@ struct AttentionAmxForward {
     }
 
     static constexpr int kScoreTiles = kSteps * 4, kWeightTiles = kSteps * 2;
-    // A row of scores, and of pairs of weights: of key `key` of a unit, vector j of its pair.
-    GPTFACE_INLINE float* score_row(int buffer, int64_t key, int j) const {
-      return reinterpret_cast<float*>(scores[buffer * kScoreTiles + key / kTileHeight * 2 + j].words[key % kTileHeight]);
+    // Scores of step k of a unit and vector j of its pair, 32 rows; and its weights, 16 rows of pairs.
+    GPTFACE_INLINE float* scores_of(int buffer, int k, int j) const {
+      return reinterpret_cast<float*>(scores[buffer * kScoreTiles + 4 * k + 2 * j].words);
     }
-    GPTFACE_INLINE BFloat16Pair* weight_row(int buffer, int64_t key, int j) const {
-      return reinterpret_cast<BFloat16Pair*>(weights[buffer * kWeightTiles + key / kStepKeys * 2 + j].words[key % kStepKeys / 2]);
+    GPTFACE_INLINE BFloat16Pair* weights_of(int buffer, int k, int j) const {
+      return reinterpret_cast<BFloat16Pair*>(weights[buffer * kWeightTiles + 2 * k + j].words);
     }
   };
 
@@ -272,7 +272,7 @@ struct AttentionAmxForward {
     if (!(unit.steps >> k & 1)) return;
     multiply_pair<Isa, true>(
         tiles, 2, unit.count, lowest_bits(s.depth), {s.keys + 2 * (unit.step + k) * s.depth, s.depth, 1},
-        {s.queries + unit.first * s.depth, s.depth, 1}, {s.scores + unit.buffer * Scratch::kScoreTiles + 4 * k, 2, 1});
+        {s.queries + unit.first * s.depth, s.depth, 1}, {s.scores + unit.buffer * Scratch::kScoreTiles + 4 * k, 1, 2});
   }
 
   // What a unit's weights add to two tiles of channels.
@@ -289,25 +289,30 @@ struct AttentionAmxForward {
     for (int j = 0; j < unit.count; ++j) {
       const int n = unit.first + j;
       Float tops[2] = {V::set(kNothingYet), V::set(kNothingYet)};
-      s.mask->for_each_range(n, unit.from, unit.to, [&](int64_t low, int64_t high) __attribute__((always_inline)) {
-        for (int64_t key = low; key < high; key += kKeyBlock) {
-          float* row = s.score_row(unit.buffer, key - unit.from, j);
-          if (s.mask->classify(key, key + kKeyBlock) != TileClass::full) {
-            for (int m = 0; m < kKeyBlock; ++m)
-              V::store(row + m * V::width,
-                       V::select(s.mask->sees(n, key + m), V::load(row + m * V::width), V::set(-__builtin_inff())));
-          }
+      for (int k = 0; k < kSteps; ++k) {
+        const int64_t from = unit.from + k * kStepKeys;
+        float* scores = s.scores_of(unit.buffer, k, j);
+        s.mask->for_each_range(n, from, from + kStepKeys, [&](int64_t low, int64_t high) __attribute__((always_inline)) {
+          for (int64_t key = low; key < high; key += kKeyBlock) {
+            float* row = scores + (key - from) * V::width;
+            if (s.mask->classify(key, key + kKeyBlock) != TileClass::full) hide(*s.mask, n, key, row);
 #pragma GCC unroll 8
-          for (int m = 0; m < kKeyBlock; ++m) {
-            const Float score = V::load(row + m * V::width);
-            tops[m % 2] = V::maximum(tops[m % 2], score);
-            // -infinity has weight 0, as it should.
-            if constexpr (Wild) s.bad[n] |= V::bits(V::not_less(score, V::set(__builtin_inff())));
+            for (int m = 0; m < kKeyBlock; ++m) {
+              const Float score = V::load(row + m * V::width);
+              tops[m % 2] = V::maximum(tops[m % 2], score);
+              // -infinity has weight 0, as it should.
+              if constexpr (Wild) s.bad[n] |= V::bits(V::not_less(score, V::set(__builtin_inff())));
+            }
           }
-        }
-      });
+        });
+      }
       V::store(s.next + n * V::width, V::maximum(tops[0], tops[1]));
     }
+  }
+
+  static __attribute__((noinline)) void hide(const PanelMask<Isa>& mask, int n, int64_t key, float* row) {
+    for (int m = 0; m < kKeyBlock; ++m, row += V::width)
+      V::store(row, V::select(mask.sees(n, key + m), V::load(row), V::set(-__builtin_inff())));
   }
 
   // What the weights of vector n are relative to from now on, and its total in these terms; whether any lane has risen, and
@@ -341,12 +346,15 @@ struct AttentionAmxForward {
       const AttentionProblem& p, Scratch& s, const Place& here, const Softmax& softmax, const Unit& unit, int k, int j) {
     const int n = unit.first + j;
     const int64_t at = n * V::width, from = unit.from + k * kStepKeys, to = from + kStepKeys;
-    if (!covers_keys(*s.mask, n, from, to)) std::memset(s.weight_row(unit.buffer, k * kStepKeys, j), 0, sizeof(Tile));
+    const float* scores = s.scores_of(unit.buffer, k, j);
+    BFloat16Pair* weights = s.weights_of(unit.buffer, k, j);
+    if (!covers_keys(*s.mask, n, from, to)) std::memset(weights, 0, sizeof(Tile));
     const Float top = V::load(s.top + at), exponents = V::set(softmax.exponents), one = V::set(127.0f * 128.0f);
     Float totals[2] = {V::load(s.total + at), V::zero()};
     s.mask->for_each_range(n, from, to, [&](int64_t low, int64_t high) __attribute__((always_inline)) {
-      for (int64_t key = low; key < high; key += 4) {
-        const float* row = s.score_row(unit.buffer, key - unit.from, j);
+      const float* row = scores + (low - from) * V::width;
+      BFloat16Pair* to_row = weights + (low - from) / 2 * V::width;
+      for (int64_t key = low; key < high; key += 4, row += 4 * V::width, to_row += 2 * V::width) {
         Float exponent[4];
 #pragma GCC unroll 4
         for (int m = 0; m < 4; ++m)
@@ -360,7 +368,6 @@ struct AttentionAmxForward {
           pairs[0] = V::without(pairs[0], dropped[0], dropped[1]);
           pairs[1] = V::without(pairs[1], dropped[2], dropped[3]);
         }
-        BFloat16Pair* to_row = s.weight_row(unit.buffer, key - unit.from, j);
         V::store(to_row, pairs[0]);
         V::store(to_row + V::width, pairs[1]);
       }
@@ -378,8 +385,10 @@ struct AttentionAmxForward {
       for (int64_t i = first; i < last && i < here.queries; ++i) {
         if (!s.mask->lane_sees(i, j)) continue;
         const int64_t n = i / V::width, lane = i % V::width;
-        const BFloat16Pair* pairs = s.weight_row(unit.buffer, j - unit.from, static_cast<int>(n) - unit.first);
-        const float weight = Pack::element(pairs + lane, j % 2);
+        const int64_t row = j - unit.from;
+        const BFloat16Pair* weights =
+            s.weights_of(unit.buffer, static_cast<int>(row / kStepKeys), static_cast<int>(n) - unit.first);
+        const float weight = Pack::element(weights + row % kStepKeys / 2 * V::width + lane, row % 2);
         for (int64_t c = 0; c < p.width; ++c) {
           float* sum = reinterpret_cast<float*>(s.out[n * s.channels + c / kTileHeight].words[c % kTileHeight]) + lane;
           *sum += weight * to_float<Isa>(value[c]);

@@ -13,6 +13,7 @@ struct AttentionAmxLayout {
   static constexpr int64_t kQueryBlock = 2 * kPanel * V::width;  // lanes
   static constexpr int kVectors = kQueryBlock / V::width, kPairs = kVectors / 2;
   static constexpr int kSteps = 4;  // of keys at a time
+  static constexpr int kStepTiles = 2 * kPairs;  // of weights
   using Place = AttentionBackwardPlace<Isa, kQueryBlock>;
 
   // Rows of weights and of dS by queries hold 32 of them, a pair of vectors.
@@ -26,8 +27,8 @@ struct AttentionAmxLayout {
     Tile* outs;                           // (depth), of one vector, by rows
     Tile* grad_queries;                   // (vectors, channels), channels down
     float *lse, *delta;                   // (block)
-    Tile *scores, *grads;                 // (2, 2) each: a step and a pair of vectors
-    Tile *weights, *grad_scores;          // (2, pairs): a step, queries across
+    Tile *scores, *grads;                 // (pair, 2), twice each: a step and a pair of vectors, and the next pair
+    Tile *weights, *grad_scores;          // (pairs, 2), twice each: a step, queries across, and the one before
     Tile* grad_scores_by_depth;           // (steps at a time, vectors), pairs of keys down
     unsigned char* keys_left_out;         // (chunk): rows that are not finite, see TileRows::leave_out
     unsigned char *queries_left_out, *grad_outs_left_out;  // (block)
@@ -50,19 +51,19 @@ struct AttentionAmxLayout {
       grad_queries = cursor.take<Tile>(kVectors * channels);
       lse = cursor.take<float>(kQueryBlock);
       delta = cursor.take<float>(kQueryBlock);
-      scores = cursor.take<Tile>(4);
-      grads = cursor.take<Tile>(4);
-      weights = cursor.take<Tile>(2 * kPairs);
-      grad_scores = cursor.take<Tile>(2 * kPairs);
+      scores = cursor.take<Tile>(2 * 4);
+      grads = cursor.take<Tile>(2 * 4);
+      weights = cursor.take<Tile>(2 * kStepTiles);
+      grad_scores = cursor.take<Tile>(2 * kStepTiles);
       grad_scores_by_depth = cursor.take<Tile>(kSteps * kVectors);
       keys_left_out = cursor.take<unsigned char>(steps * kStepKeys);
       queries_left_out = cursor.take<unsigned char>(kQueryBlock);
       grad_outs_left_out = cursor.take<unsigned char>(kQueryBlock);
     }
 
-    // Where the numbers of key `key` of a step begin, for the queries of vector n.
+    // Where the numbers of key `key` of a step begin, for the queries of vector n; `tiles` are the step's.
     static GPTFACE_INLINE BFloat16* half_row(Tile* tiles, int64_t key, int n) {
-      return reinterpret_cast<BFloat16*>(tiles[key / kTileHeight * kPairs + n / 2].words[key % kTileHeight]) + n % 2 * V::width;
+      return reinterpret_cast<BFloat16*>(tiles[n / 2 * 2].words) + key * kTileDepth + n % 2 * V::width;
     }
   };
 

@@ -40,8 +40,8 @@ struct AttentionAmxRepair {
   }
 
   // What keys, queries and gradients that are not finite add to the gradients of a step from key `from` of the chunk, where
-  // they are seen.
-  static __attribute__((noinline, cold)) void add_left_out(Context& c, int64_t from) {
+  // they are seen; with the weights and dS of the step.
+  static __attribute__((noinline, cold)) void add_left_out(Context& c, int64_t from, Tile* weights, Tile* grad_scores) {
     const AttentionProblem& p = c.p;
     Scratch& s = c.s;
     int64_t to = from + kStepKeys < c.keys ? from + kStepKeys : c.keys;
@@ -59,8 +59,8 @@ struct AttentionAmxRepair {
                    grad_out = c.any_grad_out && s.grad_outs_left_out[i];
         const int n = static_cast<int>(i / V::width);
         if (!(key || query || grad_out) || !c.mask(n).lane_sees(i % (Layout::kPanel * V::width), c.first_key + j)) continue;
-        const float weight = to_float<Isa>(Scratch::half_row(s.weights, j - from, n)[i % V::width]);
-        const float grad_score = to_float<Isa>(Scratch::half_row(s.grad_scores, j - from, n)[i % V::width]);
+        const float weight = to_float<Isa>(Scratch::half_row(weights, j - from, n)[i % V::width]);
+        const float grad_score = to_float<Isa>(Scratch::half_row(grad_scores, j - from, n)[i % V::width]);
         for (int64_t d = 0; d < p.width; ++d) {
           if (key) down(s.grad_queries, i, d) += grad_score * to_float<Isa>(c.key_rows(p.key, j)[d]);
           if (query) across(s.grad_keys, j, d) += grad_score * to_float<Isa>(c.query_rows(p.query, i)[d]);
