@@ -5,7 +5,7 @@ from 3.10:
 
 * ``gptface/_native_cpu.so`` from ``csrc/register.cpp`` and ``csrc/cpu/*.cpp``. A file whose name ends in an
   instruction set (``_avx2``, ``_avx512``, ``_avx512_bf16``, ``_amx``) is compiled for it and chosen at run time. A
-  compiler that does not know AMX, which a few lines given to it show, builds the library without.
+  compiler whose assembler does not know AMX, which is tried on two instructions, builds the library without.
 * ``gptface/_native_cuda.so`` from ``csrc/register.cpp`` and ``csrc/cuda/*.cu``, where nvcc is found. The torch at hand
   need not be a CUDA build: the launchers take raw pointers and a stream.
 
@@ -35,9 +35,10 @@ ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
 TARGET_VERSION = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
+# Vectors that processors with AMX have. The tile instructions themselves are statements for the assembler.
 AMX_VECTORS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mfma"]
 INSTRUCTION_SETS = {
-    "_amx": [*AMX_VECTORS, "-mamx-tile", "-mamx-bf16"],
+    "_amx": AMX_VECTORS,
     "_emulated_amx_avx512_bf16": AMX_VECTORS,
     "_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"],
     "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
@@ -117,7 +118,7 @@ def instruction_set_flags(source: Path) -> list[str] | None:
 
 
 def knows_amx(compiler: str) -> bool:
-    """Whether ``compiler`` takes the flags and the instructions of AMX."""
+    """Whether ``compiler`` takes the flags of :data:`AMX_VECTORS`, and its assembler the tile instructions."""
     command = [compiler, *INSTRUCTION_SETS["_amx"], "-x", "c++", "-", "-c", "-o", os.devnull]
     return X86 and subprocess.run(command, input=AMX_PROBE, text=True, capture_output=True).returncode == 0
 
