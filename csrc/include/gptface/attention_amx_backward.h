@@ -11,11 +11,12 @@
 //
 // so that dV, dK and dQ are loaded and stored once for four products. The scores of a pair are computed beside the
 // exponentials of the pair before, and a step adds to dV and dK beside those of the next step: products and vectors of one
-// thread run side by side where they are near one another in the program. P and dS by rows are 16 kB for a step, and what a step
-// reads beside them, with a head dimension of 64, 64 kB of queries and gradients and 8 kB of keys and values: in the
+// thread run side by side where they are near one another in the program. P and dS by rows are 16 kB for a step, and what a
+// step reads beside them, with a head dimension of 64, 64 kB of queries and gradients and 8 kB of keys and values: in the
 // second-level cache, mostly. Per 32 keys, 16 queries and 32 channels that is five products of two tile operations, 160
-// cycles of the tile unit, beside 32 vectors of about 30 instructions. Compiled, and proven on a tile unit in plain C++
-// (tile_unit.h); no figure here was ever timed on a processor that has the unit.
+// cycles of the tile unit, beside 32 vectors of about 29 instructions, two a cycle, whatever the head dimension is.
+// Compiled, and proven on a tile unit in plain C++ (tile_unit.h); nothing here was ever timed on a processor that has the
+// unit.
 #pragma once
 
 #include <gptface/attention_amx_repair.h>

@@ -12,10 +12,10 @@
 // few hundred instructions each. Scores and weights of two units are 24 kB, keys and values of a unit 16 kB with a head
 // dimension of 64, queries and sums of the panel 24 kB.
 //
-// A unit is 16 · D / 32 products of the tile unit for the scores and as many for the values, 16 cycles each, 1,024 in all
-// with D = 64; and 128 vectors of softmax of about eight instructions, two a cycle: its bound is the tile unit. Weights go
-// straight to bfloat16 (simd_emulated.h), and their sum is that of the rounded ones. Compiled, and proven on a tile unit in
-// plain C++ (tile_unit.h); nothing here was ever timed on a processor that has the unit.
+// A unit is D / 4 products for the scores and as many for the values, 16 cycles of the tile unit each, 512 in all with
+// D = 64; and 128 vectors of softmax of about nine instructions, two a cycle, 580: about even there, and above it the tiles
+// bound it. Weights go straight to bfloat16 (simd_emulated.h), and their sum is that of the rounded ones. Compiled, and
+// proven on a tile unit in plain C++ (tile_unit.h); nothing here was ever timed on a processor that has the unit.
 //
 // The running maximum is followed lazily: a query's sums are rescaled only where its maximum has risen by more than
 // kSlack, so that its weights stay below e^kSlack.
