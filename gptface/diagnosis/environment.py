@@ -123,7 +123,7 @@ def format_environment(environment: dict[str, Any]) -> str:
         lines.append(f"  {part:<5} {path or 'not built'}")
     kernels = environment["cpu_kernels"]
     if kernels["instruction_set"]:
-        lines.append(f"  the CPU kernels use {kernels['instruction_set']} (GPTFACE_CPU_INSTRUCTION_SET names another one)")
+        lines.append(f"  in use: {kernels['instruction_set']} (GPTFACE_CPU_INSTRUCTION_SET names another one)")
         lines.append(f"  AMX tiles, for attention in bfloat16: {kernels['amx_missing'] or AMX_RUNS}")
     lines += ["", "operator implementations"]
     for entry in environment["implementations"]:

@@ -79,9 +79,9 @@ def cpu_instruction_set(wanted: str = "") -> str:
     """The instruction set that the CPU kernels use.
 
     ``"portable"``, ``"avx2"``, ``"avx512"``, ``"avx512_bf16"`` or ``"amx"``: the best of the machine. The environment
-    variable ``GPTFACE_CPU_INSTRUCTION_SET`` (read once) or ``wanted`` chooses a lower one for the rest of the process, for
-    tests and diagnoses. So do ``"emulated_amx"``, which runs the kernels for AMX anywhere on a tile unit in plain C++, and
-    ``"emulated_amx_avx512_bf16"``, the same with the vector instructions that AMX comes with; both are slow.
+    variable ``GPTFACE_CPU_INSTRUCTION_SET`` (read once) or ``wanted`` chooses a lower one for the rest of the process,
+    for tests and diagnoses; or ``"emulated_amx"``, which runs the kernels for AMX anywhere on a tile unit in plain C++,
+    or ``"emulated_amx_avx512_bf16"``, the same with the vector instructions that AMX comes with. Both are slow.
 
     Raises:
         RuntimeError: this machine has no ``wanted``, or the native library is missing.

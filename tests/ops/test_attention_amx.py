@@ -1,7 +1,7 @@
-"""Masked attention by AMX tiles: the kernels on a tile unit in plain C++, and the machine code of those for the real one.
+"""Masked attention by AMX tiles: the kernels on a tile unit in plain C++, and the real one's machine code.
 
-``test_attention_cpu`` runs over these instruction sets too; here is what is special to tiles of 16 rows and 32 deep, and
-to weights that go straight to bfloat16.
+``test_attention_cpu`` runs over these instruction sets too; here is what is special to tiles of 16 rows and 32 deep,
+and to weights that go straight to bfloat16.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def disassembled(name: str) -> list[list[str]]:
     table = subprocess.run([objdump, "-t", str(library)], capture_output=True, text=True, check=True).stdout
     symbols = [line.split()[-1] for line in table.splitlines() if " F .text" in line and re.search(name, line)]
     if not symbols:
-        pytest.skip("the library has no AMX kernels or no names: another processor, a compiler without AMX, or stripped")
+        pytest.skip("the library has no AMX kernels (another processor, an old assembler), or no names of functions")
     found = []
     for symbol in symbols:
         command = [objdump, "-d", "--no-show-raw-insn", f"--disassemble={symbol}", str(library)]
@@ -266,7 +266,8 @@ def count(body: list[str], word: str) -> int:
 def test_a_product_of_tiles_costs_one_load() -> None:
     """Two by two tiles: four loads and four products an iteration, and sums that stay in their registers."""
     for first in "01":  # sums from zero, and onto what is there
-        bodies = [body for instructions in disassembled(rf"multiply_pair\w*3AmxELb{first}") for body in loops(instructions)]
+        functions = disassembled(rf"multiply_pair\w*3AmxELb{first}")
+        bodies = [body for instructions in functions for body in loops(instructions)]
         products = [body for body in bodies if count(body, "tdpbf16ps")]
         assert (4, 4) in [(count(body, "tileloadd"), count(body, "tdpbf16ps")) for body in products]
         assert not any(count(body, "tilestored") for body in products)

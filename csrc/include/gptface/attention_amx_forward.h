@@ -400,13 +400,13 @@ struct AttentionAmxForward {
   // The output and log-sum-exp of vector n.
   static void write_vector(const AttentionProblem& p, Scratch& s, const Place& here, const Softmax& softmax, int n) {
     const int64_t at = n * V::width, queries = here.queries - at < V::width ? here.queries - at : V::width;
-    float* lse = p.lse + (here.part->batch * p.heads + here.head) * p.queries + here.first + at;
+    float* lse = p.lse ? p.lse + (here.part->batch * p.heads + here.head) * p.queries + here.first + at : nullptr;
     alignas(64) float factors[V::width];
     for (int64_t i = 0; i < V::width; ++i) {
       // No sum where nothing was seen.
       const float total = s.bad[n] >> i & 1 ? __builtin_nanf("") : s.total[at + i];
       factors[i] = total == 0.0f ? 0.0f : (p.dropout ? p.keep_scale : 1.0f) / total;
-      if (i < queries) lse[i] = total == 0.0f ? -__builtin_inff() : s.top[at + i] * softmax.scale + std::log(total);
+      if (lse && i < queries) lse[i] = total == 0.0f ? -__builtin_inff() : s.top[at + i] * softmax.scale + std::log(total);
     }
     const Float factor = V::load(factors);
     for (int64_t c = 0; c < s.channels; ++c) {

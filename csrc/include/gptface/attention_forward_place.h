@@ -61,7 +61,7 @@ template <class Isa>
 void write_nothing(const AttentionProblem& p, int64_t batch, int64_t head, int64_t from, int64_t to) {
   for (int64_t i = from; i < to; ++i) {
     std::memset(row_of(p, p.out, batch, i, head), 0, p.width * bytes_of(p.type));
-    p.lse[(batch * p.heads + head) * p.queries + i] = -__builtin_inff();
+    if (p.lse) p.lse[(batch * p.heads + head) * p.queries + i] = -__builtin_inff();
   }
 }
 
