@@ -47,6 +47,15 @@ class AmxUnit {
   __attribute__((always_inline)) void store(Tile& tile) {
     __asm__ volatile("tilestored %%tmm%c1, (%2,%3,1)" : "=m"(tile) : "i"(R), "r"(&tile), "r"(int64_t{64}));
   }
+  // The same of rows `stride` bytes apart.
+  template <int R>
+  __attribute__((always_inline)) void load_rows(const void* first, int64_t stride) {
+    __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(R), "r"(first), "r"(stride) : "memory");
+  }
+  template <int R>
+  __attribute__((always_inline)) void store_rows(void* first, int64_t stride) {
+    __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(R), "r"(first), "r"(stride) : "memory");
+  }
   template <int Sum, int A, int B>
   __attribute__((always_inline)) void multiply_add() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sum), "i"(A), "i"(B));

@@ -97,6 +97,9 @@ inline InstructionSet instruction_set() {
   return std::min(detected_instruction_set(), InstructionSet::avx512_bf16);
 }
 
+// What tells all of kInstructionSetNames apart: operands made under one are not for another.
+inline int instruction_set_number() { return detail::instruction_set_in_use().load(std::memory_order_relaxed); }
+
 inline const char* instruction_set_name() {
   return kInstructionSetNames[detail::instruction_set_in_use().load(std::memory_order_relaxed)];
 }

@@ -79,7 +79,11 @@ struct Simd<EmulatedAmx> {
   static GPTFACE_INLINE Float load(const float* p) { Float v; std::memcpy(&v, p, sizeof(v)); return v; }
   static GPTFACE_INLINE Int load(const int32_t* p) { Int v; std::memcpy(&v, p, sizeof(v)); return v; }
   static GPTFACE_INLINE void store(float* p, Float v) { std::memcpy(p, &v, sizeof(v)); }
+  static GPTFACE_INLINE void store(int32_t* p, Int v) { std::memcpy(p, &v, sizeof(v)); }
   static GPTFACE_INLINE Float load_bfloat16(const BFloat16* p) {
+    return each([&](int i) { return to_float<EmulatedAmx>(p[i]); });
+  }
+  static GPTFACE_INLINE Float load_half(const Half* p) {
     return each([&](int i) { return to_float<EmulatedAmx>(p[i]); });
   }
   static GPTFACE_INLINE void store_bfloat16(BFloat16* p, Float v) {
@@ -104,6 +108,14 @@ struct Simd<EmulatedAmx> {
   static GPTFACE_INLINE Float maximum(Float a, Float b) {
     return each([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
   }
+  static GPTFACE_INLINE Float minimum(Float a, Float b) {
+    return each([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+  }
+  static GPTFACE_INLINE float largest(Float v) {  // of all lanes
+    float value = v.lane[0];
+    for (int i = 1; i < width; ++i) value = v.lane[i] > value ? v.lane[i] : value;
+    return value;
+  }
   static GPTFACE_INLINE Mask greater(Float a, Float b) { return mask([&](int i) { return a.lane[i] > b.lane[i]; }); }
   static GPTFACE_INLINE Mask not_less(Float a, Float b) { return mask([&](int i) { return !(a.lane[i] < b.lane[i]); }); }
   static GPTFACE_INLINE uint32_t bits(Mask m) {
@@ -120,6 +132,9 @@ struct Simd<EmulatedAmx> {
   }
   static GPTFACE_INLINE Float select(Mask m, Float yes, Float no) {
     return each([&](int i) { return m.lane[i] ? yes.lane[i] : no.lane[i]; });
+  }
+  static GPTFACE_INLINE Int select(Mask m, Int yes, Int no) {
+    return each_int([&](int i) { return m.lane[i] ? yes.lane[i] : no.lane[i]; });
   }
   static GPTFACE_INLINE Float round(Float x) {
     return each([&](int i) { return (x.lane[i] + 12582912.0f) - 12582912.0f; });

@@ -4,7 +4,7 @@
 //
 //   zero<R>()   load<R>(tile)   store<R>(tile)   multiply_add<Sum, A, B>()
 //
-// are all it does. multiply_blocks is to tiles what multiply_rows of microkernel.h is to vectors: two by two tiles of the
+// are all it does, and load_rows and store_rows, for rows that lie apart. multiply_blocks is to tiles what multiply_rows of microkernel.h is to vectors: two by two tiles of the
 // result take four registers and their operands the other four, so that a product costs one load. On the processors that
 // have AMX a product takes the unit 16 cycles and a load from the first-level cache 8 (Intel's optimization manual), so
 // that loads hide behind products; one by one they would take as long. Nothing here was ever timed.
@@ -36,6 +36,16 @@ class PlainTileUnit {
   template <int R>
   GPTFACE_INLINE void store(Tile& tile) {
     tile = registers_[R];
+  }
+  template <int R>
+  GPTFACE_INLINE void load_rows(const void* first, int64_t stride) {
+    for (int r = 0; r < kTileHeight; ++r)
+      std::memcpy(registers_[R].words[r], static_cast<const char*>(first) + r * stride, sizeof(registers_[R].words[r]));
+  }
+  template <int R>
+  GPTFACE_INLINE void store_rows(void* first, int64_t stride) {
+    for (int r = 0; r < kTileHeight; ++r)
+      std::memcpy(static_cast<char*>(first) + r * stride, registers_[R].words[r], sizeof(registers_[R].words[r]));
   }
   template <int Sum, int A, int B>
   GPTFACE_INLINE void multiply_add() {
