@@ -35,11 +35,10 @@ ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
 TARGET_VERSION = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-# Vectors that processors with AMX have. The tile instructions themselves are statements for the assembler.
-AMX_VECTORS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mfma"]
 INSTRUCTION_SETS = {
-    "_amx": AMX_VECTORS,
-    "_emulated_amx_avx512_bf16": AMX_VECTORS,
+    # Vectors that processors with AMX have: the tile instructions themselves are statements for the assembler.
+    "_amx": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mfma"],
+    "_amx_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mfma"],  # noqa: E501
     "_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"],
     "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
     "_avx2": ["-mavx2", "-mfma", "-mf16c"],
@@ -118,7 +117,7 @@ def instruction_set_flags(source: Path) -> list[str] | None:
 
 
 def knows_amx(compiler: str) -> bool:
-    """Whether ``compiler`` takes the flags of :data:`AMX_VECTORS`, and its assembler the tile instructions."""
+    """Whether ``compiler`` takes the flags of ``_amx``, and its assembler the tile instructions."""
     command = [compiler, *INSTRUCTION_SETS["_amx"], "-x", "c++", "-", "-c", "-o", os.devnull]
     return X86 and subprocess.run(command, input=AMX_PROBE, text=True, capture_output=True).returncode == 0
 
