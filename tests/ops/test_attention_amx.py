@@ -157,9 +157,8 @@ def test_log_sum_exp(tiles: str) -> None:
     want = masked_attention(*(x.double() for x in (query, key, value)), mask, return_lse=True, impl="reference")[1]
     assert torch.equal(got.isinf(), want.isinf())
     seen = ~want.isinf()
-    # The sum is that of weights rounded to bfloat16, as the values have them: each within 0.67 %, most by far less.
-    assert (got[seen] - want[seen]).abs().max() < 0.0067
-    assert (got[seen] - want[seen]).square().mean().sqrt() < 0.001
+    # Of unrounded weights, though the values have them in bfloat16.
+    assert (got[seen] - want[seen]).abs().max() < 2e-5
 
 
 def test_scores_past_float32_are_nan_and_of_minus_infinity_are_nothing(tiles: str) -> None:

@@ -13,9 +13,10 @@
 // dimension of 64, queries and sums of the panel 24 kB.
 //
 // A unit is D / 4 products for the scores and as many for the values, 16 cycles of the tile unit each, 512 in all with
-// D = 64; and 128 vectors of softmax of about nine instructions, two a cycle, 580: about even there, and above it the tiles
-// bound it. Weights go straight to bfloat16 (simd_emulated.h), and their sum is that of the rounded ones. Compiled, and
-// proven on a tile unit in plain C++ (tile_unit.h); nothing here was ever timed on a processor that has the unit.
+// D = 64; and 128 vectors of softmax, two instructions a cycle. Where the log-sum-exp is asked for, to float32's accuracy,
+// that is about 15 instructions each, 960 cycles; where it is not, weights go straight to bfloat16 by a table
+// (simd_emulated.h) and their sum is that of the rounded ones, about nine, 580. Compiled, and proven on a tile unit in plain
+// C++ (tile_unit.h); nothing here was ever timed on a processor that has the unit.
 //
 // The running maximum is followed lazily: a query's sums are rescaled only where its maximum has risen by more than
 // kSlack, so that its weights stay below e^kSlack.
@@ -253,10 +254,14 @@ struct AttentionAmxForward {
         for (int j = 0; j < 2; ++j) {
           multiply(2 * k + j + 1);
           if (j >= now.count || !(now.steps >> k & 1)) continue;
-          if (p.dropout)
-            weigh<true>(p, s, here, softmax, now, k, j);
+          if (p.lse && p.dropout)
+            weigh<true, true>(p, s, here, softmax, now, k, j);
+          else if (p.lse)
+            weigh<true, false>(p, s, here, softmax, now, k, j);
+          else if (p.dropout)
+            weigh<false, true>(p, s, here, softmax, now, k, j);
           else
-            weigh<false>(p, s, here, softmax, now, k, j);
+            weigh<false, false>(p, s, here, softmax, now, k, j);
         }
       if (more) find_tops<Wild>(s, next);
       for (int j = 0; j < now.count; ++j)
@@ -340,8 +345,8 @@ struct AttentionAmxForward {
   }
 
   // Weights of vector j of a unit for step k, their sum, and dropout, which the sum does not know; zeros for keys that the
-  // vector has nothing to do with.
-  template <bool Dropout>
+  // vector has nothing to do with. Exact: their sum is for a log-sum-exp of float32's accuracy.
+  template <bool Exact, bool Dropout>
   static GPTFACE_INLINE void weigh(
       const AttentionProblem& p, Scratch& s, const Place& here, const Softmax& softmax, const Unit& unit, int k, int j) {
     const int n = unit.first + j;
@@ -349,27 +354,40 @@ struct AttentionAmxForward {
     const float* scores = s.scores_of(unit.buffer, k, j);
     BFloat16Pair* weights = s.weights_of(unit.buffer, k, j);
     if (!covers_keys(*s.mask, n, from, to)) std::memset(weights, 0, sizeof(Tile));
-    const Float top = V::load(s.top + at), exponents = V::set(softmax.exponents), one = V::set(127.0f * 128.0f);
+    const Float top = V::load(s.top + at), scale = V::set(softmax.scale), exponents = V::set(softmax.exponents),
+                one = V::set(127.0f * 128.0f);
     Float totals[2] = {V::load(s.total + at), V::zero()};
     s.mask->for_each_range(n, from, to, [&](int64_t low, int64_t high) __attribute__((always_inline)) {
       const float* row = scores + (low - from) * V::width;
       BFloat16Pair* to_row = weights + (low - from) / 2 * V::width;
       for (int64_t key = low; key < high; key += 4, row += 4 * V::width, to_row += 2 * V::width) {
-        Float exponent[4];
+        typename V::Mask dropped[4];
+        if constexpr (Dropout) keep_masks<Isa>(p, here.part->batch, here.head, here.first + at, key, dropped);
+        if constexpr (Exact) {
+          Float weight[4];
 #pragma GCC unroll 4
-        for (int m = 0; m < 4; ++m)
-          exponent[m] = V::multiply_add(V::subtract(V::load(row + m * V::width), top), exponents, one);
-        typename V::Pairs pairs[2] = {V::power_pairs(exponent[0], exponent[1]), V::power_pairs(exponent[2], exponent[3])};
-        totals[0] = V::add_pairs(totals[0], pairs[0]);
-        totals[1] = V::add_pairs(totals[1], pairs[1]);
-        if constexpr (Dropout) {
-          typename V::Mask dropped[4];
-          keep_masks<Isa>(p, here.part->batch, here.head, here.first + at, key, dropped);
-          pairs[0] = V::without(pairs[0], dropped[0], dropped[1]);
-          pairs[1] = V::without(pairs[1], dropped[2], dropped[3]);
+          for (int m = 0; m < 4; ++m) {
+            weight[m] = exp<Isa, 4>(V::multiply(V::subtract(V::load(row + m * V::width), top), scale));
+            totals[m % 2] = V::add(totals[m % 2], weight[m]);
+            if constexpr (Dropout) weight[m] = V::select(dropped[m], V::zero(), weight[m]);
+          }
+          V::store_pairs(to_row, weight[0], weight[1]);
+          V::store_pairs(to_row + V::width, weight[2], weight[3]);
+        } else {
+          Float exponent[4];
+#pragma GCC unroll 4
+          for (int m = 0; m < 4; ++m)
+            exponent[m] = V::multiply_add(V::subtract(V::load(row + m * V::width), top), exponents, one);
+          typename V::Pairs pairs[2] = {V::power_pairs(exponent[0], exponent[1]), V::power_pairs(exponent[2], exponent[3])};
+          totals[0] = V::add_pairs(totals[0], pairs[0]);
+          totals[1] = V::add_pairs(totals[1], pairs[1]);
+          if constexpr (Dropout) {
+            pairs[0] = V::without(pairs[0], dropped[0], dropped[1]);
+            pairs[1] = V::without(pairs[1], dropped[2], dropped[3]);
+          }
+          V::store(to_row, pairs[0]);
+          V::store(to_row + V::width, pairs[1]);
         }
-        V::store(to_row, pairs[0]);
-        V::store(to_row + V::width, pairs[1]);
       }
     });
     V::store(s.total + at, V::add(totals[0], totals[1]));
