@@ -4,7 +4,8 @@ Two shared objects, both on libtorch's stable ABI, so that one wheel serves ever
 from 3.10:
 
 * ``gptface/_native_cpu.so`` from ``csrc/register.cpp`` and ``csrc/cpu/*.cpp``. A file whose name ends in an
-  instruction set (``_avx2``, ``_avx512``, ``_avx512_bf16``) is compiled for it and chosen at run time.
+  instruction set (``_avx2``, ``_avx512``, ``_avx512_bf16``, ``_amx``) is compiled for it and chosen at run time. A
+  compiler whose assembler does not know AMX, which is tried on two instructions, builds the library without.
 * ``gptface/_native_cuda.so`` from ``csrc/register.cpp`` and ``csrc/cuda/*.cu``, where nvcc is found. The torch at hand
   need not be a CUDA build: the launchers take raw pointers and a stream.
 
@@ -35,10 +36,16 @@ CSRC = ROOT / "csrc"
 TARGET_VERSION = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 INSTRUCTION_SETS = {
+    # Vectors that processors with AMX have: the tile instructions themselves are statements for the assembler.
+    "_amx": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mfma"],
+    "_amx_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mavx512vbmi", "-mfma"],  # noqa: E501
     "_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"],
     "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
     "_avx2": ["-mavx2", "-mfma", "-mf16c"],
 }
+# What csrc/include/gptface/amx.h asks of a compiler and its assembler, and what it is told where it does not get it.
+AMX_PROBE = 'int main() { __asm__ volatile("ldtilecfg (%0); tdpbf16ps %%tmm2, %%tmm1, %%tmm0" : : "r"(0)); }'
+WITHOUT_AMX = "-DGPTFACE_WITHOUT_AMX"
 # The rasteriser's comparisons of depth round every operation by itself, so that all implementations agree.
 UNFUSED = ("raster", ["-ffp-contract=off"])
 # Machine code for Ampere, Hopper (with its own instructions) and Blackwell, and PTX for what comes after.
@@ -109,6 +116,12 @@ def instruction_set_flags(source: Path) -> list[str] | None:
     return unfused
 
 
+def knows_amx(compiler: str) -> bool:
+    """Whether ``compiler`` takes the flags of ``_amx``, and its assembler the tile instructions."""
+    command = [compiler, *INSTRUCTION_SETS["_amx"], "-x", "c++", "-", "-c", "-o", os.devnull]
+    return X86 and subprocess.run(command, input=AMX_PROBE, text=True, capture_output=True).returncode == 0
+
+
 class BuildNative(build_ext):
     """Compiles the two libraries with the plain compilers; one process a source file, at most as many as cores."""
 
@@ -164,10 +177,13 @@ class BuildNative(build_ext):
             "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra", "-pthread",
             TARGET_VERSION, f"-I{CSRC / 'include'}", f"-I{CSRC}", "-isystem", str(headers),
         ]
+        amx = knows_amx(compiler)
+        if not amx:
+            common.append(WITHOUT_AMX)
         jobs, compiled = [], []
         for source in [CSRC / "register.cpp", *sorted((CSRC / "cpu").glob("*.cpp"))]:
             flags = instruction_set_flags(source)
-            if flags is None:
+            if flags is None or (not amx and source.stem.endswith("_amx")):
                 continue
             target = objects / f"{source.stem}.o"
             compiled.append(str(target))

@@ -36,7 +36,8 @@ _TARGETS = {
     "portable": ("Portable", []),
     "avx2": ("Avx2", ["-mavx2", "-mfma", "-mf16c"]),
     "avx512": ("Avx512", _AVX512),
-    "avx512_bf16": ("Avx512", _AVX512),  # for float32 the two are one
+    "avx512_bf16": ("Avx512", _AVX512),  # for float32 they are one
+    "amx": ("Avx512", _AVX512),
 }
 
 

@@ -46,7 +46,8 @@ def machine_class(machine: dict[str, Any]) -> str:
     """The folder of the results: the GPU's name, or processor, widest instruction set and number of cores."""
     if machine["gpu"] is not None:
         return _slug(machine["gpu"]["name"])
-    wide = [name for name in ("avx512_bf16", "avx512f", "avx2", "sve", "asimd") if name in machine["instruction_sets"]]
+    widest = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+    wide = [name for name in widest if name in machine["instruction_sets"]]
     return _slug("-".join([machine["processor"], *wide[:1], f"{machine['cores']} cores"]))
 
 

@@ -43,5 +43,6 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
 // It has no tensor by which to dispatch.
 STABLE_TORCH_LIBRARY_IMPL(gptface, CompositeExplicitAutograd, library) {
   library.impl("cpu_instruction_set", TORCH_BOX(&gptface::operators::cpu_instruction_set));
+  library.impl("cpu_amx_missing", TORCH_BOX(&gptface::operators::cpu_amx_missing));
 }
 #endif

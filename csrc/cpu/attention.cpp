@@ -20,9 +20,15 @@ int torch_threads() { return static_cast<int>(torch::stable::get_num_threads());
 
 // bfloat16 multiplies as such where there is an instruction for it, and as float32 elsewhere; float16 as float32.
 const AttentionKernels& kernels_for(const AttentionProblem& problem) {
+  if (problem.type == ElementType::bfloat16 && tile_set() == TileSet::emulated) return kAttentionEmulatedAmx;
 #if defined(__x86_64__)
+  if (problem.type == ElementType::bfloat16 && tile_set() == TileSet::emulated_avx512_bf16)
+    return kAttentionEmulatedAmxAvx512Bf16;
+#if defined(GPTFACE_AMX)
+  if (problem.type == ElementType::bfloat16 && tile_set() == TileSet::amx) return kAttentionAmx;
+#endif
   const InstructionSet set = instruction_set();
-  if (set == InstructionSet::avx512_bf16 && problem.type == ElementType::bfloat16) return kAttentionAvx512Bf16;
+  if (set >= InstructionSet::avx512_bf16 && problem.type == ElementType::bfloat16) return kAttentionAvx512Bf16;
   if (set >= InstructionSet::avx512) return kAttentionAvx512;
   if (set == InstructionSet::avx2) return kAttentionAvx2;
 #else

@@ -6,5 +6,7 @@
 namespace gptface {
 
 extern const AttentionKernels kAttentionPortable, kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
+// By tiles, for bfloat16.
+extern const AttentionKernels kAttentionAmx, kAttentionEmulatedAmx, kAttentionEmulatedAmxAvx512Bf16;
 
 }  // namespace gptface

@@ -16,7 +16,7 @@ namespace {
 
 // Narrower vectors would pay as much for a pair of bfloat16 in the selection as they save in the product; and few codes
 // do not pay for packing them twice.
-[[maybe_unused]] constexpr int64_t kLeastBFloat16Width = 32, kLeastPrefilterCodes = 256;
+constexpr int64_t kLeastBFloat16Width = 32, kLeastPrefilterCodes = 256;
 
 void run_on_torch_threads(int workers, void (*body)(int worker, void* context), void* context) {
   torch::stable::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
@@ -34,9 +34,15 @@ const VQKernels& float32_kernels() {
 }
 
 // Kernels with words of bfloat16, or null where there are none or they would not pay.
-const VQKernels* bfloat16_kernels([[maybe_unused]] const VQProblem& problem) {
+const VQKernels* bfloat16_kernels(const VQProblem& problem) {
+  if (problem.width < kLeastBFloat16Width) return nullptr;
+  if (tile_set() == TileSet::emulated) return &kVQEmulatedAmx;
 #if defined(__x86_64__)
-  if (instruction_set() == InstructionSet::avx512_bf16 && problem.width >= kLeastBFloat16Width) return &kVQAvx512Bf16;
+  if (tile_set() == TileSet::emulated_avx512_bf16) return &kVQEmulatedAmxAvx512Bf16;
+#if defined(GPTFACE_AMX)
+  if (tile_set() == TileSet::amx) return &kVQAmx;
+#endif
+  if (instruction_set() >= InstructionSet::avx512_bf16) return &kVQAvx512Bf16;
 #endif
   return nullptr;
 }
@@ -60,7 +66,7 @@ struct alignas(64) PackedHeader {
 constexpr std::size_t kHeaderBytes = 6 * sizeof(int64_t);  // without what aligns it
 
 PackedHeader header_of(const VQProblem& problem) {
-  return {static_cast<int64_t>(instruction_set()), problem.groups, problem.codes, problem.width,
+  return {instruction_set_number(), problem.groups, problem.codes, problem.width,
           static_cast<int64_t>(problem.metric),    problem.ranking_suffices};
 }
 

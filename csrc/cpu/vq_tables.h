@@ -6,5 +6,7 @@
 namespace gptface {
 
 extern const VQKernels kVQPortable, kVQAvx2, kVQAvx512, kVQAvx512Bf16;
+// By tiles.
+extern const VQKernels kVQAmx, kVQEmulatedAmx, kVQEmulatedAmxAvx512Bf16;
 
 }  // namespace gptface

@@ -11,10 +11,18 @@ namespace gptface::operators {
 
 // `wanted` from now on, where it is not empty; the one in use.
 inline std::string cpu_instruction_set(std::string wanted) {
+  const char* amx = wanted == "amx" ? amx_missing() : nullptr;
   STD_TORCH_CHECK(
       wanted.empty() || use_instruction_set(wanted.c_str()), "cpu_instruction_set: this machine has no ", wanted,
-      "; the best here is ", kInstructionSetNames[static_cast<int>(detected_instruction_set())]);
-  return kInstructionSetNames[static_cast<int>(instruction_set())];
+      amx ? " (" : "", amx ? amx : "", amx ? ")" : "", "; the best here is ",
+      kInstructionSetNames[static_cast<int>(detected_instruction_set())]);
+  return instruction_set_name();
+}
+
+// Why this process has no AMX tiles; empty where it has.
+inline std::string cpu_amx_missing() {
+  const char* reason = amx_missing();
+  return reason ? reason : "";
 }
 
 }  // namespace gptface::operators

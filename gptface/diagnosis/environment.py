@@ -13,7 +13,7 @@ import torch
 import gptface
 from gptface.diagnosis.kernel_states import kernel_states, ledger_notes
 from gptface.ops import implementations
-from gptface.ops.native import library_path
+from gptface.ops.native import cpu_amx_missing, cpu_instruction_set, cpu_library_missing, library_path
 
 __all__ = ["describe_environment", "format_environment"]
 
@@ -23,6 +23,8 @@ PACKAGES = (
 )
 # Vector instruction sets that decide how fast an operator can be here.
 INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
+
+AMX_RUNS = "run here; compiled, and proven on a tile unit in plain C++, but never timed"
 
 
 def _instruction_sets() -> list[str]:
@@ -45,6 +47,12 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _cpu_kernels() -> dict[str, Any]:
+    """What the native CPU kernels use: their instruction set, and why it is not AMX where it is not."""
+    missing = cpu_library_missing()
+    return {"instruction_set": None if missing else cpu_instruction_set(), "amx_missing": cpu_amx_missing()}
 
 
 def _version(package: str) -> str | None:
@@ -82,6 +90,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
+        "cpu_kernels": _cpu_kernels(),
         "native": {part: str(path) if (path := library_path(part)) else None for part in ("cpu", "cuda")},
         "implementations": [
             {"operator": entry.operator, "name": entry.name, "available": entry.available, "reason": entry.reason,
@@ -112,6 +121,10 @@ def format_environment(environment: dict[str, Any]) -> str:
     lines += ["", "native library"]
     for part, path in environment["native"].items():
         lines.append(f"  {part:<5} {path or 'not built'}")
+    kernels = environment["cpu_kernels"]
+    if kernels["instruction_set"]:
+        lines.append(f"  in use: {kernels['instruction_set']} (GPTFACE_CPU_INSTRUCTION_SET names another one)")
+        lines.append(f"  AMX tiles, for attention in bfloat16: {kernels['amx_missing'] or AMX_RUNS}")
     lines += ["", "operator implementations"]
     for entry in environment["implementations"]:
         state = "runs here" if entry["available"] else f"cannot run here: {entry['reason']}"

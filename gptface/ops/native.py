@@ -15,6 +15,7 @@ import torch
 from gptface.ops.tracing import constant_in_traces
 
 __all__ = [
+    "cpu_amx_missing",
     "cpu_instruction_set",
     "cpu_kernel_missing",
     "cpu_library_missing",
@@ -27,6 +28,7 @@ __all__ = [
 
 _library = torch.library.Library("gptface", "FRAGMENT")
 _library.define("cpu_instruction_set(str wanted) -> str")
+_library.define("cpu_amx_missing() -> str")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -74,10 +76,12 @@ def cpu_kernel_missing(operator: str) -> str | None:
 
 
 def cpu_instruction_set(wanted: str = "") -> str:
-    """The instruction set that the CPU kernels use: ``"portable"``, ``"avx2"``, ``"avx512"`` or ``"avx512_bf16"``.
+    """The instruction set that the CPU kernels use.
 
-    It is the best of the machine. The environment variable ``GPTFACE_CPU_INSTRUCTION_SET`` (read once) or ``wanted``
-    chooses a lower one for the rest of the process, for tests and diagnoses.
+    ``"portable"``, ``"avx2"``, ``"avx512"``, ``"avx512_bf16"`` or ``"amx"``: the best of the machine. The environment
+    variable ``GPTFACE_CPU_INSTRUCTION_SET`` (read once) or ``wanted`` chooses a lower one for the rest of the process,
+    for tests and diagnoses; or ``"emulated_amx"``, which runs the kernels for AMX anywhere on a tile unit in plain C++,
+    or ``"emulated_amx_avx512_bf16"``, the same with the vector instructions that AMX comes with. Both are slow.
 
     Raises:
         RuntimeError: this machine has no ``wanted``, or the native library is missing.
@@ -86,6 +90,11 @@ def cpu_instruction_set(wanted: str = "") -> str:
     if reason is not None:
         raise RuntimeError(f"cpu_instruction_set: {reason}")
     return torch.ops.gptface.cpu_instruction_set(wanted)
+
+
+def cpu_amx_missing() -> str | None:
+    """``None`` where this process may use the tiles of AMX, else the reason why not: processor, system or compiler."""
+    return cpu_library_missing() or torch.ops.gptface.cpu_amx_missing() or None
 
 
 def cuda_kernel_missing(operator: str) -> str | None:

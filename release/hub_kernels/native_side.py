@@ -13,6 +13,8 @@ __all__ = ["TARGETS", "binding", "framed"]
 
 # Endings of names as in setup.py, longest first, and how GCC says the same inside a file.
 TARGETS = {
+    "_amx": "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,fma",
+    "_amx_avx512_bf16": "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,fma",
     "_avx512_bf16": "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma",
     "_avx512": "avx512f,avx512bw,avx512dq,avx512vl,fma",
     "_avx2": "avx2,fma,f16c",

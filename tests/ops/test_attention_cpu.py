@@ -25,7 +25,7 @@ from tests.ops.attention_containment import INPUTS, assert_contained
 
 pytestmark = pytest.mark.skipif(cpu_kernel_missing("masked_attention") is not None, reason="no native kernel")
 
-INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16"]
+INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "amx", "emulated_amx", "emulated_amx_avx512_bf16"]
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)

@@ -72,8 +72,8 @@ def test_the_same_bits_as_without(
 
 
 @native
-@pytest.mark.parametrize("later", ["portable", "avx2", "avx512", "avx512_bf16"])
-@pytest.mark.parametrize("earlier", ["portable", "avx512_bf16"])
+@pytest.mark.parametrize("later", ["portable", "avx2", "avx512", "avx512_bf16", "emulated_amx"])
+@pytest.mark.parametrize("earlier", ["portable", "avx512_bf16", "emulated_amx", "emulated_amx_avx512_bf16"])
 def test_packed_under_one_instruction_set_and_used_under_another(earlier: str, later: str) -> None:
     before = cpu_instruction_set()
     x, codebook = draw(60, 48, seed=1), draw(300, 48, seed=2)

@@ -12,8 +12,6 @@
 // share of dQ, and the shares are added in order: no atomics, and the same bits for any number of threads.
 #pragma once
 
-#include <initializer_list>
-
 #include <gptface/attention_backward_layout.h>
 #include <gptface/attention_backward_prefetch.h>
 #include <gptface/attention_backward_repair.h>
@@ -41,7 +39,7 @@ struct AttentionBackward {
     const AttentionPart& part = *here.part;
     Context c{p, part, Scratch(p, cursor), part.batch, here.key_head, here.chunk, here.first_key, here.keys,
               p.width / kGroup, round_up<V::width>(p.width), 0, 0, 0, 0, false, false, false};
-    if (c.chunk == 0) write_nothing(c);
+    if (c.chunk == 0) write_no_gradients(c);
     if (c.keys == 0) return;
     const int64_t real = p.keys - c.first_key < c.keys ? p.keys - c.first_key : c.keys;
     Scratch& s = c.s;
@@ -61,10 +59,10 @@ struct AttentionBackward {
         c.lanes = here.lanes(b);
         c.queries = here.queries(b);
         if (part.chunks > 1 && !reaches_chunk(c)) {
-          std::memset(share(p, c.chunk, c.batch, c.head, c.first_query), 0, c.queries * p.width * sizeof(float));
+          std::memset(share_of_grad_query(p, c.chunk, c.batch, c.head, c.first_query), 0, c.queries * p.width * sizeof(float));
           continue;
         }
-        RowPrefetcher ahead = rows_of_next_block<Isa, Word>(c, here, task, b);
+        RowPrefetcher ahead = rows_of_next_block(c, here, task, b);
         query_block(c, ahead);
       }
 
@@ -76,34 +74,6 @@ struct AttentionBackward {
       Pack::write(p.type, s.grad_keys + row, p.scale, p.width, row_of(p, p.grad_key, c.batch, j, c.key_head));
       Pack::write(p.type, s.grad_values + row, p.dropout ? p.keep_scale : 1.0f, p.width,
                   row_of(p, p.grad_value, c.batch, j, c.key_head));
-    }
-  }
-
-  // Whether a query of the block sees a key of the chunk: of a long window most blocks see nothing of most chunks.
-  static bool reaches_chunk(const Context& c) {
-    const AttentionProblem& p = c.p;
-    if (!p.intervals) return true;
-    const int32_t* interval =
-        p.intervals + c.batch * p.interval_batch_stride + 2 * p.interval_count * c.first_query;
-    for (int64_t n = c.queries * p.interval_count; n > 0; --n, interval += 2)
-      if (interval[0] < interval[1] && interval[0] < c.first_key + c.keys && c.first_key < interval[1]) return true;
-    return false;
-  }
-
-  // Gradients of queries that see nothing and of keys that nobody sees.
-  static void write_nothing(const Context& c) {
-    const AttentionProblem& p = c.p;
-    const auto clear = [&](const AttentionTensor& tensor, int64_t head, int64_t from, int64_t to) {
-      for (int64_t row = from; row < to; ++row)
-        std::memset(row_of(p, tensor, c.batch, row, head), 0, p.width * bytes_of(p.type));
-    };
-    for (int64_t head = c.key_head * p.group(); head < (c.key_head + 1) * p.group(); ++head) {
-      clear(p.grad_query, head, c.part.owned_query_begin, c.part.query_begin);
-      clear(p.grad_query, head, c.part.query_end, c.part.owned_query_end);
-    }
-    for (const AttentionTensor* tensor : {&p.grad_key, &p.grad_value}) {
-      clear(*tensor, c.key_head, c.part.owned_key_begin, c.part.key_begin);
-      clear(*tensor, c.key_head, c.part.key_end, c.part.owned_key_end);
     }
   }
 
@@ -125,7 +95,7 @@ struct AttentionBackward {
       if (c.part.chunks == 1)
         Pack::write(p.type, row, p.scale, p.width, row_of(p, p.grad_query, c.batch, query, c.head));
       else
-        std::memcpy(share(p, c.chunk, c.batch, c.head, query), row, p.width * sizeof(float));
+        std::memcpy(share_of_grad_query(p, c.chunk, c.batch, c.head, query), row, p.width * sizeof(float));
     }
   }
 
@@ -194,25 +164,6 @@ struct AttentionBackward {
   static GPTFACE_INLINE void for_each_mask(Context& c, Body&& body) {
     int64_t panel = 0;
     for_each_panel<Isa>(c.lanes / V::width, [&]<int NV>(int64_t vector) { body(c.s.masks[panel++], vector * V::width, NV); });
-  }
-
-  static float* share(const AttentionProblem& p, int64_t chunk, int64_t batch, int64_t head, int64_t query) {
-    return p.grad_shares + (((chunk * p.batch + batch) * p.heads + head) * p.queries + query) * p.width;
-  }
-
-  // A head of a part: its gradient of the queries from the chunks' shares, in their order.
-  static void add_shares(const AttentionProblem& p, int64_t task) {
-    const AttentionPart& part = p.parts[task / p.heads];
-    const int64_t head = task % p.heads;
-    if (part.chunks == 1) return;
-    for (int64_t query = part.query_begin; query < part.query_end; ++query) {
-      float* sum = share(p, 0, part.batch, head, query);
-      for (int64_t chunk = 1; chunk < part.chunks; ++chunk) {
-        const float* other = share(p, chunk, part.batch, head, query);
-        for (int64_t d = 0; d < p.width; ++d) sum[d] += other[d];
-      }
-      Pack::write(p.type, sum, p.scale, p.width, row_of(p, p.grad_query, part.batch, query, head));
-    }
   }
 
   // The block's queries and gradients in every form that the products need, its masks, and delta = sum(dO · O) − dlse.

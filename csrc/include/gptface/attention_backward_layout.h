@@ -1,6 +1,7 @@
 // What the backward of masked attention works on: a thread's scratch, the rows of a task, and a task at work.
 #pragma once
 
+#include <gptface/attention_backward_place.h>
 #include <gptface/attention_tiles.h>
 
 namespace gptface {
@@ -58,32 +59,7 @@ struct AttentionBackwardLayout {
     return cursor.used;
   }
 
-  // What a task works on.
-  struct Place {
-    const AttentionPart* part;
-    int64_t key_head, chunk, first_key, keys;  // `keys` a multiple of kKeyBlock, padding included
-    int64_t vectors, query_blocks;             // of a head
-
-    Place(const AttentionProblem& p, int64_t task) {
-      part = &part_of_task(p, task, [&](const AttentionPart& other) { return other.chunks_before * p.key_heads; });
-      task -= part->chunks_before * p.key_heads;
-      chunk = task % part->chunks;
-      key_head = task / part->chunks;
-      const int64_t first = part->key_begin / kKeyBlock, blocks = (part->key_end + kKeyBlock - 1) / kKeyBlock - first;
-      first_key = (first + chunk * blocks / part->chunks) * kKeyBlock;
-      keys = (first + (chunk + 1) * blocks / part->chunks) * kKeyBlock - first_key;
-      vectors = (part->query_end - part->query_begin + V::width - 1) / V::width;
-      query_blocks = (vectors * V::width + kQueryBlock - 1) / kQueryBlock;
-    }
-
-    // The first query of a block, and how many lanes it takes.
-    int64_t first_query(int64_t block) const { return part->query_begin + block * vectors / query_blocks * V::width; }
-    int64_t lanes(int64_t block) const { return first_query(block + 1) - first_query(block); }
-    int64_t queries(int64_t block) const {
-      const int64_t left = part->query_end - first_query(block);
-      return left < lanes(block) ? left : lanes(block);
-    }
-  };
+  using Place = AttentionBackwardPlace<Isa, kQueryBlock>;
 
   // A task at work: its rows of keys, and the block of queries that it has come to.
   struct Context {

@@ -3,7 +3,7 @@
 
 #include <initializer_list>
 
-#include <gptface/attention_backward_layout.h>
+#include <gptface/attention_backward_place.h>
 #include <gptface/prefetch.h>
 
 namespace gptface {
@@ -11,11 +11,8 @@ namespace gptface {
 // The rows that this thread will most likely read next, and those that it will write: the gradient of this block's
 // queries; the queries, gradients and outputs of the next block, which after the last is the first of the next task; and a
 // share of that task's keys and values and of this one's gradients.
-template <class Isa, class Word>
-RowPrefetcher rows_of_next_block(
-    const typename AttentionBackwardLayout<Isa, Word>::Context& c,
-    const typename AttentionBackwardLayout<Isa, Word>::Place& here, int64_t task, int64_t block) {
-  using Place = typename AttentionBackwardLayout<Isa, Word>::Place;
+template <class Context, class Place>
+RowPrefetcher rows_of_next_block(const Context& c, const Place& here, int64_t task, int64_t block) {
   const AttentionProblem& p = c.p;
   RowPrefetcher ahead(p.width * bytes_of(p.type));
   const auto add = [&](const AttentionTensor& tensor, int64_t batch, int64_t head, int64_t first, int64_t rows) {

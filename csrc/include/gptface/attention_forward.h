@@ -9,8 +9,7 @@
 // queries takes part only in the blocks of keys that it has to do with.
 #pragma once
 
-#include <gptface/attention_tiles.h>
-#include <gptface/prefetch.h>
+#include <gptface/attention_forward_place.h>
 
 namespace gptface {
 
@@ -19,6 +18,7 @@ struct AttentionForward {
   using Pack = TensorRows<Isa, Word>;
   using V = Simd<Isa>;
   using Float = typename V::Float;
+  using Place = AttentionForwardPlace<Isa>;
   static constexpr int kGroup = Arithmetic<Isa, Word>::group;
   static constexpr int kVectors = kTileVectors<Isa>;
   static constexpr int kLanes = kVectors * V::width;
@@ -69,64 +69,13 @@ struct AttentionForward {
     const AttentionPart& part = *here.part;
     scratch.base = part.key_begin / kKeyBlock * kKeyBlock;
     if (here.panel == 0) {
-      write_nothing(p, part.batch, here.head, part.owned_query_begin, part.query_begin);
-      write_nothing(p, part.batch, here.head, part.query_end, part.owned_query_end);
+      write_nothing<Isa>(p, part.batch, here.head, part.owned_query_begin, part.query_begin);
+      write_nothing<Isa>(p, part.batch, here.head, part.query_end, part.owned_query_end);
     }
     if (here.vectors == 0) return;
     RowPrefetcher ahead(p.width * bytes_of(p.type));
     look_ahead(p, here, task, ahead);
     run(p, scratch, here, ahead);
-  }
-
-  // What a task works on. Neighbouring tasks share a key head: the heads of a group, then the panels, then the groups,
-  // then the parts.
-  struct Place {
-    const AttentionPart* part;
-    int64_t key_head, head, panel, first, queries;
-    int vectors;
-
-    Place(const AttentionProblem& p, int64_t task) {
-      part = &part_of_task(p, task, [&](const AttentionPart& other) { return other.panels_before * p.heads; });
-      task -= part->panels_before * p.heads;
-      panel = task / p.group() % part->panels;
-      key_head = task / p.group() / part->panels;
-      head = key_head * p.group() + task % p.group();
-      // Vectors spread evenly over the panels.
-      const int64_t all = (part->query_end - part->query_begin + V::width - 1) / V::width,
-                    begin = panel * all / part->panels;
-      vectors = static_cast<int>((panel + 1) * all / part->panels - begin);
-      first = part->query_begin + begin * V::width;
-      queries = part->query_end - first < vectors * V::width ? part->query_end - first : vectors * V::width;
-    }
-  };
-
-  // What this thread will most likely read next, and where it will write: the output of this task, the queries of the
-  // next, and a share of the keys and values of the key head after this one.
-  static void look_ahead(const AttentionProblem& p, const Place& here, int64_t task, RowPrefetcher& ahead) {
-    const int64_t size = bytes_of(p.type);
-    ahead.add(row_of(p, p.out, here.part->batch, here.first, here.head), p.out.row_stride * size, here.queries);
-    const AttentionPart& last = p.parts[p.part_count - 1];
-    const int64_t tasks = (last.panels_before + last.panels) * p.heads, together = here.part->panels * p.group();
-    if (task + 1 < tasks) {
-      const Place next(p, task + 1);
-      ahead.add(row_of(p, p.query, next.part->batch, next.first, next.head), p.query.row_stride * size, next.queries);
-    }
-    const int64_t order = here.panel * p.group() + here.head % p.group();
-    if (task + together - order < tasks) {
-      const Place after(p, task + together - order);
-      const AttentionPart& part = *after.part;
-      const int64_t keys = part.key_end - part.key_begin, from = order * keys / together, to = (order + 1) * keys / together;
-      ahead.add(row_of(p, p.key, part.batch, part.key_begin + from, after.key_head), p.key.row_stride * size, to - from);
-      ahead.add(row_of(p, p.value, part.batch, part.key_begin + from, after.key_head), p.value.row_stride * size, to - from);
-    }
-  }
-
-  // Rows that see nothing.
-  static void write_nothing(const AttentionProblem& p, int64_t batch, int64_t head, int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; ++i) {
-      std::memset(row_of(p, p.out, batch, i, head), 0, p.width * bytes_of(p.type));
-      p.lse[(batch * p.heads + head) * p.queries + i] = -__builtin_inff();
-    }
   }
 
   // Keys and values [from, to) in whole blocks, if they are not there yet. `packed` says what is: which key head of which

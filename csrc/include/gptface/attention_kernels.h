@@ -13,7 +13,7 @@ constexpr AttentionKernels make_attention_kernels() {
   using Backward = AttentionBackward<Isa, Word>;
   return {Simd<Isa>::width, Forward::kVectors, Backward::kKeyTile,
           Forward::scratch_bytes, Forward::task,
-          Backward::Layout::scratch_bytes, Backward::task, Backward::add_shares};
+          Backward::Layout::scratch_bytes, Backward::task, add_shares<Isa, Word>};
 }
 
 }  // namespace gptface

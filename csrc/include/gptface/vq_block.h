@@ -18,6 +18,7 @@
 
 #include <gptface/scratch_cursor.h>
 #include <gptface/vq_narrow.h>
+#include <gptface/vq_products.h>
 
 namespace gptface {
 
@@ -29,7 +30,9 @@ struct VQBlock {
   using Pack = VQPack<Isa, Word>;
   using Row = typename Pack::Row;
   static constexpr int kVectors = Pack::kVectors, kPanel = Pack::kPanel;
-  static constexpr int kRows = tile_rows<Isa>(kVectors);
+  using Products = VQProducts<Isa, Word>;
+  using State = typename Products::State;
+  static constexpr int kRows = Products::kRows;
   static constexpr bool kFine = Pack::kGroup == 1;  // float32 words
   static constexpr int kSpare = kFine ? 2 : 8;      // candidates beyond those wanted: they show the lead
   static constexpr int kMostKept = kVQMostCandidates + kSpare;
@@ -73,13 +76,13 @@ struct VQBlock {
     const int64_t block = block_rows(problem), stride = Pack::stride(problem);
     const bool lead = one_best(problem);
     Scratch scratch;
-    scratch.words = cursor.take<Word>(block * stride);
+    scratch.words = cursor.take<Word>(Pack::multiple(block, Products::kTogether) * stride);
     scratch.rows = cursor.take<Row>(block);
     scratch.leads = cursor.take<Lead>(lead ? block : 0);
     scratch.kept = cursor.take<Kept>(lead ? 0 : block);
     scratch.given = cursor.take<float>(problem.width);
     scratch.moved = cursor.take<float>(problem.width);
-    scratch.again_words = cursor.take<Word>(kRows * stride);
+    scratch.again_words = cursor.take<Word>(Products::kTogether * stride);
     scratch.again_given = cursor.take<float>(kRows * problem.width);
     return scratch;
   }
@@ -127,7 +130,7 @@ struct VQBlock {
 
   template <bool Nearest>
   static GPTFACE_INLINE void stream_leads(
-      const VQProblem& problem, const VQPackedGroup& packed, int64_t first, int64_t padded_rows,
+      State& state, const VQProblem& problem, const VQPackedGroup& packed, int64_t first, int64_t padded_rows,
       const VQNearest* nearest, const Scratch& scratch) {
     const int64_t stride = Pack::stride(problem), depth = Pack::depth(problem);
     const int64_t panels = (problem.codes + kPanel - 1) / kPanel, panel_words = Pack::panel_words(problem);
@@ -146,14 +149,13 @@ struct VQBlock {
           V::store(lead.best, V::maximum(top, best));
         }
       };
-      multiply_rows<Isa, Word, kVectors, Rows::by_rows, kRows>(
-          padded_rows, depth, scratch.words, stride, words + p * panel_words, kPanel, compare);
+      Products::multiply(state, padded_rows, depth, scratch.words, stride, words + p * panel_words, compare);
     }
   }
 
   template <bool Nearest>
   static GPTFACE_INLINE void stream_kept(
-      const VQProblem& problem, const VQPackedGroup& packed, int64_t first, int64_t padded_rows, int limit,
+      State& state, const VQProblem& problem, const VQPackedGroup& packed, int64_t first, int64_t padded_rows, int limit,
       const VQNearest* nearest, const Scratch& scratch) {
     const int64_t stride = Pack::stride(problem), depth = Pack::depth(problem);
     const int64_t panels = (problem.codes + kPanel - 1) / kPanel, panel_words = Pack::panel_words(problem);
@@ -174,8 +176,7 @@ struct VQBlock {
           }
         }
       };
-      multiply_rows<Isa, Word, kVectors, Rows::by_rows, kRows>(
-          padded_rows, depth, scratch.words, stride, words + p * panel_words, kPanel, compare);
+      Products::multiply(state, padded_rows, depth, scratch.words, stride, words + p * panel_words, compare);
     }
   }
 
@@ -260,7 +261,7 @@ struct VQBlock {
 
   // The second pass for up to kRows rows: every code that reaches the row's bar is scored in float64.
   static __attribute__((noinline)) void look_again(
-      const VQProblem& problem, const VQPackedGroup& packed, int64_t group, const int64_t* row, const float* least,
+      State& state, const VQProblem& problem, const VQPackedGroup& packed, int64_t group, const int64_t* row, const float* least,
       int number, const Scratch& scratch) {
     const int64_t stride = Pack::stride(problem), depth = Pack::depth(problem), width = problem.width;
     const int64_t panels = (problem.codes + kPanel - 1) / kPanel, panel_words = Pack::panel_words(problem);
@@ -283,8 +284,7 @@ struct VQBlock {
             }
           }
       };
-      multiply_rows<Isa, Word, kVectors, Rows::by_rows, kRows>(
-          kRows, depth, scratch.again_words, stride, words + p * panel_words, kPanel, gather);
+      Products::multiply(state, kRows, depth, scratch.again_words, stride, words + p * panel_words, gather);
     }
     for (int m = 0; m < number; ++m) write(problem, group, row[m], decided[m]);
   }
@@ -296,6 +296,7 @@ struct VQBlock {
     const auto row_at = [&](int64_t r) { return task.list ? task.list[r] : first + r; };
     ScratchCursor cursor{memory};
     const Scratch scratch = lay_out(problem, cursor);
+    State state;
     const int64_t stride = Pack::stride(problem), width = problem.width, padded_rows = Pack::multiple(number, kRows);
     const bool lead = one_best(problem);
     for (int64_t r = 0; r < padded_rows; ++r) {
@@ -317,14 +318,14 @@ struct VQBlock {
     }
     const int64_t wanted = problem.topk + (mere_ranking(problem) ? 0 : kSpare);
     const int limit = static_cast<int>(wanted < problem.codes ? wanted : problem.codes);
-    if (lead && nearest) stream_leads<true>(problem, packed, first, padded_rows, nearest, scratch);
+    if (lead && nearest) stream_leads<true>(state, problem, packed, first, padded_rows, nearest, scratch);
     const bool narrow = lead && !nearest && Narrow::serves(problem);
     if (narrow)
       Narrow::stream(problem, packed, padded_rows, scratch.words, scratch.leads);
     else if (lead && !nearest)
-      stream_leads<false>(problem, packed, first, padded_rows, nearest, scratch);
-    if (!lead && nearest) stream_kept<true>(problem, packed, first, padded_rows, limit, nearest, scratch);
-    if (!lead && !nearest) stream_kept<false>(problem, packed, first, padded_rows, limit, nearest, scratch);
+      stream_leads<false>(state, problem, packed, first, padded_rows, nearest, scratch);
+    if (!lead && nearest) stream_kept<true>(state, problem, packed, first, padded_rows, limit, nearest, scratch);
+    if (!lead && !nearest) stream_kept<false>(state, problem, packed, first, padded_rows, limit, nearest, scratch);
 
     int64_t open_row[kRows];
     float open_least[kRows];
@@ -362,13 +363,13 @@ struct VQBlock {
       open_row[open] = row_at(r);
       open_least[open] = least;
       if (++open == kRows) {
-        look_again(problem, packed, group, open_row, open_least, open, scratch);
+        look_again(state, problem, packed, group, open_row, open_least, open, scratch);
         open = 0;
       }
     }
     if (open) {
       std::memset(scratch.again_words + open * stride, 0, (kRows - open) * stride * sizeof(Word));
-      look_again(problem, packed, group, open_row, open_least, open, scratch);
+      look_again(state, problem, packed, group, open_row, open_least, open, scratch);
     }
     return left;
   }

@@ -8,6 +8,16 @@
 
 namespace gptface {
 
+// Words of depth in whole numbers of which panels come: what a transpose takes at once, or a tile.
+template <class Isa>
+inline constexpr int kVQWordsDeep = 4;
+template <>
+inline constexpr int kVQWordsDeep<Amx> = 16;
+template <>
+inline constexpr int kVQWordsDeep<EmulatedAmx> = 16;
+template <>
+inline constexpr int kVQWordsDeep<EmulatedAmxAvx512Bf16> = 16;
+
 template <class Isa, class Word>
 struct VQPack {
   using V = Simd<Isa>;
@@ -18,7 +28,7 @@ struct VQPack {
 
   static GPTFACE_INLINE int64_t multiple(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
   static GPTFACE_INLINE int64_t depth(const VQProblem& problem) { return (problem.width + kGroup - 1) / kGroup; }
-  static GPTFACE_INLINE int64_t padded_depth(const VQProblem& problem) { return multiple(depth(problem), 4); }
+  static GPTFACE_INLINE int64_t padded_depth(const VQProblem& problem) { return multiple(depth(problem), kVQWordsDeep<Isa>); }
   // Rows of a block lie a stride apart that is no power of two: eight rows at once must not share a few cache sets.
   static GPTFACE_INLINE int64_t stride(const VQProblem& problem) {
     const int64_t lines = multiple(depth(problem), 16) / 16;
