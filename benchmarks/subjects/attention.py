@@ -64,7 +64,7 @@ class Attention(Subject):
         shape = problem.shape
         # Two products forward; backward five more, of which one is the scores again: 2.5 times the forward pass.
         flop = 4 * shape.head_dim * shape.heads * problem.pairs * (3.5 if shape.backward else 1)
-        return {"pairs": problem.pairs, "density": problem.pairs / (shape.batch * shape.length**2), "flop": flop}
+        return {"pairs": problem.pairs, "density": problem.pairs / (shape.batch * shape.rows * shape.length), "flop": flop}
 
     def rates(self, work: Mapping[str, float], seconds: float) -> dict[str, float]:
         return {"GFLOP/s": work["flop"] / seconds * 1e-9}

@@ -22,7 +22,9 @@ def refuse_other_derivatives(operator: str, *tensors: Tensor) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+    # Without a level there is no dual number to look for.
+    in_forward_mode = forward_ad._current_level >= 0
+    if in_forward_mode and any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
         raise RuntimeError(
             f"{operator} has no forward-mode derivative (torch.func.jvp, jacfwd, hessian, forward_ad.dual_level): "
             "use reverse mode"

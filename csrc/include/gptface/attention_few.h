@@ -15,9 +15,9 @@ namespace gptface {
 // Keys of a chunk at most: the weights of a block of rows stay in the first-level cache.
 inline constexpr int64_t kFewChunkKeys = 512;
 
-// Rows of a key head (queries times heads of its group) up to which the kernels of few queries are the faster ones.
-// Measured on AMD EPYC (Zen 4), see docs/performance/attention-cpu.md.
-inline constexpr int64_t kFewRows = 16;
+// Queries up to which these kernels are the faster ones: a row takes D / 16 products and as many steps of a sum for every
+// key, where the other kernels take D for up to sixteen queries of a head, and packing besides.
+inline constexpr int64_t kFewQueries = 8;
 
 struct FewQueriesPlan {
   int64_t chunk_keys, chunks;
@@ -33,7 +33,7 @@ struct FewQueriesKernels {
 
 // Whether a call is one of few queries. Dropout and gradients have the other kernels alone.
 inline bool has_few_queries(const AttentionProblem& p) {
-  return !p.dropout && p.queries * p.group() <= kFewRows;
+  return !p.dropout && p.queries <= kFewQueries;
 }
 
 // Fills out and, where it is there, lse.

@@ -44,7 +44,7 @@ struct AttentionProblem {
   uint32_t seed_low, seed_high;
 
   AttentionTensor query, key, value, out;
-  float* lse;  // (batch, heads, queries)
+  float* lse;  // (batch, heads, queries), or null where nobody reads it (forward only)
 
   // Backward only. Gradients that come out are contiguous.
   AttentionTensor grad_out;

@@ -17,6 +17,8 @@ from gptface.ops.native import warn_without_cpu_kernel
 
 __all__ = ["masked_attention"]
 
+_forward = torch.ops.gptface.masked_attention_forward.default
+
 
 @overload
 def masked_attention(
@@ -115,6 +117,9 @@ def masked_attention(
     if chosen == "sdpa":
         return sdpa.attention(query, key, value, mask, factor)
     refuse_other_derivatives("masked_attention", query, key, value)
+    if chosen == "cpu" and dropout_p == 0.0 and not return_lse and not _differentiated(query, key, value):
+        intervals = None if mask is None or mask.kind == "full" else mask.intervals
+        return _forward(query, key, value, intervals, factor)
     seed_tensor = None
     if dropout_p > 0.0:
         if isinstance(seed, Tensor):
@@ -145,3 +150,10 @@ def masked_attention(
         deterministic,
     )
     return (out, lse) if return_lse else out
+
+
+def _differentiated(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether autograd may ask for gradients of this call. Compiled code decides that for itself, once."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
