@@ -57,6 +57,14 @@ def interval_mask(
     padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
     if padding is not None:
         padding = padding[:, kv_offset : kv_offset + kv_length].bool()
+        if padding.device.type == "cpu" and not torch.compiler.is_compiling() and bool(padding.all()):
+            padding = None  # as in most steps of generation
+    if padding is None:  # what the dense path can leave out is known by its kind
+        if mask_function is bidirectional_mask_function:
+            return IntervalMask.full(q_length, kv_length, device=device)
+        aligned = isinstance(q_offset, int) and q_offset + q_length == kv_offset + kv_length
+        if mask_function is causal_mask_function and aligned:
+            return IntervalMask.causal(q_length, kv_length, device=device)
     rows = torch.arange(q_length, device=device)[None] + q_offset - kv_offset  # the key that stands where a row does
     run = _run(rows, kv_length, kv_offset, batch_size, mask_function, options)
     if run is not None and padding is not None:
@@ -70,12 +78,6 @@ def interval_mask(
         )  # fmt: skip
         assert dense is not None  # it is when no skip is allowed
         return _translated(dense)
-    if padding is None:  # what the dense path can leave out is known by its kind
-        if mask_function is bidirectional_mask_function:
-            return IntervalMask.full(q_length, kv_length, device=device)
-        aligned = isinstance(q_offset, int) and q_offset + q_length == kv_offset + kv_length
-        if mask_function is causal_mask_function and aligned:
-            return IntervalMask.causal(q_length, kv_length, device=device)
     low, high = torch.broadcast_tensors(*run)
     low = torch.minimum(low, high)
     return IntervalMask(torch.stack([low, high], -1).unsqueeze(2).to(torch.int32), kv_length)
