@@ -22,8 +22,8 @@ SCORE_LIMIT = 8 << 30  # bytes; what stores every score is left out above this
 
 @dataclass
 class AttentionProblem:
-    """``query, grad_out (B, Sq, H, D)``, ``key, value (B, S, Hkv, D)``: normal draws; ``grad_out`` is 0 on padding, as a
-    loss leaves it. A cache lies in memory as ``(B, Hkv, S, D)``, which is how language models hold it."""
+    """``query, grad_out (B, Sq, H, D)``, ``key, value (B, S, Hkv, D)``: normal draws; ``grad_out`` is 0 on padding, as
+    a loss leaves it. A cache lies in memory as ``(B, Hkv, S, D)``, which is how language models hold it."""
 
     shape: AttentionShape
     pattern: Pattern

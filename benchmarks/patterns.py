@@ -83,7 +83,7 @@ class Pattern:
 
     def interval_mask(self) -> IntervalMask | None:
         """This package's mask, made as its users make it."""
-        if self.kind == "dense":
+        if self.kind == "dense" or (self.kind == "cache" and self.queries == 1):
             return None
         if self.kind == "causal":
             return IntervalMask.causal(self.length, device=self.device)

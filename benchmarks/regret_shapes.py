@@ -10,10 +10,12 @@ from benchmarks.shapes import DOCUMENTS, PAPER, AttentionShape, LookupShape, loo
 
 __all__ = ["regret_attention_shapes", "regret_lookup_shapes"]
 
-# Vision transformers and masked autoencoders: 36 visible of 144 patches and all of them, 64, 14² + 1 and 16² + 1 tokens.
+# Vision transformers and masked autoencoders: 36 visible of 144 patches and all of them, 64, 14² + 1, 16² + 1 tokens.
 # Batches as large as keep a call under a tenth of a second on one core.
 SHORT = ((32, 36, 6, 32), (32, 64, 6, 32), (16, 144, 4, 32), (8, 197, 6, 64), (4, 257, 12, 64))
-MORE_SHORT = ((1, 36, 6, 32), (128, 36, 6, 32), (128, 64, 6, 64), (128, 144, 4, 32), (64, 197, 6, 64), (32, 257, 12, 64))
+MORE_SHORT = (
+    (1, 36, 6, 32), (128, 36, 6, 32), (128, 64, 6, 64), (128, 144, 4, 32), (64, 197, 6, 64), (32, 257, 12, 64),
+)  # fmt: skip
 # A step of generation: queries, keys, groups.
 STEPS = tuple(itertools.product((1, 4, 16), (96, 1088, 4096), (1, 4)))
 MORE_STEPS = tuple(itertools.product((1, 2, 4, 8, 12, 16), (96, 256, 1088, 4096), (1, 4)))
@@ -26,8 +28,8 @@ def regret_attention_shapes(scale: Scale) -> list[AttentionShape]:
         return [
             AttentionShape("dense", 2, 36, **small),
             AttentionShape("packed", 1, 64, **small, options={"shortest": 5, "longest": 20}),
-            AttentionShape("cache", 1, 48, heads=4, head_dim=16, backward=False, queries=1, key_heads=1),
-            AttentionShape("cache", 2, 48, heads=4, head_dim=16, dtype="bfloat16", backward=False, queries=3, key_heads=2),
+            _cache(1, 1, 48, 4, "float32", head_dim=16),
+            _cache(2, 3, 48, 2, "bfloat16", head_dim=16),
         ]
     full = scale == "full"
     shapes: list[AttentionShape] = []

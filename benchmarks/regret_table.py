@@ -1,4 +1,4 @@
-"""The table of the ``regret`` subject: how much longer the automatic choice takes than the best contender, worst first."""
+"""The table of the ``regret`` subject: how much longer the automatic choice takes than the best, worst first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LIMIT", "CaseRegret", "regrets", "regret_lines"]
+__all__ = ["LIMIT", "CaseRegret", "regret_lines", "regrets"]
 
 LIMIT = 1.05
 """What the project allows: within 5 % of the best, which is about what two timings of the same call differ by."""
@@ -59,8 +59,9 @@ def regret_lines(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"**Worst: {found[0].regret:.2f}** ({found[0].name}); {over} of {len(found)} cases above {LIMIT:g}.",
         "",
-        "Regret: time of `auto` over that of the fastest contender that passed the check, 1 where nothing is faster; medians "
-        "of ratios, round by round. With masks, the worse of two: the mask built in the call, or ready before it (r).",
+        "Regret: time of `auto` over that of the fastest contender that passed the check, 1 where nothing is faster; "
+        "medians of ratios, round by round. With masks, the worse of two: the mask built in the call, or ready before "
+        "it (r).",
         "",
         "| case | `auto` | fastest | regret |",
         "|---|---|---|---|",

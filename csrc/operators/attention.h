@@ -107,9 +107,15 @@ inline std::tuple<Tensor, Tensor> masked_attention(
   return {out, lse};
 }
 
-// The output alone, without dropout: what nobody differentiates.
+// The output alone, without dropout: what nobody differentiates. A step of generation comes here unchecked.
 inline Tensor masked_attention_forward(
     Tensor query, Tensor key, Tensor value, std::optional<Tensor> intervals, double scale) {
+  STD_TORCH_CHECK(
+      query.is_cpu() && key.is_cpu() && value.is_cpu() && (!intervals.has_value() || intervals->is_cpu()),
+      "gptface::masked_attention_forward: all tensors must be on the CPU");
+  STD_TORCH_CHECK(
+      query.dim() == 4 && query.size(3) >= 16 && query.size(3) <= 256,
+      "gptface::masked_attention_forward: query must be (B, Sq, H, D), D from 16 to 256");
   query = with_contiguous_width(query);
   key = with_contiguous_width(key);
   value = with_contiguous_width(value);

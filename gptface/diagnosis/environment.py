@@ -13,7 +13,8 @@ import torch
 import gptface
 from gptface.diagnosis.kernel_states import kernel_states, ledger_notes
 from gptface.ops import implementations
-from gptface.ops.native import library_path
+from gptface.ops.cpu_class import OTHER, cpu_class
+from gptface.ops.native import cpu_instruction_set, cpu_library_missing, library_path
 
 __all__ = ["describe_environment", "format_environment"]
 
@@ -47,6 +48,14 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _cpu_class() -> dict[str, str]:
+    """Name and description of the machine class by which ``impl="auto"`` chooses, and the instruction set in use."""
+    if cpu_library_missing() is not None:
+        return {"name": OTHER.name, "description": "no native library to choose from", "instruction_set": ""}
+    found = cpu_class()
+    return {"name": found.name, "description": found.description, "instruction_set": cpu_instruction_set()}
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -61,6 +70,7 @@ def _devices() -> list[dict[str, Any]]:
             "name": _cpu_name(),
             "threads": torch.get_num_threads(),
             "instruction_sets": _instruction_sets(),
+            "class": _cpu_class(),
         }
     ]
     for index in range(torch.cuda.device_count()):
@@ -105,6 +115,9 @@ def format_environment(environment: dict[str, Any]) -> str:
             sets = ", ".join(device["instruction_sets"]) or "no vector instruction set that is known here"
             threads = "1 thread" if device["threads"] == 1 else f"{device['threads']} threads"
             lines.append(f"  cpu   {device['name']}, {threads}: {sets}")
+            kind = device["class"]
+            used = f", kernels for {kind['instruction_set']}" if kind["instruction_set"] else ""
+            lines.append(f"        class {kind['name']}{used}: {kind['description']}")
         else:
             lines.append(f"  cuda  {device['name']}, {device['memory_gib']} GiB, {device['capability']}")
     if all(device["type"] == "cpu" for device in environment["devices"]):

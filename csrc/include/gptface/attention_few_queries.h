@@ -63,6 +63,9 @@ struct AttentionFewQueries {
   static constexpr int kRows = 16;                 // that share a pass over the chunk
   static constexpr int kBlockRows = V::width < 8 ? V::width : 8;
   static constexpr int64_t kKeyTile = 64;
+  // Rows that are asked for ahead of their use: the processor's prefetchers end at a page and miss strided rows. With 32
+  // the cache of third level delivers twice as much as without (AMD EPYC, Zen 4).
+  static constexpr int64_t kRowsAhead = 32;
   static constexpr int64_t kMostTiles = kFewChunkKeys / kKeyTile + 1;
   static constexpr int64_t kScores = kFewChunkKeys + kKeyTile;  // of a row, as long as tiles and vectors may be
   static constexpr float kNothingYet = -3e38f;
@@ -290,7 +293,9 @@ struct AttentionFewQueries {
     const auto* keys = reinterpret_cast<const Element*>(row_of(p, p.key, here.batch, from, here.key_head));
     float* scores = s.scores + (from - s.base);
     for_each_block(here.rows, [&]<int RB>(int64_t r) __attribute__((always_inline)) {
-      score_block<RB, Element>(p, s.queries + r * s.padded, s.padded, keys, to - from, scores + r * kScores);
+      score_block<RB, Element>(
+          p, s.queries + r * s.padded, s.padded, keys, to - from, r == 0 ? kRowsAhead * p.key.row_stride : 0,
+          scores + r * kScores);
     });
     const int64_t padded = round_up<V::width>(to - from);
     for (int64_t r = 0; r < here.rows; ++r) {
@@ -308,7 +313,8 @@ struct AttentionFewQueries {
 
   template <int RB, class Element>
   static __attribute__((noinline)) void score_block(
-      const AttentionProblem& p, const Stored* queries, int64_t padded, const Element* keys, int64_t count, float* scores) {
+      const AttentionProblem& p, const Stored* queries, int64_t padded, const Element* keys, int64_t count, int64_t ahead,
+      float* scores) {
     using Keys = RowVectors<Isa, Word, Element>;
     using Queries = RowVectors<Isa, Word, Stored>;
     constexpr int KB = V::width / RB;
@@ -328,6 +334,7 @@ struct AttentionFewQueries {
         for (int m = 0; m < RB; ++m) query[m] = Queries::load(queries + m * padded + c);
 #pragma GCC unroll 16
         for (int n = 0; n < KB; ++n) {
+          if (ahead) __builtin_prefetch(key[n] + ahead + c);
           const auto words = load(key[n] + c);
 #pragma GCC unroll 8
           for (int m = 0; m < RB; ++m) sums[m * KB + n] = Product::multiply_add(sums[m * KB + n], query[m], words);
@@ -385,7 +392,8 @@ struct AttentionFewQueries {
       constexpr int kWidest = kMost < 1 ? 1 : kMost > 4 ? 4 : kMost;
       const auto panel = [&]<int NC>(int64_t step) __attribute__((always_inline)) {
         value_block<RB, NC, false, Element>(
-            p, weights + r * kScores, values + step * kStep, count, 0, s.out + r * s.padded + step * kStep, s.padded);
+            p, weights + r * kScores, values + step * kStep, count, 0, r == 0 ? kRowsAhead * p.value.row_stride : 0,
+            s.out + r * s.padded + step * kStep, s.padded);
       };
       for (int64_t step = 0; step < steps;) {
         const int64_t left = steps - step;
@@ -407,14 +415,15 @@ struct AttentionFewQueries {
       if constexpr (V::width > 8)
         if (rest)
           value_block<RB, 1, true, Element>(
-              p, weights + r * kScores, values + steps * kStep, count, rest, s.out + r * s.padded + steps * kStep, s.padded);
+              p, weights + r * kScores, values + steps * kStep, count, rest, 0,
+              s.out + r * s.padded + steps * kStep, s.padded);
     });
   }
 
   template <int RB, int NC, bool Short, class Element>
   static __attribute__((noinline)) void value_block(
-      const AttentionProblem& p, const Stored* weights, const Element* values, int64_t count, int rest, float* out,
-      int64_t padded) {
+      const AttentionProblem& p, const Stored* weights, const Element* values, int64_t count, int rest, int64_t ahead,
+      float* out, int64_t padded) {
     using Values = RowVectors<Isa, Word, Element>;
     const auto load = [&](const Element* at) __attribute__((always_inline)) {
       if constexpr (Short) return Values::load_first(at, rest);
@@ -433,6 +442,10 @@ struct AttentionFewQueries {
     const int64_t stride = p.value.row_stride;
     const auto add = [&](int64_t j, Float(&to)[RB][kVectors]) __attribute__((always_inline)) {
       const Element* row = values + j * stride;
+      if (ahead)
+#pragma GCC unroll 8
+        for (int n = 0; n < NC; ++n)
+          for (int g = 0; g < kGroup; ++g) __builtin_prefetch(row + ahead + g * stride + n * kStep);
       decltype(load(row)) words[kVectors];
       if constexpr (kGroup == 1) {
 #pragma GCC unroll 8

@@ -66,10 +66,13 @@ def _surely_right(
     than a few checks. False leaves it to them, which say what is wrong."""
     if type(query) is not Tensor or type(key) is not Tensor or type(value) is not Tensor:
         return False
-    shape, key_shape, dtype, device = query.shape, key.shape, query.dtype, query.device
+    shape, key_shape, dtype = query.shape, key.shape, query.dtype
     if len(shape) != 4 or len(key_shape) != 4 or value.shape != key_shape or dtype not in _DTYPES:
         return False
-    if key.dtype != dtype or value.dtype != dtype or key.device != device or value.device != device:
+    if key.dtype != dtype or value.dtype != dtype:
+        return False
+    on_cpu = query.is_cpu  # three flags take less than three devices
+    if not (key.is_cpu and value.is_cpu if on_cpu else key.device == query.device == value.device):
         return False
     batch, rows, heads, width = shape
     key_batch, keys, key_heads, key_width = key_shape
@@ -85,12 +88,13 @@ def _surely_right(
             return False
         intervals = mask.intervals
         mask_batch, mask_rows, _, _ = intervals.shape
-        if mask_rows != rows or (mask_batch != 1 and mask_batch != batch) or intervals.device != device:
+        if mask_rows != rows or (mask_batch != 1 and mask_batch != batch) or not (
+            intervals.is_cpu if on_cpu else intervals.device == query.device
+        ):
             return False
     if dropout_p != 0.0 or seed is not None or not (scale is None or (type(scale) is float and abs(scale) < math.inf)):
         return False
-    kind = device.type
-    return kind in ("cpu", "cuda") and not torch.is_autocast_enabled(kind)
+    return not torch.is_autocast_enabled("cpu") if on_cpu else query.is_cuda and not torch.is_autocast_enabled("cuda")
 
 
 def _shape(tensor: Tensor) -> str:

@@ -77,9 +77,8 @@ def _changes(ids: Tensor) -> Tensor:
 def full(num_queries: int, num_keys: int, device: Device) -> Tensor:
     _count("num_queries", num_queries)
     _count("num_keys", num_keys)
-    intervals = torch.full((1, num_queries, 1, 2), num_keys, dtype=torch.int32, device=device)
-    intervals.select(-1, 0).zero_()
-    return intervals
+    # Of each matrix (1, 2), which holds num_keys twice, what lies right of the diagonal: 0 and num_keys.
+    return torch.full((1, num_queries, 1, 2), num_keys, dtype=torch.int32, device=device).triu_(1)
 
 
 def causal(num_queries: int, num_keys: int, device: Device) -> Tensor:
