@@ -120,7 +120,7 @@ def test_a_bad_key_or_value_stays_with_the_rows_that_see_it(dtype: torch.dtype, 
     assert torch.equal(out[:, 1:], clean[:, 1:])
     assert torch.equal(out[:, 0, 0], clean[:, 0, 0])
     assert torch.equal(out[:, 0, 1].isfinite(), reference[:, 0, 1].isfinite())
-    assert not out[:, 0, 1].isfinite().all()
+    assert position == 1 or not out[:, 0, 1].isfinite().all()
 
 
 def test_rows_and_chunks_that_see_nothing() -> None:

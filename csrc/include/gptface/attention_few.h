@@ -18,6 +18,7 @@ inline constexpr int64_t kFewChunkKeys = 512;
 // Queries up to which these kernels are the faster ones: a row takes D / 16 products and as many steps of a sum for every
 // key, where the other kernels take D for up to sixteen queries of a head, and packing besides.
 inline constexpr int64_t kFewQueries = 8;
+inline constexpr int64_t kFewWidth = 256;  // at most
 
 struct FewQueriesPlan {
   int64_t chunk_keys, chunks;
@@ -33,7 +34,7 @@ struct FewQueriesKernels {
 
 // Whether a call is one of few queries. Dropout and gradients have the other kernels alone.
 inline bool has_few_queries(const AttentionProblem& p) {
-  return !p.dropout && p.queries <= kFewQueries;
+  return !p.dropout && p.queries <= kFewQueries && p.width <= kFewWidth;
 }
 
 // Fills out and, where it is there, lse.

@@ -9,7 +9,8 @@
 // Keys come in tiles that stay in the first-level cache while blocks of up to eight rows pass over them; a tile that no row
 // sees is not read. The weights of a chunk wait in the cache for its maximum, so nothing is rescaled within one.
 //
-// A hidden weight is 0, but 0 · NaN is not: sums that come out not finite are made again from what each row sees.
+// A hidden weight is 0, but 0 · NaN is not: where sums come out not finite they are made again without the values that are
+// not, which are then added to the rows that see them. So a row keeps its bits whatever stands where it does not look.
 //
 // Bound by the rate at which the cache or the memory delivers keys and values, from four rows on by the arithmetic.
 #pragma once
@@ -148,8 +149,8 @@ struct AttentionFewQueries {
       for (int64_t t = 0; t < s.count; ++t) score_tile<Element>(p, s, here, t);
       for (int64_t r = 0; r < here.rows; ++r) weigh(s, here, r);
       std::memset(s.out, 0, here.rows * s.padded * sizeof(float));
-      for (int64_t t = 0; t < s.count; ++t) add_values<Element>(p, s, here, t);
-      if (!all_finite<Isa>(s.out, s.padded, here.rows, p.width)) add_what_is_seen(p, s, here);
+      for (int64_t t = 0; t < s.count; ++t) add_values(p, s, here, t, values_of<Element>(p, s, here, t), p.value.row_stride);
+      if (!all_finite<Isa>(s.out, s.padded, here.rows, p.width)) add_what_is_seen<Element>(p, s, here);
     } else {
       std::memset(s.out, 0, here.rows * s.padded * sizeof(float));
       for (int64_t r = 0; r < here.rows; ++r) s.top[r] = kNothingYet, s.total[r] = 0.0f;
@@ -379,11 +380,16 @@ struct AttentionFewQueries {
     s.total[r] = V::sum(total);
   }
 
+  template <class Element>
+  static GPTFACE_INLINE const Element* values_of(const AttentionProblem& p, const Scratch& s, const Place& here, int64_t t) {
+    return reinterpret_cast<const Element*>(row_of(p, p.value, here.batch, s.tiles[t], here.key_head));
+  }
+
   // out += weights · values of a tile, panels of columns by blocks of rows.
   template <class Element>
-  static void add_values(const AttentionProblem& p, Scratch& s, const Place& here, int64_t t) {
+  static void add_values(
+      const AttentionProblem& p, Scratch& s, const Place& here, int64_t t, const Element* values, int64_t stride) {
     const int64_t from = s.tiles[t], count = tile_end(s, t) - from;
-    const auto* values = reinterpret_cast<const Element*>(row_of(p, p.value, here.batch, from, here.key_head));
     const Stored* weights = s.weights + (from - s.base);
     const int64_t steps = p.width / kStep;
     const int rest = static_cast<int>(p.width - steps * kStep);
@@ -392,7 +398,7 @@ struct AttentionFewQueries {
       constexpr int kWidest = kMost < 1 ? 1 : kMost > 4 ? 4 : kMost;
       const auto panel = [&]<int NC>(int64_t step) __attribute__((always_inline)) {
         value_block<RB, NC, false, Element>(
-            p, weights + r * kScores, values + step * kStep, count, 0, r == 0 ? kRowsAhead * p.value.row_stride : 0,
+            weights + r * kScores, values + step * kStep, stride, count, 0, r == 0 ? kRowsAhead * stride : 0,
             s.out + r * s.padded + step * kStep, s.padded);
       };
       for (int64_t step = 0; step < steps;) {
@@ -415,15 +421,15 @@ struct AttentionFewQueries {
       if constexpr (V::width > 8)
         if (rest)
           value_block<RB, 1, true, Element>(
-              p, weights + r * kScores, values + steps * kStep, count, rest, 0,
+              weights + r * kScores, values + steps * kStep, stride, count, rest, 0,
               s.out + r * s.padded + steps * kStep, s.padded);
     });
   }
 
   template <int RB, int NC, bool Short, class Element>
   static __attribute__((noinline)) void value_block(
-      const AttentionProblem& p, const Stored* weights, const Element* values, int64_t count, int rest, int64_t ahead,
-      float* out, int64_t padded) {
+      const Stored* weights, const Element* values, int64_t stride, int64_t count, int rest, int64_t ahead, float* out,
+      int64_t padded) {
     using Values = RowVectors<Isa, Word, Element>;
     const auto load = [&](const Element* at) __attribute__((always_inline)) {
       if constexpr (Short) return Values::load_first(at, rest);
@@ -439,7 +445,6 @@ struct AttentionFewQueries {
 #pragma GCC unroll 8
         for (int n = 0; n < kVectors; ++n) sums[set][m][n] = V::zero();
 
-    const int64_t stride = p.value.row_stride;
     const auto add = [&](int64_t j, Float(&to)[RB][kVectors]) __attribute__((always_inline)) {
       const Element* row = values + j * stride;
       if (ahead)
@@ -501,15 +506,28 @@ struct AttentionFewQueries {
   }
 #endif
 
-  // The sums again, row by row over the keys that it sees.
+  // The sums again, first of the values that are finite, in the order of before.
+  template <class Element>
   static __attribute__((noinline, cold)) void add_what_is_seen(const AttentionProblem& p, Scratch& s, const Place& here) {
+    alignas(64) Element finite[kKeyTile * kFewWidth];
     std::memset(s.out, 0, here.rows * s.padded * sizeof(float));
-    for (int64_t r = 0; r < here.rows; ++r)
-      for (int64_t t = 0; t < s.count; ++t)
-        for (int64_t j = s.tiles[t]; j < tile_end(s, t); ++j)
-          if (s.seen[r].one(j))
-            Pack::add_row(p.type, row_of(p, p.value, here.batch, j, here.key_head), p.width,
-                          to_float<Isa>(s.weights[r * kScores + j - s.base]), s.out + r * s.padded);
+    for (int64_t t = 0; t < s.count; ++t) {
+      const Element* values = values_of<Element>(p, s, here, t);
+      const int64_t from = s.tiles[t], count = tile_end(s, t) - from;
+      bool left_out[kKeyTile];
+      for (int64_t j = 0; j < count; ++j) {
+        const Element* row = values + j * p.value.row_stride;
+        left_out[j] = !all_finite<Isa>(row, 0, 1, p.width);
+        if (left_out[j]) std::memset(finite + j * p.width, 0, p.width * sizeof(Element));
+        else std::memcpy(finite + j * p.width, row, p.width * sizeof(Element));
+      }
+      add_values<Element>(p, s, here, t, finite, p.width);
+      for (int64_t j = 0; j < count; ++j)
+        for (int64_t r = 0; left_out[j] && r < here.rows; ++r)
+          if (s.seen[r].one(from + j))
+            Pack::add_row(p.type, reinterpret_cast<const char*>(values + j * p.value.row_stride), p.width,
+                          to_float<Isa>(s.weights[r * kScores + from + j - s.base]), s.out + r * s.padded);
+    }
   }
 };
 
