@@ -24,6 +24,8 @@ from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
 __all__ = ["attend_step"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_KINDS = ("full", "causal", "general")
+_MOST_QUERIES = 16  # beyond, what is saved here is no share of the call
 _forward = torch.ops.gptface.masked_attention_forward.default
 
 
@@ -37,7 +39,7 @@ def attend_step(
     if type(query) is not Tensor or type(key) is not Tensor or type(value) is not Tensor:
         return None
     shape = query.shape
-    if len(shape) != 4 or shape[1] > FEW_QUERIES or query.dtype not in _DTYPES:
+    if len(shape) != 4 or shape[1] > _MOST_QUERIES or query.dtype not in _DTYPES:
         return None
     if not (query.is_cpu and key.is_cpu and value.is_cpu):
         return None
@@ -57,7 +59,7 @@ def attend_step(
         return None
     if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return None
-    if not _native(cpu_instruction_set() if cpu_kernel_missing("masked_attention_forward") is None else ""):
+    if cpu_kernel_missing("masked_attention_forward") is not None or shape[1] > _most_queries(cpu_instruction_set()):
         return None
     try:
         return _forward(query, key, value, intervals, scale)
@@ -66,10 +68,11 @@ def attend_step(
 
 
 @functools.cache
-def _native(instruction_set: str) -> bool:
-    """Whether the table takes the native kernels for such calls, with this instruction set; "" where there are none."""
-    if not instruction_set:
-        return False
-    calls = [CpuCall(dtype, kind, 1, 1, 64, False) for dtype in _DTYPES for kind in ("full", "causal", "general")]
+def _most_queries(instruction_set: str) -> int:
+    """Up to how many queries the table takes the native kernels for all that comes here, with this instruction set."""
     machine = cpu_class().name
-    return all(preferences(machine, call)[0].implementation == "cpu" for call in calls)
+    for queries in (_MOST_QUERIES, FEW_QUERIES):
+        calls = [CpuCall(dtype, kind, queries, 1, 64, False) for dtype in _DTYPES for kind in _KINDS]
+        if all(preferences(machine, call)[0].implementation == "cpu" for call in calls):
+            return queries
+    return 0
