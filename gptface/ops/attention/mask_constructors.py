@@ -88,7 +88,7 @@ def causal(num_queries: int, num_keys: int, device: Device) -> Tensor:
     high = torch.arange(num_keys - num_queries + 1, num_keys + 1, dtype=torch.int32, device=device)
     if torch.compiler.is_compiling() or num_queries > num_keys:  # there the comparison would be a guard
         high = high.clamp(0, num_keys)
-    return torch.stack([torch.zeros_like(high), high], dim=-1).view(1, num_queries, 1, 2)
+    return torch.constant_pad_nd(high.view(1, num_queries, 1, 1), (1, 0))  # a 0 before each
 
 
 def sliding_window(
