@@ -61,8 +61,8 @@ def regret_lines(result: Mapping[str, Any]) -> list[str]:
         "",
         "Regret: time of `auto` over that of the fastest contender that passed the check, 1 where nothing is faster; "
         "medians of ratios, round by round. With masks, the worse of two: the mask built in the call, or ready before "
-        "it (r). The implementation that `auto` takes is a contender by its own name too: where that is the fastest, the "
-        "figure is the noise of the measurement.",
+        "it (r). The implementation that `auto` takes is a contender by its own name too: where that is the fastest, "
+        "the figure is the noise of the measurement.",
         "",
         "| case | `auto` | fastest | regret |",
         "|---|---|---|---|",
