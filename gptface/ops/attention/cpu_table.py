@@ -85,7 +85,7 @@ TABLE: dict[str, tuple[Line, ...]] = {
     "amd-zen4": (
         Line(
             "cpu",
-            "the fastest here: 1.1 to 2.4 times SDPA in float32 and 1.8 to 4.4 in bfloat16 on full and causal masks, "
+            "the fastest here: 1.1 to 2.4 times SDPA in float32 and 1.7 to 4.4 in bfloat16 on full and causal masks, "
             "more where it skips more",
         ),
     ),
