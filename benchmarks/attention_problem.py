@@ -22,7 +22,8 @@ SCORE_LIMIT = 8 << 30  # bytes; what stores every score is left out above this
 
 @dataclass
 class AttentionProblem:
-    """``query, key, value, grad_out (B, S, H, D)``: normal draws; ``grad_out`` is 0 on padding, as a loss leaves it."""
+    """``query, grad_out (B, Sq, H, D)``, ``key, value (B, S, Hkv, D)``: normal draws; ``grad_out`` is 0 on padding, as
+    a loss leaves it. A cache lies in memory as ``(B, Hkv, S, D)``, which is how language models hold it."""
 
     shape: AttentionShape
     pattern: Pattern
@@ -41,10 +42,13 @@ class AttentionProblem:
         """Output and, with ``backward``, the three gradients in float64, a block of rows at a time."""
         scale = self.shape.head_dim**-0.5
         q, k, v, g = (t.detach().double().transpose(1, 2) for t in (self.query, self.key, self.value, self.grad_out))
+        group = self.shape.group
+        if group > 1:
+            k, v = (tensor.repeat_interleave(group, 1) for tensor in (k, v))
         out = torch.zeros_like(q)
         gradients = [torch.zeros_like(t) for t in (q, k, v)]
         heads, length = q.shape[0] * q.shape[1], q.shape[2]
-        step = max(1, min(length, (1 << 25) // (heads * length)))
+        step = max(1, min(length, (1 << 25) // (heads * k.shape[2])))
         for first in range(0, length, step):
             rows = slice(first, min(first + step, length))
             visible = self.pattern.visible(rows.start, rows.stop).unsqueeze(1)
@@ -70,12 +74,28 @@ class AttentionProblem:
 
 
 def make_problem(shape: AttentionShape, device: torch.device) -> AttentionProblem:
-    """Draw a case's inputs from a fixed seed."""
-    pattern = make_pattern(shape.pattern, shape.batch, shape.length, shape.options, device)
+    """Draw a case's inputs from a fixed seed.
+
+    Raises:
+        ValueError: gradients of grouped heads, for which there is no oracle here.
+    """
+    if shape.backward and shape.group > 1:
+        raise ValueError(f"{shape.name}: grouped heads are measured forward only")
+    pattern = make_pattern(shape.pattern, shape.batch, shape.length, shape.options, device, shape.queries)
     generator = torch.Generator().manual_seed(1)
-    size = (shape.batch, shape.length, shape.heads, shape.head_dim)
+    sizes = [
+        (shape.batch, rows, heads, shape.head_dim)
+        for rows, heads in (
+            (shape.rows, shape.heads),
+            (shape.length, shape.key_heads or shape.heads),
+            (shape.length, shape.key_heads or shape.heads),
+            (shape.rows, shape.heads),
+        )
+    ]
     dtype = getattr(torch, shape.dtype)
-    query, key, value, grad_out = (torch.randn(size, generator=generator).to(device, dtype) for _ in range(4))
+    query, key, value, grad_out = (torch.randn(size, generator=generator).to(device, dtype) for size in sizes)
+    if pattern.kind == "cache":
+        query, key, value = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (query, key, value))
     empty = pattern.empty_rows()
     if empty is not None:
         grad_out = grad_out.masked_fill(empty[:, :, None, None], 0.0)
@@ -104,6 +124,6 @@ def refuse_large_scores(problem: AttentionProblem) -> None:
     Raises:
         CannotRun: float32 scores of the case would take more than 8 GiB.
     """
-    needed = problem.shape.batch * problem.shape.heads * problem.shape.length**2 * 4
+    needed = problem.shape.batch * problem.shape.heads * problem.shape.rows * problem.shape.length * 4
     if needed > SCORE_LIMIT:
         raise CannotRun(f"its scores alone would take {needed / 2**30:.0f} GiB")

@@ -16,7 +16,7 @@ from gptface.ops import IntervalMask
 
 __all__ = ["PATTERNS", "Pattern", "make_pattern"]
 
-PATTERNS = ("dense", "causal", "mixed", "prefix_lm", "packed", "packed_causal", "sliding_window", "captions")
+PATTERNS = ("dense", "causal", "mixed", "prefix_lm", "packed", "packed_causal", "sliding_window", "captions", "cache")
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Pattern:
         document_ids: ``(S,)`` int64 for the same.
         window: keys seen before one's own, for ``sliding_window``.
         branch_ids: ``(S,)`` int64 for ``captions``: 0 on the image, c on caption c.
+        queries: rows, for ``cache``: the last ones of a causal sequence, whose keys are all there.
     """
 
     kind: str
@@ -45,21 +46,27 @@ class Pattern:
     document_ids: Tensor | None = None
     window: int = 0
     branch_ids: Tensor | None = None
+    queries: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Sq."""
+        return self.queries or self.length
 
     @property
     def mask_free(self) -> bool:
         """Whether attention functions have a switch for it, so that nobody would pass a mask."""
-        return self.kind in ("dense", "causal")
+        return self.kind in ("dense", "causal") or (self.kind == "cache" and self.queries == 1)
 
     def visible(self, first: int = 0, last: int | None = None) -> Tensor:
         """``(B or 1, rows, S)`` bool for the rows from ``first`` to before ``last``; by definition, row against key."""
-        last = self.length if last is None else last
+        last = self.rows if last is None else last
         i = torch.arange(first, last, device=self.device).view(1, -1, 1)
         j = torch.arange(self.length, device=self.device).view(1, 1, -1)
         if self.kind == "dense":
             return torch.ones((1, last - first, self.length), dtype=torch.bool, device=self.device)
-        if self.kind == "causal":
-            return j <= i
+        if self.kind in ("causal", "cache"):
+            return j <= i + (self.length - self.rows)
         if self.kind in ("mixed", "prefix_lm"):
             assert self.lengths is not None and self.prefix_lengths is not None
             length, prefix = self.lengths.view(-1, 1, 1), self.prefix_lengths.view(-1, 1, 1)
@@ -76,10 +83,12 @@ class Pattern:
 
     def interval_mask(self) -> IntervalMask | None:
         """This package's mask, made as its users make it."""
-        if self.kind == "dense":
+        if self.kind == "dense" or (self.kind == "cache" and self.queries == 1):
             return None
         if self.kind == "causal":
             return IntervalMask.causal(self.length, device=self.device)
+        if self.kind == "cache":
+            return IntervalMask.causal(self.queries, self.length, device=self.device)
         if self.kind in ("mixed", "prefix_lm"):
             assert self.lengths is not None and self.prefix_lengths is not None
             return IntervalMask.prefix_lm(self.prefix_lengths, self.lengths, self.length)
@@ -93,8 +102,8 @@ class Pattern:
     def pairs(self) -> int:
         """Visible (query, key) pairs of the whole batch, for one head: what counts as work."""
         total = 0
-        for first in range(0, self.length, 1024):
-            block = self.visible(first, min(first + 1024, self.length))
+        for first in range(0, self.rows, 1024):
+            block = self.visible(first, min(first + 1024, self.rows))
             total += int(block.sum()) * (self.batch // block.shape[0])
         return total
 
@@ -105,12 +114,16 @@ class Pattern:
         return torch.arange(self.length, device=self.device) >= self.lengths.unsqueeze(1)
 
 
-def make_pattern(kind: str, batch: int, length: int, options: dict[str, Any], device: torch.device) -> Pattern:
+def make_pattern(
+    kind: str, batch: int, length: int, options: dict[str, Any], device: torch.device, queries: int = 0
+) -> Pattern:
     """Draw a pattern; the same one for the same arguments on every device."""
     if kind not in PATTERNS:
         raise ValueError(f"pattern is {kind!r}; allowed: {', '.join(PATTERNS)}")
     generator = torch.Generator().manual_seed(0)
-    pattern = Pattern(kind, batch, length, device)
+    if (queries > 0) != (kind == "cache"):
+        raise ValueError(f"pattern {kind!r} with {queries} queries: a cache has some, the others have as many as keys")
+    pattern = Pattern(kind, batch, length, device, queries=queries)
     if kind == "mixed":
         # [CLS] text [SEP] image [SEP] and [CLS] image [SEP] text [SEP]; the longest caption fills the batch.
         longest = round(75 * length / 334)

@@ -12,6 +12,8 @@ from typing import Any
 from benchmarks.contender import Scale
 
 __all__ = [
+    "DOCUMENTS",
+    "PAPER",
     "AttentionShape",
     "DataShape",
     "DecodeShape",
@@ -39,6 +41,8 @@ class AttentionShape:
         dtype: of inputs.
         backward: gradients of query, key and value too.
         options: of the pattern.
+        queries: Sq where it is not S: the last rows of S, against a cache of all keys.
+        key_heads: Hkv where it is not H.
     """
 
     pattern: str
@@ -49,11 +53,25 @@ class AttentionShape:
     dtype: str = "float32"
     backward: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    queries: int = 0
+    key_heads: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Sq."""
+        return self.queries or self.length
+
+    @property
+    def group(self) -> int:
+        """Query heads of a key head."""
+        return self.heads // (self.key_heads or self.heads)
 
     @property
     def name(self) -> str:
         passes = "forward+backward" if self.backward else "forward"
-        shape = f"B {self.batch}, S {self.length}, H {self.heads}, D {self.head_dim}"
+        queries = f"{self.queries} of " if self.queries else ""
+        heads = f"{self.heads}/{self.key_heads}" if self.key_heads else f"{self.heads}"
+        shape = f"B {self.batch}, S {queries}{self.length}, H {heads}, D {self.head_dim}"
         return f"{self.pattern}, {shape}, {self.dtype}, {passes}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS, ROOT
+from benchmarks.regret_table import regret_lines
 from benchmarks.results import load_results
 from gptface.files import atomic_write
 
@@ -119,8 +120,16 @@ def _conditions(result: Record) -> str:
 
 
 def full_table(result: Record) -> str:
-    """Every case of a subject, every contender, with the reasons of those that were not timed."""
+    """Every case of a subject, every contender, with the reasons of those that were not timed.
+
+    Of the ``regret`` subject, whose cases are many and small, a row a case.
+    """
     lines = [f"## {result['title']}", "", _conditions(result), ""]
+    if result["subject"] == "regret":
+        lines += regret_lines(result)
+        if result["left_out"]:
+            lines += ["", f"Not reached in time: {'; '.join(result['left_out'])}."]
+        return "\n".join(lines) + "\n"
     lines.append(
         f"Median (20 %–80 % quantiles) of interleaved rounds. Ratio: time over that of `{result['baseline']}`, paired "
         "round by round; above 1 the contender is slower. Peak memory: of one call with its mask, beyond the inputs."

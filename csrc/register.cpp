@@ -30,6 +30,7 @@ STABLE_TORCH_LIBRARY_IMPL(gptface, CPU, library) {
   library.impl("antialias_kernel", TORCH_BOX(&gptface::operators::antialias_kernel));
   library.impl("antialias_backward_kernel", TORCH_BOX(&gptface::operators::antialias_backward_kernel));
   library.impl("masked_attention", TORCH_BOX(&gptface::operators::masked_attention));
+  library.impl("masked_attention_forward", TORCH_BOX(&gptface::operators::masked_attention_forward));
   library.impl("masked_attention_backward", TORCH_BOX(&gptface::operators::masked_attention_backward));
   library.impl("rasterize_backward_kernel", TORCH_BOX(&gptface::operators::rasterize_backward_kernel));
   library.impl("interpolate_backward_kernel", TORCH_BOX(&gptface::operators::interpolate_backward_kernel));

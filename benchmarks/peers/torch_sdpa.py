@@ -34,7 +34,9 @@ _CUDA_ONLY = ("efficient", "cuDNN")
 
 def contenders(case: Case) -> list[Contender]:
     """One for every backend and kind of mask, and the loop over documents."""
-    kinds = ("none",) if case.settings["pattern"] in ("dense", "causal") else ("bool", "float")
+    cache = case.settings["pattern"] == "cache"
+    free = case.settings["pattern"] in ("dense", "causal") or (cache and case.settings["queries"] == 1)
+    kinds = ("none",) if free else ("bool", "float")
     found = [
         Contender(_name(backend, kind), OWNER, functools.partial(_prepare, backend=backend, kind=kind))
         for backend in BACKENDS
@@ -53,7 +55,11 @@ def _name(backend: str, kind: str) -> str:
 def dense_mask(pattern: Pattern, dtype: torch.dtype | None) -> Tensor:
     """``(B or 1, 1, S, S)`` bool, or additive in ``dtype``. Padding rows see every key, so that no row is empty: some
     backends give NaN for those."""
-    visible = pattern.visible()
+    if pattern.kind == "cache":
+        visible = torch.ones((1, pattern.rows, pattern.length), dtype=torch.bool, device=pattern.device)
+        visible = visible.tril(pattern.length - pattern.rows)
+    else:
+        visible = pattern.visible()
     empty = pattern.empty_rows()
     if empty is not None:
         visible = visible | empty.unsqueeze(2)
@@ -79,16 +85,29 @@ def _prepare(problem: AttentionProblem, backend: str, kind: str) -> Prepared:
     pattern = problem.pattern
     causal = pattern.kind == "causal"
 
+    grouped = problem.shape.group > 1
+
     def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = (tensor.transpose(1, 2) for tensor in (query, key, value))
         with _chosen(backend):
-            out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+            out = functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped
+            )
         return out.transpose(1, 2)
+
+    # A cache is in torch's own layout: views that take a share of a step's microseconds are made before.
+    views = [tensor.detach().transpose(1, 2) for tensor in (problem.query, problem.key, problem.value)]
+
+    def attend_cache(mask: Tensor | None) -> tuple[Tensor, ...]:
+        with torch.no_grad(), _chosen(backend):
+            return (functional.scaled_dot_product_attention(*views, attn_mask=mask, enable_gqa=grouped),)
 
     def build() -> Tensor:
         return dense_mask(pattern, problem.query.dtype if kind == "float" else None)
 
     prepared = prepare_attention(problem, attend, None if kind == "none" else build)
+    if pattern.kind == "cache":
+        prepared.run, prepared.outputs = attend_cache, lambda result: [out.transpose(1, 2) for out in result]
     if BACKENDS[backend] is not None:
         try:
             with warnings.catch_warnings():  # torch explains in warnings why a backend refuses

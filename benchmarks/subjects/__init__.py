@@ -9,6 +9,7 @@ from benchmarks.subjects.decode import Decode
 from benchmarks.subjects.pacofr_step import PaCoFRStep
 from benchmarks.subjects.pretrain_step import PretrainStep
 from benchmarks.subjects.raster import Rasterisation
+from benchmarks.subjects.regret import Regret
 from benchmarks.subjects.span_mask import SpanMasks
 from benchmarks.subjects.vq import CodebookLookup
 
@@ -25,5 +26,6 @@ SUBJECTS: dict[str, Subject] = {
         PaCoFRStep(),
         Decode(),
         Data(),
+        Regret(),
     )
 }

@@ -64,7 +64,8 @@ class Attention(Subject):
         shape = problem.shape
         # Two products forward; backward five more, of which one is the scores again: 2.5 times the forward pass.
         flop = 4 * shape.head_dim * shape.heads * problem.pairs * (3.5 if shape.backward else 1)
-        return {"pairs": problem.pairs, "density": problem.pairs / (shape.batch * shape.length**2), "flop": flop}
+        density = problem.pairs / (shape.batch * shape.rows * shape.length)
+        return {"pairs": problem.pairs, "density": density, "flop": flop}
 
     def rates(self, work: Mapping[str, float], seconds: float) -> dict[str, float]:
         return {"GFLOP/s": work["flop"] / seconds * 1e-9}
@@ -84,5 +85,6 @@ def _prepare(problem: AttentionProblem, impl: str, reason: str = "") -> Prepared
     def attend(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:
         return masked_attention(query, key, value, mask, impl=impl)
 
-    build = None if problem.pattern.kind == "dense" else problem.pattern.interval_mask
+    pattern = problem.pattern
+    build = None if pattern.mask_free and pattern.kind != "causal" else pattern.interval_mask
     return prepare_attention(problem, attend, build)

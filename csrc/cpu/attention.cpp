@@ -37,9 +37,25 @@ const AttentionKernels& kernels_for(const AttentionProblem& problem) {
   return kAttentionPortable;
 }
 
+const FewQueriesKernels& few_queries_kernels_for(const AttentionProblem& problem) {
+#if defined(__x86_64__)
+  const InstructionSet set = instruction_set();
+  if (set >= InstructionSet::avx512_bf16 && problem.type == ElementType::bfloat16) return kFewQueriesAvx512Bf16;
+  if (set >= InstructionSet::avx512) return kFewQueriesAvx512;
+  if (set == InstructionSet::avx2) return kFewQueriesAvx2;
+#else
+  (void)problem;
+#endif
+  return kFewQueriesPortable;
+}
+
 }  // namespace
 
 void masked_attention_cpu(const AttentionProblem& problem) {
+  if (has_few_queries(problem)) {
+    attention_few_queries(few_queries_kernels_for(problem), problem, torch_threads(), run_on_torch_threads);
+    return;
+  }
   attention_forward(kernels_for(problem), problem, torch_threads(), run_on_torch_threads);
 }
 

@@ -107,6 +107,29 @@ inline std::tuple<Tensor, Tensor> masked_attention(
   return {out, lse};
 }
 
+// The output alone, without dropout: what nobody differentiates. A step of generation comes here unchecked.
+inline Tensor masked_attention_forward(
+    Tensor query, Tensor key, Tensor value, std::optional<Tensor> intervals, double scale) {
+  STD_TORCH_CHECK(
+      query.is_cpu() && key.is_cpu() && value.is_cpu() && (!intervals.has_value() || intervals->is_cpu()),
+      "gptface::masked_attention_forward: all tensors must be on the CPU");
+  STD_TORCH_CHECK(
+      query.dim() == 4 && query.size(3) >= 16 && query.size(3) <= 256,
+      "gptface::masked_attention_forward: query must be (B, Sq, H, D), D from 16 to 256");
+  query = with_contiguous_width(query);
+  key = with_contiguous_width(key);
+  value = with_contiguous_width(value);
+  intervals = contiguous_or_none(intervals);
+  AttentionProblem problem = attention_problem(query, key, value, intervals, std::nullopt, scale, 0.0);
+  Tensor out = torch::stable::new_empty(query, {problem.batch, problem.queries, problem.heads, problem.width});
+  problem.query = attention_tensor(query);
+  problem.key = attention_tensor(key);
+  problem.value = attention_tensor(value);
+  problem.out = attention_tensor(out);
+  masked_attention_cpu(problem);
+  return out;
+}
+
 inline std::tuple<Tensor, Tensor, Tensor> masked_attention_backward(
     Tensor grad_out, std::optional<Tensor> grad_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor lse,
     std::optional<Tensor> intervals, std::optional<Tensor> seed, double scale, double dropout_p, bool) {

@@ -13,6 +13,7 @@ import torch
 import gptface
 from gptface.diagnosis.kernel_states import kernel_states, ledger_notes
 from gptface.ops import implementations
+from gptface.ops.cpu_class import OTHER, cpu_class
 from gptface.ops.native import cpu_amx_missing, cpu_instruction_set, cpu_library_missing, library_path
 
 __all__ = ["describe_environment", "format_environment"]
@@ -49,8 +50,16 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _cpu_class() -> dict[str, str]:
+    """Name and description of the machine class by which ``impl="auto"`` chooses, and the instruction set in use."""
+    if cpu_library_missing() is not None:
+        return {"name": OTHER.name, "description": "no native library to choose from", "instruction_set": ""}
+    found = cpu_class()
+    return {"name": found.name, "description": found.description, "instruction_set": cpu_instruction_set()}
+
+
 def _cpu_kernels() -> dict[str, Any]:
-    """What the native CPU kernels use: their instruction set, and why it is not AMX where it is not."""
+    """What the native CPU kernels use: their instruction set, and why AMX is not to be had where it is not."""
     missing = cpu_library_missing()
     return {"instruction_set": None if missing else cpu_instruction_set(), "amx_missing": cpu_amx_missing()}
 
@@ -69,6 +78,7 @@ def _devices() -> list[dict[str, Any]]:
             "name": _cpu_name(),
             "threads": torch.get_num_threads(),
             "instruction_sets": _instruction_sets(),
+            "class": _cpu_class(),
         }
     ]
     for index in range(torch.cuda.device_count()):
@@ -114,6 +124,9 @@ def format_environment(environment: dict[str, Any]) -> str:
             sets = ", ".join(device["instruction_sets"]) or "no vector instruction set that is known here"
             threads = "1 thread" if device["threads"] == 1 else f"{device['threads']} threads"
             lines.append(f"  cpu   {device['name']}, {threads}: {sets}")
+            kind = device["class"]
+            used = f", kernels for {kind['instruction_set']}" if kind["instruction_set"] else ""
+            lines.append(f"        class {kind['name']}{used}: {kind['description']}")
         else:
             lines.append(f"  cuda  {device['name']}, {device['memory_gib']} GiB, {device['capability']}")
     if all(device["type"] == "cpu" for device in environment["devices"]):

@@ -54,9 +54,17 @@ def interval_mask(
     """
     if isinstance(attention_mask, IntervalMask):
         return _fitted(attention_mask.to(device), kv_length, q_length, q_offset)
+    if attention_mask is not None and _all_ones(attention_mask, kv_offset + kv_length):
+        attention_mask = None  # as in most steps of generation
     padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
     if padding is not None:
         padding = padding[:, kv_offset : kv_offset + kv_length].bool()
+    if padding is None:  # what the dense path can leave out is known by its kind
+        if mask_function is bidirectional_mask_function:
+            return IntervalMask.full(q_length, kv_length, device=device)
+        aligned = isinstance(q_offset, int) and q_offset + q_length == kv_offset + kv_length
+        if mask_function is causal_mask_function and aligned:
+            return IntervalMask.causal(q_length, kv_length, device=device)
     rows = torch.arange(q_length, device=device)[None] + q_offset - kv_offset  # the key that stands where a row does
     run = _run(rows, kv_length, kv_offset, batch_size, mask_function, options)
     if run is not None and padding is not None:
@@ -70,15 +78,17 @@ def interval_mask(
         )  # fmt: skip
         assert dense is not None  # it is when no skip is allowed
         return _translated(dense)
-    if padding is None:  # what the dense path can leave out is known by its kind
-        if mask_function is bidirectional_mask_function:
-            return IntervalMask.full(q_length, kv_length, device=device)
-        aligned = isinstance(q_offset, int) and q_offset + q_length == kv_offset + kv_length
-        if mask_function is causal_mask_function and aligned:
-            return IntervalMask.causal(q_length, kv_length, device=device)
     low, high = torch.broadcast_tensors(*run)
     low = torch.minimum(low, high)
     return IntervalMask(torch.stack([low, high], -1).unsqueeze(2).to(torch.int32), kv_length)
+
+
+def _all_ones(attention_mask: Tensor, length: int) -> bool:
+    """Whether none of the first ``length`` tokens is padding, asked where that makes nobody wait. What lies beyond a
+    mask's end is padding."""
+    if torch.compiler.is_compiling() or attention_mask.device.type != "cpu":
+        return False
+    return attention_mask.shape[-1] >= length and bool(attention_mask.all())
 
 
 def mask_of_user(mask: Tensor) -> IntervalMask:

@@ -6,9 +6,14 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["refuse_other_derivatives"]
+__all__ = ["may_be_differentiated", "refuse_other_derivatives"]
 
 _functorch = torch._C._functorch
+
+
+def may_be_differentiated(first: Tensor, second: Tensor, third: Tensor) -> bool:
+    """Whether autograd would record a call with these inputs."""
+    return torch.is_grad_enabled() and (first.requires_grad or second.requires_grad or third.requires_grad)
 
 
 def refuse_other_derivatives(operator: str, *tensors: Tensor) -> None:
@@ -22,7 +27,9 @@ def refuse_other_derivatives(operator: str, *tensors: Tensor) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+    # Without a level there is no dual number to look for.
+    in_forward_mode = forward_ad._current_level >= 0
+    if in_forward_mode and any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
         raise RuntimeError(
             f"{operator} has no forward-mode derivative (torch.func.jvp, jacfwd, hessian, forward_ad.dual_level): "
             "use reverse mode"

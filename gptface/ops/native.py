@@ -75,6 +75,9 @@ def cpu_kernel_missing(operator: str) -> str | None:
     return cpu_library_missing() or _kernel_missing(operator, "CPU")
 
 
+_instruction_set_in_use: list[str] = []  # one name, once somebody asked: every choice asks for it
+
+
 def cpu_instruction_set(wanted: str = "") -> str:
     """The instruction set that the CPU kernels use.
 
@@ -86,10 +89,14 @@ def cpu_instruction_set(wanted: str = "") -> str:
     Raises:
         RuntimeError: this machine has no ``wanted``, or the native library is missing.
     """
+    if _instruction_set_in_use and not wanted:
+        return _instruction_set_in_use[0]
     reason = cpu_library_missing()
     if reason is not None:
         raise RuntimeError(f"cpu_instruction_set: {reason}")
-    return torch.ops.gptface.cpu_instruction_set(wanted)
+    name: str = torch.ops.gptface.cpu_instruction_set(wanted)
+    _instruction_set_in_use[:] = [name]
+    return name
 
 
 def cpu_amx_missing() -> str | None:

@@ -189,3 +189,17 @@ def test_an_interval_mask_stands_for_the_whole_mask_and_a_static_cache_hides_its
     wider = interval_mask(2, 1, 9, q_offset=torch.tensor(4), attention_mask=last)
     assert torch.equal(wider.to_dense(), torch.nn.functional.pad(last.to_dense(), (0, 4)))
     assert interval_mask(2, 1, 9, q_offset=8, attention_mask=last) is last  # which the layer refuses: one key of nine
+
+
+def test_ones_all_over_are_no_padding_but_a_mask_that_ends_early_is() -> None:
+    options: dict[str, Any] = {"batch_size": 2, "q_length": 1, "kv_length": 9, "q_offset": 8}
+    step = interval_mask(**options, attention_mask=torch.ones(2, 9, dtype=torch.long))
+    assert step.kind == "full"
+    assert step.intervals.tolist() == [[[[0, 9]]]]
+    early = interval_mask(
+        batch_size=2, q_length=3, kv_length=9, mask_function=hf.bidirectional_mask_function,
+        attention_mask=torch.ones(2, 5, dtype=torch.long),
+    )  # fmt: skip
+    assert early.kind == "general"
+    assert early.to_dense()[..., :5].all()
+    assert not early.to_dense()[..., 5:].any()

@@ -180,7 +180,49 @@ void check_tasks() {
     }
 }
 
+// Small integers, whose sums are exact in any order.
+void check_sums() {
+  float in[V::width][V::width], out[V::width];
+  V::Float vectors[V::width];
+  for (int i = 0; i < V::width; ++i) {
+    for (int lane = 0; lane < V::width; ++lane) in[i][lane] = static_cast<float>((i * 37 + lane * lane * 5) % 101 - 40);
+    vectors[i] = V::load(in[i]);
+  }
+  V::store(out, V::sums(vectors));
+  for (int i = 0; i < V::width; ++i) {
+    float expected = 0.0f;
+    for (float x : in[i]) expected += x;
+    expect(out[i] == expected, "sums: lane", i);
+    expect(V::sum(vectors[i]) == expected, "sum of vector", i);
+  }
+}
+
+// Only vectors longer than eight lanes have it. A template, so that others do not look for it.
+template <class Vectors>
+void check_short_loads() {
+  if constexpr (Vectors::width > 8) {
+    float in[Vectors::width], out[Vectors::width];
+    for (int lane = 0; lane < Vectors::width; ++lane) in[lane] = static_cast<float>(lane * lane % 101 - 40);
+    for (int count = 0; count <= Vectors::width; ++count) {
+      std::vector<float> floats(in, in + count);  // a sanitizer would see a load beyond its end
+      std::vector<BFloat16> brains;
+      std::vector<Half> halves;
+      for (float x : floats) brains.push_back(to_bfloat16<Isa>(x)), halves.push_back(to_half<Isa>(x));
+      const typename Vectors::Float loaded[] = {
+          Vectors::load_first(floats.data(), count), Vectors::load_first(brains.data(), count),
+          Vectors::load_first(halves.data(), count)};
+      for (const auto& vector : loaded) {
+        Vectors::store(out, vector);
+        for (int lane = 0; lane < Vectors::width; ++lane)
+          expect(out[lane] == (lane < count ? in[lane] : 0.0f), "load_first: lane", lane);
+      }
+    }
+  }
+}
+
 int main() {
+  check_sums();
+  check_short_loads<V>();
   check_exp<4>(4e-6);
   check_exp<5>(2.5e-7);
   check_philox();

@@ -53,6 +53,13 @@ def test_opcheck(name: str, dtype: torch.dtype, masked: bool, dropout_p: float, 
     torch.library.opcheck(operator, operator_arguments(dtype, masked, dropout_p, strided))
 
 
+@pytest.mark.parametrize("strided", [False, True])
+def test_opcheck_of_the_output_alone(strided: bool) -> None:
+    query, key, value, intervals, _, scale, *_ = operator_arguments(torch.bfloat16, True, 0.0, strided)
+    arguments = (query.detach(), key.detach(), value.detach(), intervals, scale)
+    torch.library.opcheck(torch.ops.gptface.masked_attention_forward.default, arguments)
+
+
 @pytest.mark.parametrize("name", attention_library.NAMES)
 @pytest.mark.parametrize("with_lse", [False, True])
 def test_opcheck_backward(name: str, with_lse: bool) -> None:

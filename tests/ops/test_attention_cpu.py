@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from gptface.ops import IntervalMask, masked_attention
 from gptface.ops.attention import explain
+from gptface.ops.attention.cpu_table import CpuCall, preferences
 from gptface.ops.attention.reference import dropout_keep
+from gptface.ops.cpu_class import cpu_class
 from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
 from tests.ops.attention_cases import (
     assert_kernel_matches_oracle,
@@ -253,19 +255,19 @@ def test_addresses_past_two_to_the_thirty_one(dtype: torch.dtype) -> None:
         assert all(torch.equal(got[name], want[name]) for name in want)
 
 
-def test_full_and_causal_masks_go_where_they_are_fastest(instruction_set: str) -> None:
-    """Vector instruction sets beat torch there too; portable code does only where something is hidden."""
+@pytest.mark.usefixtures("instruction_set")
+def test_a_call_takes_what_the_table_says_of_this_machine() -> None:
+    """Also with a lower instruction set, for which the table has other lines."""
     query, key, value, _ = draw(1, 33, 33, 2, 2, 16)
-    for mask in (None, IntervalMask.full(33), IntervalMask.causal(33)):
-        full = mask is None or mask.kind == "full"
+    for mask in (None, IntervalMask.full(33), IntervalMask.causal(33), IntervalMask.sliding_window(33, 5)):
+        kind = "full" if mask is None else mask.kind
+        expected = preferences(cpu_class().name, CpuCall(torch.float32, kind, 33, 33, 16, False))[0]
         choice = explain(query, key, value, mask)
-        assert choice.implementation == ("sdpa" if full and instruction_set == "portable" else "cpu")
-        assert "hidden" in choice.reason or "full or causal" in choice.reason
+        assert (choice.implementation, choice.reason) == expected
         torch.testing.assert_close(
             masked_attention(query, key, value, mask), masked_attention(query, key, value, mask, impl="reference")
         )
         assert explain(query, key, value, mask, return_lse=True).implementation == "cpu"
-    assert explain(query, key, value, IntervalMask.sliding_window(33, 5)).implementation == "cpu"
 
 
 def test_unknown_instruction_set() -> None:

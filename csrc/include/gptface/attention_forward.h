@@ -144,17 +144,17 @@ struct AttentionForward {
       if (s.packed[1]) add_left_out(p, s, batch, here.key_head, queries, from, to < p.keys ? to : p.keys, lanes);
     }
 
-    float* lse = p.lse + (batch * p.heads + head) * p.queries + first;
+    float* lse = p.lse ? p.lse + (batch * p.heads + head) * p.queries + first : nullptr;
     for (int64_t i = 0; i < queries; ++i) {
       const float total = s.total[i];
       char* out = row_of(p, p.out, batch, first + i, head);
       if (total == 0.0f) {  // saw nothing; a row with a NaN has a NaN here
         std::memset(out, 0, p.width * bytes_of(p.type));
-        lse[i] = -__builtin_inff();
+        if (lse) lse[i] = -__builtin_inff();
         continue;
       }
       Pack::write(p.type, s.out + i * columns, (p.dropout ? p.keep_scale : 1.0f) / total, p.width, out);
-      lse[i] = s.top[i] + std::log(total);
+      if (lse) lse[i] = s.top[i] + std::log(total);
     }
   }
 

@@ -140,6 +140,9 @@ struct Simd<Portable> {
     for (int i = 1; i < width; ++i) value = v[i] > value ? v[i] : value;
     return value;
   }
+  static GPTFACE_INLINE float sum(Float v) { return (v[0] + v[2]) + (v[1] + v[3]); }  // of all lanes
+  // Lane i: the sum of all lanes of v[i].
+  static GPTFACE_INLINE Float sums(const Float (&v)[width]) { return Float{sum(v[0]), sum(v[1]), sum(v[2]), sum(v[3])}; }
   static GPTFACE_INLINE Mask greater(Float a, Float b) { return a > b; }
   static GPTFACE_INLINE Mask not_less(Float a, Float b) { return ~(a < b); }  // true where either is a NaN
   static GPTFACE_INLINE uint32_t bits(Mask m) {  // one a lane
@@ -213,6 +216,18 @@ struct Simd<Avx2> {
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
   }
+  static GPTFACE_INLINE float sum(Float v) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  }
+  static GPTFACE_INLINE Float sums(const Float (&v)[width]) {
+    const auto four = [&](int i) __attribute__((always_inline)) {  // of v[i] to v[i + 3], in each half of a vector
+      return _mm256_hadd_ps(_mm256_hadd_ps(v[i], v[i + 1]), _mm256_hadd_ps(v[i + 2], v[i + 3]));
+    };
+    const __m256 low = four(0), high = four(4);
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+  }
   static GPTFACE_INLINE Mask greater(Float a, Float b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
   static GPTFACE_INLINE Mask not_less(Float a, Float b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
   static GPTFACE_INLINE uint32_t bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
@@ -283,6 +298,30 @@ struct Simd<Avx512> {
   static GPTFACE_INLINE Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
   static GPTFACE_INLINE Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }
   static GPTFACE_INLINE float largest(Float v) { return _mm512_reduce_max_ps(v); }
+  static GPTFACE_INLINE float sum(Float v) { return _mm512_reduce_add_ps(v); }
+  static GPTFACE_INLINE Float sums(const Float (&v)[width]) {
+    const auto four = [&](int i) __attribute__((always_inline)) {  // of v[i] to v[i + 3], in each quarter of a vector
+      const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(v[i], v[i + 1]), _mm512_unpackhi_ps(v[i], v[i + 1]));
+      const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(v[i + 2], v[i + 3]), _mm512_unpackhi_ps(v[i + 2], v[i + 3]));
+      return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+    };
+    const auto halves = [](__m512 a, __m512 b) __attribute__((always_inline)) {
+      return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+    };
+    const __m512 low = halves(four(0), four(4)), high = halves(four(8), four(12));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xDD));
+  }
+  // The first `count` of a vector's lanes, zeros after them; what lies beyond is not touched.
+  static GPTFACE_INLINE Float load_first(const float* p, int count) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+  }
+  static GPTFACE_INLINE Float load_first(const BFloat16* p, int count) {
+    const __m256i half = _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+  }
+  static GPTFACE_INLINE Float load_first(const Half* p, int count) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), p));
+  }
   static GPTFACE_INLINE Mask greater(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   static GPTFACE_INLINE Mask not_less(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
   static GPTFACE_INLINE uint32_t bits(Mask m) { return m; }

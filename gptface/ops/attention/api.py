@@ -12,10 +12,13 @@ from gptface.ops.attention import sdpa
 from gptface.ops.attention.arguments import checked_arguments
 from gptface.ops.attention.choice import choose
 from gptface.ops.attention.mask import IntervalMask
-from gptface.ops.derivatives import refuse_other_derivatives
+from gptface.ops.attention.step import attend_step
+from gptface.ops.derivatives import may_be_differentiated, refuse_other_derivatives
 from gptface.ops.native import warn_without_cpu_kernel
 
 __all__ = ["masked_attention"]
+
+_forward = torch.ops.gptface.masked_attention_forward.default
 
 
 @overload
@@ -106,8 +109,12 @@ def masked_attention(
         RuntimeError: for an ``impl`` that cannot run this call here, saying why; never a silent fallback. For a
             derivative that there is none of.
     """
+    if impl == "auto" and dropout_p == 0.0 and seed is None and not return_lse and not torch.compiler.is_compiling():
+        step = attend_step(query, key, value, mask, scale)
+        if step is not None:
+            return step
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
-    (chosen, _), _ = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
+    (chosen, _), _ = choose(query, key, value, mask, scale, dropout_p, deterministic, return_lse, impl)
     if impl == "auto" and chosen != "cpu" and query.device.type == "cpu":
         warn_without_cpu_kernel("masked_attention")
 
@@ -115,6 +122,11 @@ def masked_attention(
     if chosen == "sdpa":
         return sdpa.attention(query, key, value, mask, factor)
     refuse_other_derivatives("masked_attention", query, key, value)
+    # In compiled code the way through autograd costs nothing when it runs.
+    recorded = torch.compiler.is_compiling() or may_be_differentiated(query, key, value)
+    if chosen == "cpu" and dropout_p == 0.0 and not return_lse and not recorded:
+        intervals = None if mask is None or mask.kind == "full" else mask.intervals
+        return _forward(query, key, value, intervals, factor)
     seed_tensor = None
     if dropout_p > 0.0:
         if isinstance(seed, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,8 +12,12 @@ from torch import Tensor
 from gptface.ops import registry
 from gptface.ops.attention import sdpa, triton_operator
 from gptface.ops.attention.arguments import checked_arguments
+from gptface.ops.attention.cpu_table import CpuCall
+from gptface.ops.attention.cpu_table import preferences as cpu_preferences
 from gptface.ops.attention.mask import IntervalMask
-from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
+from gptface.ops.cpu_class import OTHER, cpu_class
+from gptface.ops.derivatives import may_be_differentiated
+from gptface.ops.native import cpu_kernel_missing
 from gptface.ops.registry import Preference, register_implementation
 from gptface.ops.tracing import constant_in_traces
 
@@ -24,6 +29,7 @@ register_implementation(
 
 
 @constant_in_traces
+@functools.cache
 def _cpu_missing() -> str | None:
     return cpu_kernel_missing("masked_attention")
 
@@ -37,19 +43,16 @@ register_implementation(
 
 Obstacle = Callable[[str], "str | None"]
 
-# What impl="auto" takes, best first. What of it is measured, and what is not, stands in docs/performance/attention.md.
+# What impl="auto" takes elsewhere than on a processor (cpu_table.py), best first. What of it is measured, and what is
+# not, stands in docs/performance/attention.md.
 _FASTEST = "the fastest implementation that supports these arguments"
-_CPU_SKIPS = Preference("cpu", f"{_FASTEST}: it skips what the mask hides")
-_CPU_DENSE = Preference("cpu", f"{_FASTEST}, with a full or causal mask too")
-_SDPA_PORTABLE = Preference("sdpa", "the fastest where nothing is hidden and the CPU kernels are portable code")
 _TRITON_SKIPS = Preference("triton", "the only one here that skips what the mask hides")
 _TRITON = Preference("triton", _FASTEST)
 _SDPA = Preference("sdpa", _FASTEST)
 _REFERENCE = Preference("reference", "the only implementation that supports these arguments")
 
-_GENERAL = (_CPU_SKIPS, _TRITON_SKIPS, _SDPA, _REFERENCE)  # a mask that is neither full nor causal
-_FULL_OR_CAUSAL = (_CPU_DENSE, _SDPA, _TRITON, _REFERENCE)  # torch's kernels need no dense mask
-_FULL_PORTABLE = (_SDPA_PORTABLE, _CPU_DENSE, _REFERENCE)  # no vector instructions in our C++, some in torch's
+_GENERAL = (_TRITON_SKIPS, _SDPA, _REFERENCE)  # a mask that is neither full nor causal
+_FULL_OR_CAUSAL = (_SDPA, _TRITON, _REFERENCE)  # torch's kernels need no dense mask
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ class Choice:
 
 
 @constant_in_traces
-def _portable() -> bool:
-    return cpu_instruction_set() == "portable"
+def _cpu_class_name() -> str:
+    """Of this machine; the cautious one where there are no kernels to choose."""
+    return OTHER.name if _cpu_missing() is not None else cpu_class().name
 
 
 def _cpu_unsupported(query: Tensor) -> str | None:
-    if query.device.type != "cpu":
+    if not query.is_cpu:
         return f"the inputs are on {query.device.type!r}"
     if query.dtype == torch.float64:
         return "float64 is for the reference"
@@ -92,6 +96,7 @@ def _cpu_unsupported(query: Tensor) -> str | None:
 def choose(
     query: Tensor,
     key: Tensor,
+    value: Tensor,
     mask: IntervalMask | None,
     scale: float | None,
     dropout_p: float,
@@ -105,17 +110,24 @@ def choose(
     """
 
     def obstacle(name: str) -> str | None:
-        if name == "sdpa":
-            return sdpa.unsupported(query, key, scale, dropout_p, deterministic, return_lse)
         if name == "cpu":
             return _cpu_unsupported(query)
+        if name == "sdpa":
+            return sdpa.unsupported(query, key, scale, dropout_p, deterministic, return_lse)
         return triton_operator.unsupported(query) if name == "triton" else None
 
     kind = "full" if mask is None else mask.kind
     preferences: tuple[Preference, ...] = _GENERAL if kind == "general" else _FULL_OR_CAUSAL
-    if kind == "full" and impl == "auto" and _cpu_unsupported(query) is None and _portable():
-        preferences = _FULL_PORTABLE
-    return registry.choose("masked_attention", impl, preferences, obstacle, query.device.index), obstacle
+    device = None
+    if not query.is_cpu:
+        device = query.device.index
+    elif impl == "auto":
+        _, queries, _, width = query.shape
+        call = CpuCall(
+            query.dtype, kind, queries, key.shape[1], width, may_be_differentiated(query, key, value)
+        )
+        preferences = cpu_preferences(_cpu_class_name(), call)
+    return registry.choose("masked_attention", impl, preferences, obstacle, device), obstacle
 
 
 def explain(
@@ -136,7 +148,7 @@ def explain(
     Raises: whatever the call itself would raise for its arguments.
     """
     query, key, value = checked_arguments(query, key, value, mask, scale, dropout_p, seed)
-    chosen, obstacle = choose(query, key, mask, scale, dropout_p, deterministic, return_lse, impl)
+    chosen, obstacle = choose(query, key, value, mask, scale, dropout_p, deterministic, return_lse, impl)
     device = query.device.index
     others = [
         (name, registry.ruled_out("masked_attention", name, obstacle, device)) for name in ("sdpa", "cpu", "triton")

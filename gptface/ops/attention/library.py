@@ -4,6 +4,10 @@ Two operators with one meaning. ``gptface::masked_attention`` is where kernels p
 launcher registers itself for a dispatch key (CPU, CUDA), forward and ``…_backward``, and the definition stands in
 wherever nobody did. ``gptface::masked_attention_reference`` is the definition always, so that ``impl="reference"``
 means it whatever has been loaded.
+
+``gptface::masked_attention_forward`` is the first one's output alone, without dropout, for callers that differentiate
+nothing: the way through autograd and a log-sum-exp that nobody reads would cost a step of generation more than its
+arithmetic.
 """
 
 from __future__ import annotations
@@ -96,5 +100,21 @@ def _define(name: str) -> None:
     torch.library.register_autograd(f"gptface::{name}_backward", _second_order, lib=_library)
 
 
+def _output(query: Tensor, key: Tensor, value: Tensor, intervals: Tensor | None, scale: float) -> Tensor:
+    return attention_forward(query, key, value, intervals, None, scale, 0.0)[0]
+
+
+def _fake_output(query: Tensor, key: Tensor, value: Tensor, intervals: Tensor | None, scale: float) -> Tensor:
+    return query.new_empty(query.shape)
+
+
 for _name in NAMES:
     _define(_name)
+_library.define(
+    "masked_attention_forward(Tensor query, Tensor key, Tensor value, Tensor? intervals, float scale) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.impl("masked_attention_forward", _output, "CompositeExplicitAutograd")
+torch.library.register_fake("gptface::masked_attention_forward", _fake_output, lib=_library)
+# Past autograd: there is no formula, and what has none is looked at for one in every call.
+_library.impl("masked_attention_forward", torch.library.fallthrough_kernel, "Autograd")

@@ -111,6 +111,9 @@ class IntervalMask:
         first rows see nothing.
         """
         num_keys = num_queries if num_keys is None else num_keys
+        if num_queries == 1 and num_keys > 0:
+            # A step of generation: the last position sees all.
+            return cls(constructors.full(1, num_keys, device), num_keys, "full")
         kind = "causal" if num_keys == num_queries else "general"
         return cls(constructors.causal(num_queries, num_keys, device), num_keys, kind)
 

@@ -77,15 +77,18 @@ def _changes(ids: Tensor) -> Tensor:
 def full(num_queries: int, num_keys: int, device: Device) -> Tensor:
     _count("num_queries", num_queries)
     _count("num_keys", num_keys)
-    low = torch.zeros((1, num_queries), dtype=torch.int32, device=device)
-    return _one(low, torch.full_like(low, num_keys))
+    # Of each matrix (1, 2), which holds num_keys twice, what lies right of the diagonal: 0 and num_keys.
+    return torch.full((1, num_queries, 1, 2), num_keys, dtype=torch.int32, device=device).triu_(1)
 
 
 def causal(num_queries: int, num_keys: int, device: Device) -> Tensor:
     _count("num_queries", num_queries)
     _count("num_keys", num_keys)
-    position = _positions(num_queries, device) + (num_keys - num_queries)
-    return _one(torch.zeros_like(position), (position + 1).clamp(0, num_keys))
+    # Few operations: generation makes one of these a token, and each costs a microsecond on the host.
+    high = torch.arange(num_keys - num_queries + 1, num_keys + 1, dtype=torch.int32, device=device)
+    if torch.compiler.is_compiling() or num_queries > num_keys:  # there the comparison would be a guard
+        high = high.clamp(0, num_keys)
+    return torch.constant_pad_nd(high.view(1, num_queries, 1, 1), (1, 0))  # a 0 before each
 
 
 def sliding_window(
