@@ -43,7 +43,9 @@ The CPU kernel keeps a tile of scores in registers and only remembers the best c
 could have turned a choice, it decides in float64 from the original values, so its indices are those of float64
 arithmetic. Where the processor multiplies bfloat16, a first pass in bfloat16 settles the rows whose best code leads by
 more than a proven bound on the rounding; float32 settles the others. With `precision="bf16"`, bfloat16 alone nominates
-the codes that are then compared.
+the codes that are then compared. Where AMX is asked for (`GPTFACE_CPU_INSTRUCTION_SET=amx`), the first pass multiplies
+tiles, 32 rows by 48 codes at a time, under the same bound: it allows any order of a sum. That path is compiled, and
+proven on a tile unit in plain C++; it never ran on such a processor.
 
 The codebook is rearranged for the kernel in every call. With few rows that is a large share of the time, and
 `pack_codebook` does it once. A `VectorQuantizer` that does not learn keeps its codebook packed by itself.

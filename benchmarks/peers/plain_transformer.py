@@ -100,8 +100,10 @@ class PlainFaceLanguage(nn.Module):
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
         return self.token_embeddings(token_ids)
 
-    def forward_sequence(self, sequence: JointSequence, inputs_embeds: Tensor | None = None) -> Tensor:
-        """Hidden states ``(B, S, C)``."""
+    def forward_sequence(
+        self, sequence: JointSequence, inputs_embeds: Tensor | None = None, wanted: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states ``(B, S, C)``, or those of the ``wanted (M,)`` slots alone: ``(M, C)``."""
         states = self.token_embeddings(sequence.token_ids) if inputs_embeds is None else inputs_embeds
         grid = self.image_positions["rows"].weight[:, None] + self.image_positions["columns"].weight[None]
         table = torch.cat([self.text_positions.weight, grid.flatten(0, 1), self.image_end.weight])
@@ -112,6 +114,8 @@ class PlainFaceLanguage(nn.Module):
         mask = _dense_mask(sequence)
         for layer in self.layers:
             states = layer(states, mask)
+        if wanted is not None:
+            states = states.flatten(0, 1).index_select(0, wanted.clamp_min(0))
         return self.final_norm(states)
 
     def text_logits(self, hidden: Tensor) -> Tensor:

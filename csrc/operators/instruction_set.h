@@ -19,9 +19,10 @@ inline std::string cpu_instruction_set(std::string wanted) {
   return instruction_set_name();
 }
 
-// Why this process has no AMX tiles; empty where it has.
+// Why this process has no AMX tiles; empty where it has. They are tried only where they were named.
 inline std::string cpu_amx_missing() {
-  const char* reason = amx_missing();
+  const char* wanted = std::getenv("GPTFACE_CPU_INSTRUCTION_SET");
+  const char* reason = amx_missing((wanted && std::strcmp(wanted, "amx") == 0) || tile_set() == TileSet::amx);
   return reason ? reason : "";
 }
 

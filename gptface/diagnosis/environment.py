@@ -25,7 +25,10 @@ PACKAGES = (
 # Vector instruction sets that decide how fast an operator can be here.
 INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
-AMX_RUNS = "run here; compiled, and proven on a tile unit in plain C++, but never timed"
+AMX_RUNS = (
+    "there, taken where GPTFACE_CPU_INSTRUCTION_SET=amx names them: proven on a tile unit in plain C++, but never run "
+    "on a machine and never timed"
+)
 
 
 def _instruction_sets() -> list[str]:

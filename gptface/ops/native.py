@@ -81,10 +81,13 @@ _instruction_set_in_use: list[str] = []  # one name, once somebody asked: every 
 def cpu_instruction_set(wanted: str = "") -> str:
     """The instruction set that the CPU kernels use.
 
-    ``"portable"``, ``"avx2"``, ``"avx512"``, ``"avx512_bf16"`` or ``"amx"``: the best of the machine. The environment
-    variable ``GPTFACE_CPU_INSTRUCTION_SET`` (read once) or ``wanted`` chooses a lower one for the rest of the process,
-    for tests and diagnoses; or ``"emulated_amx"``, which runs the kernels for AMX anywhere on a tile unit in plain C++,
-    or ``"emulated_amx_avx512_bf16"``, the same with the vector instructions that AMX comes with. Both are slow.
+    ``"portable"``, ``"avx2"``, ``"avx512"`` or ``"avx512_bf16"``: the best of the machine. The environment variable
+    ``GPTFACE_CPU_INSTRUCTION_SET`` (read once) or ``wanted`` chooses another one for the rest of the process:
+
+    - a lower one, for tests and diagnoses;
+    - ``"amx"``, whose kernels have never run on a machine that has it, so that it is taken where it is named alone;
+    - ``"emulated_amx"``, the kernels for AMX anywhere, on a tile unit in plain C++, or ``"emulated_amx_avx512_bf16"``,
+      the same with the vector instructions that AMX comes with. Both are slow.
 
     Raises:
         RuntimeError: this machine has no ``wanted``, or the native library is missing.
@@ -100,7 +103,11 @@ def cpu_instruction_set(wanted: str = "") -> str:
 
 
 def cpu_amx_missing() -> str | None:
-    """``None`` where this process may use the tiles of AMX, else the reason why not: processor, system or compiler."""
+    """``None`` where the processor has AMX and the compiler knew it, else the reason why not.
+
+    Where ``GPTFACE_CPU_INSTRUCTION_SET`` is ``"amx"``, the system is asked for permission too, and the tiles multiply
+    something whose result is known.
+    """
     return cpu_library_missing() or torch.ops.gptface.cpu_amx_missing() or None
 
 

@@ -17,6 +17,7 @@ from gptface.ops.attention.cpu_table import CpuCall, preferences
 from gptface.ops.attention.reference import dropout_keep
 from gptface.ops.cpu_class import cpu_class
 from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
+from tests.helpers.amx import skip_untried_amx
 from tests.ops.attention_cases import (
     assert_kernel_matches_oracle,
     draw,
@@ -33,6 +34,7 @@ INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "amx", "emulate
 @pytest.fixture(params=INSTRUCTION_SETS)
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     before = cpu_instruction_set()
+    skip_untried_amx(request.param)
     try:
         cpu_instruction_set(request.param)
     except RuntimeError as error:

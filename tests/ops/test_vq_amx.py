@@ -11,6 +11,7 @@ import torch
 from gptface.ops import vq_lookup
 from gptface.ops.native import cpu_instruction_set
 from gptface.ops.vq.cpu import cpu_missing
+from tests.helpers.amx import skip_untried_amx
 from tests.helpers.machine_code import count, disassembled, loops
 from tests.ops.vq_cases import METRICS, draw
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.skipif(cpu_missing() is not None, reason="no native ker
 @pytest.fixture(params=["emulated_amx", "emulated_amx_avx512_bf16", "amx"])
 def tiles(request: pytest.FixtureRequest) -> Iterator[str]:
     before = cpu_instruction_set()
+    skip_untried_amx(request.param)
     try:
         cpu_instruction_set(request.param)
     except RuntimeError as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 from gptface.ops import VQLookup, vq_lookup
 from gptface.ops.native import cpu_instruction_set
 from gptface.ops.vq.cpu import cpu_missing
+from tests.helpers.amx import skip_untried_amx
 from tests.helpers.numerics import assert_matches_oracle
 
 pytestmark = pytest.mark.skipif(cpu_missing() is not None, reason="no native kernel")
@@ -28,6 +29,7 @@ INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "amx", "emulate
 @pytest.fixture(params=INSTRUCTION_SETS)
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     before = cpu_instruction_set()
+    skip_untried_amx(request.param)
     try:
         cpu_instruction_set(request.param)
     except RuntimeError as error:

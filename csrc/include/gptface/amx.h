@@ -96,11 +96,16 @@ inline bool amx_agrees_with_definition() {
   return std::memcmp(&unit, &definition, sizeof(Tile)) == 0;
 }
 
-inline const char* find_amx_missing() {
+inline const char* find_amx_absent() {
   constexpr unsigned kBfloat16 = 1u << 22, kTile = 1u << 24, kVbmi = 1u << 1;
   unsigned a, b, c, d;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTile) == 0 || (d & kBfloat16) == 0 || (c & kVbmi) == 0)
     return "this processor has no AMX tiles of bfloat16";
+  return nullptr;
+}
+
+inline const char* find_amx_missing() {
+  if (const char* absent = find_amx_absent()) return absent;
   // Linux hands out the tiles' state to processes that ask (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA); once for all threads.
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
   if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) != 0)
@@ -114,14 +119,18 @@ inline const char* find_amx_missing() {
 
 #endif
 
-// Null where this process may use AMX tiles, else the reason why not. Asks once.
-inline const char* amx_missing() {
+// Null where this process may use AMX tiles, else the reason why not. Asks once. Without `trying`, the processor alone is
+// looked at: no permission is asked for, and no tile instruction runs.
+inline const char* amx_missing(bool trying = true) {
 #if defined(GPTFACE_AMX)
+  if (!trying) return detail::find_amx_absent();
   static const char* const reason = detail::find_amx_missing();
   return reason;
 #elif defined(__x86_64__) && defined(__linux__)
+  (void)trying;
   return "the library was built by a compiler that does not know AMX";
 #else
+  (void)trying;
   return "AMX is known here only on Linux on x86-64";
 #endif
 }

@@ -44,15 +44,15 @@ inline InstructionSet best_instruction_set() {
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return InstructionSet::avx2;
-  if (!__builtin_cpu_supports("avx512bf16")) return InstructionSet::avx512;
-  return amx_missing() == nullptr ? InstructionSet::amx : InstructionSet::avx512_bf16;
+  return __builtin_cpu_supports("avx512bf16") ? InstructionSet::avx512_bf16 : InstructionSet::avx512;
 #else
   return InstructionSet::portable;
 #endif
 }
 }  // namespace detail
 
-// The best of this machine. Where the processor has AMX, this asks the system for permission to use it.
+// The best of this machine, but for AMX: its kernels have never run on one, and what is not proven on a machine is not
+// taken by itself, only where it is named.
 inline InstructionSet detected_instruction_set() {
   static const InstructionSet best = detail::best_instruction_set();
   return best;
@@ -73,6 +73,7 @@ inline int usable_instruction_set(const char* name) {
   for (int i = 0; i < kInstructionSetCount; ++i) {
     if (std::strcmp(name, kInstructionSetNames[i]) != 0) continue;
     const bool usable = i == kEmulated || i <= static_cast<int>(best) ||
+        (i == static_cast<int>(InstructionSet::amx) && best >= InstructionSet::avx512_bf16 && amx_missing() == nullptr) ||
         (i == kEmulatedAvx512Bf16 && best >= InstructionSet::avx512_bf16 && has_vbmi());
     return usable ? i : -1;
   }
@@ -89,7 +90,7 @@ inline std::atomic<int>& instruction_set_in_use() {
 }
 }  // namespace detail
 
-// The one in use: the best of this machine, or another one named by GPTFACE_CPU_INSTRUCTION_SET (read once) or by
+// The one in use: the best of this machine without AMX, or another one named by GPTFACE_CPU_INSTRUCTION_SET (read once) or by
 // use_instruction_set. Beside emulated tiles it is the best without tiles.
 inline InstructionSet instruction_set() {
   const int set = detail::instruction_set_in_use().load(std::memory_order_relaxed);
