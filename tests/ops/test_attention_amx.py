@@ -17,29 +17,19 @@ from hypothesis import strategies as st
 from gptface.ops import IntervalMask, masked_attention
 from gptface.ops.attention.reference import dropout_keep
 from gptface.ops.native import cpu_amx_missing, cpu_instruction_set, cpu_kernel_missing
-from tests.helpers.amx import skip_untried_amx
+from tests.helpers.instruction_sets import TILE_SETS, skip_untried_amx, under_instruction_set
 from tests.helpers.machine_code import count, disassembled, loops
 from tests.ops.attention_cases import assert_kernel_matches_oracle, draw, random_mask, with_gradients
 
 pytestmark = pytest.mark.skipif(cpu_kernel_missing("masked_attention") is not None, reason="no native kernel")
 
 BFLOAT16 = torch.bfloat16
-TILES = ["emulated_amx", "emulated_amx_avx512_bf16", "amx"]
 
 
-def use(name: str) -> str:
-    skip_untried_amx(name)
-    try:
-        return cpu_instruction_set(name)
-    except RuntimeError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(params=TILES)
+@pytest.fixture(params=TILE_SETS)
 def tiles(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = cpu_instruction_set()
-    yield use(request.param)
-    cpu_instruction_set(before)
+    with under_instruction_set(request.param) as name:
+        yield name
 
 
 @pytest.fixture
@@ -117,12 +107,8 @@ def test_random_problems(data: st.DataObject) -> None:
     inputs = draw(1, queries, keys, heads, key_heads, width, BFLOAT16, seed=seed)
     mask = random_mask(1, queries, keys, k, seed) if k else None
     factor = dropout_keep(torch.tensor(seed), p, 1, heads, queries, keys).double() / (1 - p) if p else None
-    before = cpu_instruction_set()
-    try:
-        chosen = use(data.draw(st.sampled_from(TILES[:2])))
+    with under_instruction_set(data.draw(st.sampled_from(TILE_SETS[:2]))) as chosen:
         result = with_gradients(*inputs, mask, impl="cpu", dropout_p=p, seed=seed, scale=scale)
-    finally:
-        cpu_instruction_set(before)
     assert_kernel_matches_oracle(chosen, result, inputs, mask, scale=scale, factor=factor)
 
 

@@ -17,7 +17,7 @@ from gptface.ops.attention.cpu_table import CpuCall, preferences
 from gptface.ops.attention.reference import dropout_keep
 from gptface.ops.cpu_class import cpu_class
 from gptface.ops.native import cpu_instruction_set, cpu_kernel_missing
-from tests.helpers.amx import skip_untried_amx
+from tests.helpers.instruction_sets import INSTRUCTION_SETS, under_instruction_set
 from tests.ops.attention_cases import (
     assert_kernel_matches_oracle,
     draw,
@@ -28,19 +28,12 @@ from tests.ops.attention_containment import INPUTS, assert_contained
 
 pytestmark = pytest.mark.skipif(cpu_kernel_missing("masked_attention") is not None, reason="no native kernel")
 
-INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "amx", "emulated_amx", "emulated_amx_avx512_bf16"]
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = cpu_instruction_set()
-    skip_untried_amx(request.param)
-    try:
-        cpu_instruction_set(request.param)
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield request.param
-    cpu_instruction_set(before)
+    with under_instruction_set(request.param) as name:
+        yield name
 
 
 def check(inputs: tuple[torch.Tensor, ...], mask: IntervalMask | None) -> None:

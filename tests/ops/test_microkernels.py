@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.amx import skip_untried_amx
+from tests.helpers.instruction_sets import skip_untried_amx
 
 ROOT = Path(__file__).resolve().parents[2]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]

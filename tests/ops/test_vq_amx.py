@@ -9,25 +9,18 @@ import pytest
 import torch
 
 from gptface.ops import vq_lookup
-from gptface.ops.native import cpu_instruction_set
 from gptface.ops.vq.cpu import cpu_missing
-from tests.helpers.amx import skip_untried_amx
+from tests.helpers.instruction_sets import TILE_SETS, under_instruction_set
 from tests.helpers.machine_code import count, disassembled, loops
 from tests.ops.vq_cases import METRICS, draw
 
 pytestmark = pytest.mark.skipif(cpu_missing() is not None, reason="no native kernel")
 
 
-@pytest.fixture(params=["emulated_amx", "emulated_amx_avx512_bf16", "amx"])
+@pytest.fixture(params=TILE_SETS)
 def tiles(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = cpu_instruction_set()
-    skip_untried_amx(request.param)
-    try:
-        cpu_instruction_set(request.param)
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield request.param
-    cpu_instruction_set(before)
+    with under_instruction_set(request.param) as name:
+        yield name
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptface.ops import VQLookup, vq_lookup
-from gptface.ops.native import cpu_instruction_set
 from gptface.ops.vq.cpu import cpu_missing
-from tests.helpers.amx import skip_untried_amx
+from tests.helpers.instruction_sets import INSTRUCTION_SETS, under_instruction_set
 from tests.helpers.numerics import assert_matches_oracle
 
 pytestmark = pytest.mark.skipif(cpu_missing() is not None, reason="no native kernel")
@@ -23,19 +22,12 @@ pytestmark = pytest.mark.skipif(cpu_missing() is not None, reason="no native ker
 METRICS = ("euclidean", "cosine", "dot")
 
 
-INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "amx", "emulated_amx", "emulated_amx_avx512_bf16"]
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = cpu_instruction_set()
-    skip_untried_amx(request.param)
-    try:
-        cpu_instruction_set(request.param)
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield request.param
-    cpu_instruction_set(before)
+    with under_instruction_set(request.param) as name:
+        yield name
 
 
 def draw(*shape: int, seed: int, offset: float = 0.0) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from gptface.cli.paths import local_path, local_pattern
@@ -50,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from gptface.errors import InputError
     from gptface.evaluation.face_set import procedural_faces, shard_faces
+    from gptface.faces.expressions import EXPRESSIONS
     from gptface.files import atomic_write
     from gptface.progress import Display
     from gptface.systems.gptface.evaluation.caption_facts import count_facts
@@ -65,6 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
         else shard_faces(arguments.faces, size, arguments.count)
     )
     count_facts(faces.captions, faces.samples)  # labels are there, before minutes are spent
+    unknown = {str(face.metadata.get("expression")) for face in faces.samples} - {"None", *EXPRESSIONS}
+    if unknown:
+        print(
+            f"note: expressions are not checked where they are called {', '.join(sorted(unknown)[:5])}; known are "
+            f"{', '.join(EXPRESSIONS)}",
+            file=sys.stderr,
+        )
     settings = AutoregressiveSettings(temperature=arguments.temperature)
     captions: list[str] = []
     with Display("captions") as display:
